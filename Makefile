@@ -1,0 +1,57 @@
+# The whole set-up: `make serve` runs the server, `make test` runs every test. Each makes .venv first when it must.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: serve demo test check bench torture lock format clean help
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(RUN_STAMP) ## run the server with a private PostgreSQL (HOST, PORT and PROMPTSYNC_* are read)
+	@exec $(BIN)/promptsync serve
+
+demo: $(RUN_STAMP) ## watch two devices, a kill and a restart: a story that needs only Python
+	@exec $(BIN)/promptsync demo
+
+test: $(DEV_STAMP) ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP) ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(DEV_STAMP) ## measure; the README's table is this output
+	$(BIN)/python -m benchmarks $(ARGS)
+
+torture: $(DEV_STAMP) ## the kill tests, ROUNDS times each (200 by default)
+	PROMPTSYNC_TEST_ROUNDS=$(or $(ROUNDS),200) $(BIN)/python -m pytest tests/faults -m faults --timeout 86400 $(ARGS)
+
+format: $(DEV_STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(DEV_STAMP) ## pin every dependency again, with hashes and without an index address
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url --no-header --upgrade -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+$(BIN)/python:
+	@sh deploy/make-venv.sh $(PYTHON) $(VENV)
+
+$(RUN_STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "installing what the server needs into $(VENV) ..."
+	@$(INSTALL) --require-hashes --only-binary :all: -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(INSTALL) --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+clean: ## remove .venv and caches (never .data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

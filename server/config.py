@@ -1,0 +1,118 @@
+"""The settings: the only place that reads the environment."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Environment(StrEnum):
+    """Where this server runs; production refuses what is only fit for trying out."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and what it is for. Read from `PROMPTSYNC_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="PROMPTSYNC_", extra="ignore", frozen=True)
+
+    env: Environment = Field(Environment.DEVELOPMENT, description="development, staging or production")
+    host: str = Field(
+        "127.0.0.1",
+        validation_alias=AliasChoices("PROMPTSYNC_HOST", "HOST", "host"),
+        description="address to listen on (`HOST` is read too)",
+    )
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("PROMPTSYNC_PORT", "PORT", "port"),
+        description="port to listen on (`PORT` is read too); 0 takes a free one",
+    )
+    public_url: str | None = Field(None, description="the address clients use, `https://…`; required in production")
+    data_dir: Path = Field(Path(".data"), description="folder of the embedded database, the key file and the lock")
+    keys_file: Path | None = Field(None, description="key file; default `<data_dir>/keys.json`")
+    database_url: SecretStr | None = Field(None, description="an external PostgreSQL >= 15, `postgresql://…`; default: the embedded one")
+    database_pool: int = Field(8, ge=2, le=100, description="connections for REST and openings; two more write, one watches sessions")
+
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="exact browser origins, comma separated; empty: same host only"
+    )
+    trusted_proxies: str = Field("", description="addresses whose X-Forwarded-For is believed, comma separated")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
+    session_idle_days: int = Field(60, ge=1, description="a session that is not refreshed for so long ends")
+    session_absolute_days: int = Field(180, ge=1, description="a session ends after so long in any case")
+    refresh_grace_seconds: int = Field(
+        30, ge=0, le=300, description="how long the previous refresh token still answers with the current one"
+    )
+
+    login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
+    login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
+    openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
+
+    max_update_bytes: int = Field(32 << 20, description="largest update on a socket; past it: close 4413, use `POST /api/sync`")
+    max_upload_bytes: int = Field(128 << 20, description="largest update by `POST /api/sync`; past it: 413")
+    max_body_bytes: int = Field(1 << 20, description="largest JSON body; past it: 413")
+    outbox_bytes: int = Field(1 << 20, description="what a slow reader may leave unread before it is closed with 1013")
+    opening_bytes: int = Field(256 << 20, description="opening answers in flight in this process; past it openings wait")
+    opening_stall_seconds: float = Field(
+        30.0, gt=0, description="an opening answer of which nothing is read for so long is closed with 1013"
+    )
+    writer_queue_bytes: int = Field(64 << 20, description="updates that wait to be stored; past it sockets are closed with 1013")
+    room_cache_bytes: int = Field(128 << 20, description="what rooms without members may keep in memory")
+    document_cache_bytes: int = Field(128 << 20, description="merged libraries kept for openings")
+    socket_inflight_bytes: int = Field(8 << 20, description="unstored updates of one socket before it is no longer read from")
+    ping_seconds: float = Field(20.0, gt=0, description="a socket that does not answer a ping for so long is dropped")
+    keepalive_seconds: float = Field(15.0, gt=0, description="a socket that was sent nothing for so long gets a keep-alive frame")
+    session_poll_seconds: float = Field(1.0, gt=0, description="how often live sockets are compared with their sessions")
+    workers: int = Field(1, ge=1, le=16, description="processes for large updates")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str, info: ValidationInfo) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError(f"{info.field_name} is debug, info, warning or error")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _fit_for_production(self) -> Self:
+        if self.env is Environment.PRODUCTION and not (self.public_url or "").startswith("https://"):
+            raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
+        return self
+
+    @property
+    def key_path(self) -> Path:
+        """The key file that is used."""
+        return self.keys_file or self.data_dir / "keys.json"
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` of our tokens: stable over restarts, whatever the port."""
+        return self.public_url or "promptsync"
+
+    @property
+    def production(self) -> bool:
+        return self.env is Environment.PRODUCTION
+
+
+def load_settings() -> Settings:
+    """The settings as the environment gives them."""
+    return Settings()
+
+
+def under_ci() -> bool:
+    """Whether this run is a CI run."""
+    return bool(os.environ.get("CI"))
