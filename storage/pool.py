@@ -1,0 +1,112 @@
+"""Connections to PostgreSQL: a pool for questions and dedicated connections for what must not wait in it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from storage.errors import Unavailable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+CONNECT_SECONDS = 5.0
+"""How long one attempt to connect may take before it counts as failed."""
+ACQUIRE_SECONDS = 10.0
+"""How long a question waits for a free connection before it is answered `Unavailable`."""
+COMMAND_SECONDS = 30.0
+"""How long one statement on the pool may take before it is cancelled."""
+
+_CONNECTION_FAILURES = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+def is_connection_failure(error: BaseException) -> bool:
+    """Whether `error` speaks of the way to the database rather than of what was asked: trying again may succeed."""
+    return isinstance(error, Unavailable | _CONNECTION_FAILURES)
+
+
+class Database:
+    """A PostgreSQL database, reached through a bounded pool; broken connections are replaced by themselves."""
+
+    def __init__(self, dsn: str, *, size: int) -> None:
+        self._dsn = dsn
+        self._pool = asyncpg.create_pool(
+            dsn, min_size=0, max_size=size, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=_named("promptsync")
+        )
+
+    @classmethod
+    async def open(cls, dsn: str, *, size: int = 8) -> "Database":
+        """A database that has answered once.
+
+        Raises:
+            Unavailable: it cannot be reached.
+        """
+        database = cls(dsn, size=size)
+        await database._pool
+        try:
+            async with database.acquire() as connection:
+                await connection.execute("SELECT 1")
+        except BaseException:
+            database._pool.terminate()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction.
+
+        Raises:
+            Unavailable: none could be had, or it broke while it was used.
+        """
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                yield connection
+        except _CONNECTION_FAILURES as error:
+            raise Unavailable(type(error).__name__) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside a transaction that commits when the block ends well.
+
+        Raises:
+            Unavailable: no connection could be had, or it broke; after a broken COMMIT the outcome is unknown.
+        """
+        async with self.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def connect(self, name: str, **settings: str) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection of the caller's own, outside the pool, named `name` in pg_stat_activity.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        try:
+            return await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS, server_settings=_named(f"promptsync {name}") | settings)
+        except _CONNECTION_FAILURES as error:
+            raise Unavailable(type(error).__name__) from error
+
+    async def close(self) -> None:
+        """Close every pooled connection, waiting up to five seconds for those in use."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 5)
+        except TimeoutError:
+            self._pool.terminate()
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"application_name": name}
