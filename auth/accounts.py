@@ -1,0 +1,105 @@
+"""Accounts: registering and signing in with a password."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from auth import emails
+from auth.errors import EmailTaken, InvalidCredentials
+from auth.passwords import Passwords, require_acceptable
+from auth.sessions import Device, Grant, Sessions
+from storage import libraries, users
+from storage.cipher import KEY_BYTES, DataKey, user_key_place
+from storage.errors import Conflict
+from storage.keyring import Keyring
+from storage.pool import Database
+from storage.users import NewUser
+
+OWN_LIBRARY_NAME = "My library"
+MAX_NAME_CHARACTERS = 100
+
+
+class Accounts:
+    """Registers users and signs them in."""
+
+    def __init__(
+        self, *, database: Database, keyring: Keyring, passwords: Passwords, sessions: Sessions, random: Callable[[int], bytes]
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._passwords = passwords
+        self._sessions = sessions
+        self._random = random
+
+    async def register(self, *, email: str, password: str, name: str | None, device: Device, now: datetime) -> Grant:
+        """Make a user with a data key, a library of the user's own and a first session, all or nothing.
+
+        Without a name the part of the address before the @ serves.
+
+        Raises:
+            InvalidEmail, WeakPassword: the address or the password breaks a rule.
+            EmailTaken: an account with this address exists.
+            TooBusy: too many passwords wait to be hashed.
+        """
+        address = emails.parse(email)
+        require_acceptable(password)
+        password_hash = await self._passwords.hash(password)
+        user_id, library_id = self._new_id(), self._new_id()
+        data_key = DataKey.new(self._random(KEY_BYTES))
+        key_id, wrapped = self._keyring.wrap(data_key, user_key_place(user_id))
+        new_user = NewUser(
+            id=user_id,
+            email=address.text,
+            email_key=address.key,
+            name=name or address.text.partition("@")[0][:MAX_NAME_CHARACTERS],
+            password_hash=password_hash,
+            library_id=library_id,
+            wrapped_key=wrapped,
+            key_id=key_id,
+            created_at=now,
+        )
+        library = libraries.new(
+            library_id=library_id, owner_id=user_id, name=OWN_LIBRARY_NAME, keyring=self._keyring, random=self._random, now=now
+        )
+        try:
+            async with self._database.transaction() as connection:
+                user = await users.create(connection, new_user)
+                await libraries.create(connection, library)
+                grant, _ = await self._sessions.open(connection, user, data_key, device, now=now)
+        except Conflict as error:
+            if error.constraint == "users_email_key":
+                raise EmailTaken from error
+            raise
+        return grant
+
+    async def login(self, *, email: str, password: str, device: Device, now: datetime) -> Grant:
+        """Open a session for the user whose address and password these are.
+
+        Takes the same time whether or not there is such a user.
+
+        Raises:
+            InvalidEmail: the text cannot be an address of anybody.
+            InvalidCredentials: unknown address, wrong password, or a disabled account.
+            TooBusy: too many passwords wait to be checked.
+        """
+        address = emails.parse(email)
+        async with self._database.acquire() as connection:
+            account = await users.by_email(connection, address.key)
+        stored = account.password_hash if account else None
+        checked = await self._passwords.check(password, stored)
+        if account is None or stored is None or not checked.correct or account.disabled:
+            raise InvalidCredentials
+        fresh = await self._passwords.hash(password) if checked.outdated else stored
+        data_key = self._keyring.unwrap(account.key_id, account.wrapped_key, user_key_place(account.user.id))
+        async with self._database.transaction() as connection:
+            user = await users.note_login(connection, account.user.id, password_hash=stored, now=now)
+            if user is None:
+                raise InvalidCredentials
+            if fresh != stored:
+                await users.replace_hash(connection, user.id, old=stored, new=fresh)
+            grant, replaced = await self._sessions.open(connection, user, data_key, device, now=now)
+        self._sessions.announce(replaced)
+        return grant
+
+    def _new_id(self) -> UUID:
+        return UUID(bytes=self._random(16), version=4)

@@ -1,0 +1,210 @@
+"""Sessions: opened by a login, carried on by refresh tokens, asked at each request, ended for good.
+
+Minting and revoking both happen under the session's row lock: otherwise a replay would revoke what is there at that moment, and
+the one who won the race would go on with what came after.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from auth import refresh_tokens
+from auth.errors import InvalidRefreshToken, RefreshReused, SessionEnded
+from auth.refresh_tokens import Standing, Verdict
+from auth.tokens import Audience, Tokens
+from storage import sessions
+from storage.cipher import DataKey, secret_place, user_key_place
+from storage.keyring import Keyring
+from storage.pool import Connection, Database
+from storage.sessions import LockedSession
+from storage.users import User
+
+REVOKED_REUSE = "refresh_reuse"
+REVOKED_LOGOUT = "logout"
+REVOKED_REPLACED = "replaced"
+
+_KEY_PURPOSE = "refresh"
+
+OnRevoked = Callable[[Iterable[UUID]], None]
+"""Told the ids of sessions that have ended, after the commit; must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """How long things last (`server/config.py` has the defaults)."""
+
+    access: timedelta = timedelta(minutes=10)
+    idle: timedelta = timedelta(days=60)
+    absolute: timedelta = timedelta(days=180)
+    grace: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The device that signs in, and where from. Its id is minted by the client and stays the same."""
+
+    id: UUID
+    name: str
+    platform: str
+    user_agent: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a device is given: everything it needs until it refreshes."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    sync_token: str = field(repr=False)
+    expires_in: int
+    session_id: UUID
+    user: User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks: a live session and its user. The session ends by itself at `expires_at` at the latest."""
+
+    user: User
+    session_id: UUID
+    expires_at: datetime
+
+
+class Sessions:
+    """Opens, refreshes, asks and ends sessions."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keyring: Keyring,
+        tokens: Tokens,
+        lifetimes: Lifetimes,
+        random: Callable[[int], bytes],
+        on_revoked: OnRevoked,
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._tokens = tokens
+        self._lifetimes = lifetimes
+        self._random = random
+        self._on_revoked = on_revoked
+
+    async def open(
+        self, connection: Connection, user: User, data_key: DataKey, device: Device, *, now: datetime
+    ) -> tuple[Grant, list[UUID]]:
+        """A new session for the device, and the ids of those it replaces: one device has one.
+
+        Runs inside the caller's transaction, which holds the user's row; after its commit the caller calls `announce` with the ids.
+        """
+        replaced = await sessions.revoke_device(connection, user.id, device.id, now=now, reason=REVOKED_REPLACED)
+        session_id = UUID(bytes=self._random(16), version=4)
+        key = self._random(refresh_tokens.KEY_BYTES)
+        expires_at = now + self._lifetimes.absolute
+        await sessions.create(
+            connection,
+            sessions.NewSession(
+                id=session_id,
+                user_id=user.id,
+                device_id=device.id,
+                device_name=device.name,
+                platform=device.platform,
+                refresh_key=data_key.seal(key, secret_place(user.id, _KEY_PURPOSE, session_id)),
+                created_at=now,
+                idle_expires_at=now + self._lifetimes.idle,
+                expires_at=expires_at,
+                user_agent=device.user_agent,
+                address=device.address,
+            ),
+        )
+        return self._grant(user, session_id, counter=0, key=key, expires_at=expires_at, now=now), replaced
+
+    def announce(self, revoked: Iterable[UUID]) -> None:
+        """Say that these sessions have ended, so that their sockets close. Only after the commit."""
+        ids = list(revoked)
+        if ids:
+            self._on_revoked(ids)
+
+    async def refresh(self, token: str, *, now: datetime) -> Grant:
+        """Exchange a refresh token for new tokens, by the rule in `refresh_tokens`.
+
+        Raises:
+            InvalidRefreshToken: not one that we gave out.
+            SessionEnded: its session is over.
+            RefreshReused: it was used twice; the session is revoked, durably, before this is raised.
+        """
+        presented = refresh_tokens.parse(token)
+        async with self._database.transaction() as connection:
+            session = await sessions.lock(connection, presented.session_id)
+            if session is None:
+                raise InvalidRefreshToken
+            key = self._key(session)
+            if not presented.is_genuine(key):
+                raise InvalidRefreshToken
+            verdict = refresh_tokens.decide(_standing(session, now), presented.counter, now=now, grace=self._lifetimes.grace)
+            counter = session.counter
+            if verdict is Verdict.ROTATE:
+                counter += 1
+                await sessions.rotate(connection, session.id, counter=counter, now=now, idle_expires_at=now + self._lifetimes.idle)
+            elif verdict is Verdict.REUSED:
+                await sessions.revoke(connection, session.id, now=now, reason=REVOKED_REUSE)
+        # Raised only here, after the commit: an exception inside would take the revocation back.
+        match verdict:
+            case Verdict.REUSED:
+                self.announce([session.id])
+                raise RefreshReused
+            case Verdict.ENDED:
+                raise SessionEnded
+            case Verdict.AHEAD:
+                raise InvalidRefreshToken
+        return self._grant(session.user, session.id, counter=counter, key=key, expires_at=session.expires_at, now=now)
+
+    async def authenticate(self, token: str, audiences: Collection[Audience], *, now: datetime) -> Principal:
+        """Who holds this token, asked of the session's row each time; the first use of a generation is noted.
+
+        Raises:
+            InvalidToken: not ours, or not for these audiences; ExpiredToken if its time is over.
+            SessionEnded: revoked, expired or gone, or the user may not sign in any more.
+        """
+        claims = self._tokens.verify(token, audiences, now=now)
+        async with self._database.acquire() as connection:
+            identity = await sessions.identify(connection, claims.session_id, now=now)
+            if identity is None or identity.user.id != claims.user_id:
+                raise SessionEnded
+            if claims.generation == identity.counter and not identity.current_used:
+                await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
+        return Principal(user=identity.user, session_id=identity.session_id, expires_at=identity.expires_at)
+
+    async def end(self, token: str, *, now: datetime) -> None:
+        """Log out the session of an access token. One that has ended already is no error.
+
+        Raises:
+            InvalidToken: not ours; ExpiredToken if its time is over.
+        """
+        claims = self._tokens.verify(token, {Audience.ACCESS}, now=now)
+        async with self._database.acquire() as connection:
+            ended = await sessions.revoke(connection, claims.session_id, now=now, reason=REVOKED_LOGOUT)
+        if ended:
+            self.announce([claims.session_id])
+
+    def _key(self, session: LockedSession) -> bytes:
+        data_key = self._keyring.unwrap(session.key_id, session.wrapped_key, user_key_place(session.user.id))
+        return data_key.open(session.sealed_key, secret_place(session.user.id, _KEY_PURPOSE, session.id))
+
+    def _grant(self, user: User, session_id: UUID, *, counter: int, key: bytes, expires_at: datetime, now: datetime) -> Grant:
+        access_until = min(now + self._lifetimes.access, expires_at)
+        access = self._tokens.access(user_id=user.id, session_id=session_id, generation=counter, now=now, expires_at=access_until)
+        return Grant(
+            access_token=access,
+            refresh_token=refresh_tokens.make(session_id, counter, key),
+            sync_token=self._tokens.sync(user_id=user.id, session_id=session_id, generation=counter, now=now, expires_at=expires_at),
+            expires_in=int((access_until - now).total_seconds()),
+            session_id=session_id,
+            user=user,
+        )
+
+
+def _standing(session: LockedSession, now: datetime) -> Standing:
+    return Standing(counter=session.counter, rotated_at=session.rotated_at, current_used=session.current_used, ended=session.is_over(now))

@@ -1,0 +1,174 @@
+"""The libraries' rows, their members, and their end: marked in a moment, destroyed in chunks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from storage.cipher import KEY_BYTES, DataKey, library_key_place
+from storage.keyring import Keyring
+from storage.pool import Connection, Record
+
+_INSERT = """
+    WITH library AS (
+        INSERT INTO libraries (id, owner_id, name, server_client_id, wrapped_key, key_id, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, owner_id
+    )
+    INSERT INTO members (library_id, user_id, role, created_at) SELECT id, owner_id, 'owner', $7 FROM library
+"""
+_COUNT = "SELECT count(*) FROM libraries WHERE owner_id = $1 AND deleted_at IS NULL"
+_COLUMNS = "l.id, l.name, l.owner_id, l.created_at, m.role"
+_OF_USER = f"""
+    SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
+    WHERE m.user_id = $1 AND l.deleted_at IS NULL ORDER BY l.created_at, l.id
+"""  # noqa: S608  # constants only
+_FOR_USER = f"""
+    SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
+    WHERE m.library_id = $1 AND m.user_id = $2 AND l.deleted_at IS NULL
+"""  # noqa: S608  # constants only
+_ROLES = """
+    SELECT m.library_id, m.user_id, m.role FROM unnest($1::uuid[], $2::uuid[]) AS asked (library_id, user_id)
+    JOIN members m USING (library_id, user_id) JOIN libraries l ON l.id = m.library_id WHERE l.deleted_at IS NULL
+"""
+_MARK_DELETED = "UPDATE libraries SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING id"
+_DELETED_IDS = "SELECT id FROM libraries WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT $1"
+# SKIP LOCKED: two processes purge two libraries instead of waiting for each other.
+_NEXT_TO_PURGE = """
+    SELECT id, wrapped_key IS NOT NULL AS readable FROM libraries WHERE deleted_at IS NOT NULL
+    ORDER BY deleted_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+_DESTROY_KEY = "UPDATE libraries SET wrapped_key = NULL, key_id = NULL WHERE id = $1"
+_PURGE_UPDATES = """
+    DELETE FROM updates WHERE library_id = $1
+    AND seq = ANY(ARRAY(SELECT seq FROM updates WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
+"""
+_PURGE_SNAPSHOTS = """
+    DELETE FROM snapshots WHERE library_id = $1
+    AND seq = ANY(ARRAY(SELECT seq FROM snapshots WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
+"""
+_REMOVE = "DELETE FROM libraries WHERE id = $1"
+
+
+class Role(StrEnum):
+    """What a member is in a library."""
+
+    OWNER = "owner"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLibrary:
+    """What a library is created with; `server_client_id` is the Yjs client that edits made on the server write as."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    server_client_id: int
+    wrapped_key: bytes = field(repr=False)
+    key_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """A library as one of its members sees it."""
+
+    id: UUID
+    name: str
+    owner_id: UUID
+    role: Role
+    created_at: datetime
+
+
+def draw_client_id(random: Callable[[int], bytes]) -> int:
+    """A Yjs client id for the server: 2**31 to 2**32 - 1, inside what Yjs draws for itself (uint32)."""
+    return 1 << 31 | int.from_bytes(random(4), "big") >> 1
+
+
+def new(*, library_id: UUID, owner_id: UUID, name: str, keyring: Keyring, random: Callable[[int], bytes], now: datetime) -> NewLibrary:
+    """A library with a data key and a client id of its own, not yet stored."""
+    key_id, wrapped = keyring.wrap(DataKey.new(random(KEY_BYTES)), library_key_place(library_id))
+    return NewLibrary(
+        id=library_id,
+        owner_id=owner_id,
+        name=name,
+        server_client_id=draw_client_id(random),
+        wrapped_key=wrapped,
+        key_id=key_id,
+        created_at=now,
+    )
+
+
+async def create(connection: Connection, library: NewLibrary) -> Library:
+    """Store a new library with its owner as the first member."""
+    await connection.execute(
+        _INSERT,
+        library.id,
+        library.owner_id,
+        library.name,
+        library.server_client_id,
+        library.wrapped_key,
+        library.key_id,
+        library.created_at,
+    )
+    return Library(id=library.id, name=library.name, owner_id=library.owner_id, role=Role.OWNER, created_at=library.created_at)
+
+
+async def count_of_owner(connection: Connection, owner_id: UUID) -> int:
+    """How many libraries the user owns that are not deleted."""
+    return int(await connection.fetchval(_COUNT, owner_id))
+
+
+async def of_user(connection: Connection, user_id: UUID) -> list[Library]:
+    """The libraries that the user is a member of, oldest first."""
+    return [_library(row) for row in await connection.fetch(_OF_USER, user_id)]
+
+
+async def for_user(connection: Connection, library_id: UUID, user_id: UUID) -> Library | None:
+    """The library as this user sees it; None when it is deleted, does not exist, or is none of the user's business."""
+    row = await connection.fetchrow(_FOR_USER, library_id, user_id)
+    return _library(row) if row else None
+
+
+async def roles(connection: Connection, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Role]:
+    """The role for each (library, user) that still has one: for closing the sockets of the others."""
+    rows = await connection.fetch(_ROLES, [library for library, _ in pairs], [user for _, user in pairs])
+    return {(row["library_id"], row["user_id"]): Role(row["role"]) for row in rows}
+
+
+async def mark_deleted(connection: Connection, library_id: UUID, *, now: datetime) -> bool:
+    """Hide a library from everyone at once; False when it is gone already. Its rows go by `purge_step`.
+
+    Waits for the row's lock, so no update can be stored in it after this has committed.
+    """
+    return await connection.fetchval(_MARK_DELETED, library_id, now) is not None
+
+
+async def deleted_ids(connection: Connection, limit: int) -> list[UUID]:
+    """Libraries that are marked and not yet purged, the longest marked first."""
+    return [row["id"] for row in await connection.fetch(_DELETED_IDS, limit)]
+
+
+async def purge_step(connection: Connection, limit: int) -> bool:
+    """Destroy one chunk of one deleted library; whether there may be more to do.
+
+    Runs inside the caller's transaction, which stays short: at most `limit` rows go. The data key goes first, so that the content
+    cannot be read from then on (nor in later backups); then the log, the snapshots and at last the row with its members.
+    """
+    library = await connection.fetchrow(_NEXT_TO_PURGE)
+    if library is None:
+        return False
+    if library["readable"]:
+        await connection.execute(_DESTROY_KEY, library["id"])
+        return True
+    for statement in (_PURGE_UPDATES, _PURGE_SNAPSHOTS):
+        if await connection.fetch(statement, library["id"], limit):
+            return True
+    await connection.execute(_REMOVE, library["id"])
+    return True
+
+
+def _library(row: Record) -> Library:
+    return Library(id=row["id"], name=row["name"], owner_id=row["owner_id"], role=Role(row["role"]), created_at=row["created_at"])

@@ -1,0 +1,138 @@
+"""The users' rows. Mail addresses and names are not sealed; the password is a hash, and the data key is wrapped."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from storage.conflicts import conflicts
+from storage.pool import Connection, Record
+
+_INSERT = """
+    INSERT INTO users (id, email, email_key, name, password_hash, library_id, wrapped_key, key_id, created_at, last_login_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+"""
+_BY_EMAIL = """
+    SELECT id, email, name, library_id, created_at, last_login_at, password_hash, wrapped_key, key_id, disabled_at
+    FROM users WHERE email_key = $1
+"""
+# The row lock orders the logins of one user, so that two of one device cannot both open a session.
+# The hash is compared again: the password may have been changed since it was checked.
+_LOGGED_IN = """
+    UPDATE users SET last_login_at = $2
+    WHERE id = $1 AND password_hash = $3 AND disabled_at IS NULL
+    RETURNING id, email, name, library_id, created_at, last_login_at
+"""
+_REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
+_LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """What a user is created with: `email_key` is the address as compared, `wrapped_key` the data key for secrets."""
+
+    id: UUID
+    email: str
+    email_key: str
+    name: str
+    password_hash: str = field(repr=False)
+    library_id: UUID
+    wrapped_key: bytes = field(repr=False)
+    key_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user as the user may see it."""
+
+    id: UUID
+    email: str
+    name: str
+    library_id: UUID
+    created_at: datetime
+    last_login_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user with what signing in needs."""
+
+    user: User
+    password_hash: str | None = field(repr=False)
+    wrapped_key: bytes = field(repr=False)
+    key_id: str
+    disabled: bool
+
+
+async def create(connection: Connection, user: NewUser) -> User:
+    """Store a new user, signed in for the first time at its creation.
+
+    Raises:
+        Conflict: `users_email_key`, an account with this address exists.
+    """
+    with conflicts():
+        await connection.execute(
+            _INSERT,
+            user.id,
+            user.email,
+            user.email_key,
+            user.name,
+            user.password_hash,
+            user.library_id,
+            user.wrapped_key,
+            user.key_id,
+            user.created_at,
+        )
+    return User(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        library_id=user.library_id,
+        created_at=user.created_at,
+        last_login_at=user.created_at,
+    )
+
+
+async def by_email(connection: Connection, email_key: str) -> Account | None:
+    """The account of an address, as compared."""
+    row = await connection.fetchrow(_BY_EMAIL, email_key)
+    if row is None:
+        return None
+    return Account(
+        user=user_of(row),
+        password_hash=row["password_hash"],
+        wrapped_key=row["wrapped_key"],
+        key_id=row["key_id"],
+        disabled=row["disabled_at"] is not None,
+    )
+
+
+async def note_login(connection: Connection, user_id: UUID, *, password_hash: str, now: datetime) -> User | None:
+    """Lock the user's row and note a login with the password that has this hash.
+
+    None when the hash is no longer the user's, or the user is disabled or gone: then nobody may be signed in.
+    """
+    row = await connection.fetchrow(_LOGGED_IN, user_id, now, password_hash)
+    return user_of(row) if row else None
+
+
+async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: str) -> None:
+    """Store a new hash of the same password, unless another password was set meanwhile."""
+    await connection.execute(_REHASH, user_id, old, new)
+
+
+async def lock(connection: Connection, user_id: UUID) -> None:
+    """Hold the user's row until the transaction ends: orders what may be done once at a time for a user."""
+    await connection.execute(_LOCK, user_id)
+
+
+def user_of(row: Record) -> User:
+    """The user in a row that has the users' columns under their own names."""
+    return User(
+        id=row["id"],
+        email=row["email"],
+        name=row["name"],
+        library_id=row["library_id"],
+        created_at=row["created_at"],
+        last_login_at=row["last_login_at"],
+    )
