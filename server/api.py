@@ -1,0 +1,93 @@
+"""The REST application: routers, the answers to what goes wrong, and what every request passes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+
+from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
+from server import problems
+from server.errors import ServerError, is_expected, problem_of
+from server.middleware import BodyLimit, RequestLog
+from server.routes import auth, libraries, users
+from server.services import Services
+from storage.errors import StorageError
+
+log = structlog.get_logger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_api(services: Services, *, routes: Sequence[BaseRoute] = (), lifespan: Lifespan | None = None) -> FastAPI:
+    """The application over these services. `routes` are plain Starlette ones, tried before the REST routes."""
+    settings = services.settings
+    app = FastAPI(
+        title="Prompt library sync",
+        version="0.1.0",
+        routes=list(routes),
+        lifespan=lifespan,
+        # the interactive pages load their scripts from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None if settings.production else "/openapi.json",
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        middleware=_middleware(services),
+        exception_handlers={
+            RequestValidationError: _invalid,
+            HTTPException: _refused,
+            AuthError: _refused,
+            StorageError: _refused,
+            ServerError: _refused,
+        },
+        responses=problems.fails(invalid_request=422),
+    )
+    app.state.services = services
+    for router in (auth.router, users.router, libraries.router):
+        app.include_router(router)
+    return app
+
+
+def _middleware(services: Services) -> list[Middleware]:
+    settings = services.settings
+    layers = [
+        Middleware(RequestLog, random=services.random, https=settings.production),
+        Middleware(BodyLimit, small=settings.max_body_bytes, upload=settings.max_upload_bytes),
+    ]
+    if settings.allowed_origins:
+        # no credentials: tokens travel in a header, never in a cookie
+        layers.insert(
+            1,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.allowed_origins),
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type"],
+                expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            ),
+        )
+    return layers
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it; tells the type checker
+    return problems.of_validation(error.errors()).response()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    match error:
+        case RefreshReused():
+            log.warning("refresh_reused", address=request.app.state.services.address_of(request))
+        case InvalidToken(reason=reason):
+            log.info("token_refused", reason=reason)
+        case InvalidRefreshToken():
+            log.info("refresh_token_refused")
+    if not isinstance(error, HTTPException) and not is_expected(error):
+        log.error("request_failed", error=type(error).__name__, exc_info=error)
+    return problem_of(error).response()

@@ -1,0 +1,122 @@
+"""The one table: domain error -> HTTP status, stable code, close code. Nothing else decides what a client is told."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+
+from auth import errors as auth
+from protocol.closes import Close
+from protocol.errors import ProtocolError
+from server.problems import Problem
+from storage import errors as storage
+
+RETRY_SECONDS = 2
+"""What a client is asked to wait when the trouble is ours and short."""
+
+
+class ServerError(Exception):
+    """What the server itself refuses, beside the domain packages."""
+
+
+class OwnLibrary(ServerError):
+    """A user's own library cannot be deleted while the account lasts."""
+
+
+class TooManyLibraries(ServerError):
+    """The user owns as many libraries as one may."""
+
+
+class TooManyAttempts(ServerError):
+    """A limit on attempts is reached; `retry_after` seconds until there is room again."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = max(1, retry_after)
+
+
+class Refused(HTTPException):
+    """A refusal of a request's form, raised where FastAPI reads the body (it lets only HTTPException through)."""
+
+    def __init__(self, status: int, code: str, title: str) -> None:
+        super().__init__(status, title)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client is told: over HTTP the status and code, on a socket the close code."""
+
+    status: int
+    code: str
+    title: str
+    close: Close
+    retry_after: int | None = None
+
+
+_INTERNAL = Answer(500, "internal", "Something went wrong here", Close.TRY_LATER)
+
+TABLE: dict[type[Exception], Answer] = {
+    auth.InvalidEmail: Answer(422, "invalid_email", "This is not a mail address that can have an account", Close.MALFORMED),
+    auth.WeakPassword: Answer(422, "weak_password", "The password breaks a rule", Close.MALFORMED),
+    auth.EmailTaken: Answer(409, "email_taken", "An account with this address exists", Close.FORBIDDEN),
+    auth.InvalidCredentials: Answer(401, "invalid_credentials", "Wrong address or password", Close.UNAUTHENTICATED),
+    auth.NotAuthenticated: Answer(401, "not_authenticated", "An access token is needed", Close.UNAUTHENTICATED),
+    auth.InvalidToken: Answer(401, "invalid_token", "The token is not valid here", Close.UNAUTHENTICATED),
+    auth.ExpiredToken: Answer(401, "token_expired", "The token's time is over: refresh it", Close.UNAUTHENTICATED),
+    auth.InvalidRefreshToken: Answer(401, "invalid_refresh_token", "The refresh token is not valid", Close.UNAUTHENTICATED),
+    auth.SessionEnded: Answer(401, "session_ended", "The session is over: sign in again", Close.UNAUTHENTICATED),
+    auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
+    auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
+    storage.Unavailable: Answer(
+        503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
+    ),
+    storage.NotFound: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
+    storage.Conflict: Answer(409, "conflict", "This collides with what is stored", Close.TRY_LATER),
+    ProtocolError: Answer(400, "malformed", "The message does not follow the protocol", Close.MALFORMED),
+    OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
+    TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
+    TooManyAttempts: Answer(429, "too_many_attempts", "Too many attempts: wait", Close.BUSY),
+}
+
+_HTTP_CODES = {
+    400: "bad_request",
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    431: "headers_too_large",
+}
+
+
+def answer_to(error: BaseException) -> Answer:
+    """What a client is told of this error; of one that is not in the table, nothing but that it happened."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _INTERNAL
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the error is in the table; any other is a fault of ours and belongs into the log with its traceback."""
+    return answer_to(error) is not _INTERNAL
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The answer to this error over HTTP."""
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    answer = answer_to(error)
+    retry_after = error.retry_after if isinstance(error, TooManyAttempts) else answer.retry_after
+    detail = error.rule if isinstance(error, auth.WeakPassword) else None
+    # RFC 9110, 15.5.2: a 401 names the scheme
+    headers = {"WWW-Authenticate": "Bearer"} if answer.status == HTTPStatus.UNAUTHORIZED else {}
+    return Problem(status=answer.status, code=answer.code, title=answer.title, detail=detail, retry_after=retry_after, headers=headers)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    code = error.code if isinstance(error, Refused) else _HTTP_CODES.get(error.status_code, "refused")
+    title = error.detail if isinstance(error, Refused) else HTTPStatus(error.status_code).phrase
+    return Problem(status=error.status_code, code=code, title=title, headers=error.headers or {})

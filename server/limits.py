@@ -1,0 +1,132 @@
+"""How often an address may try. Per process: several processes multiply the limits by their number.
+
+An IPv6 subscriber has a whole /64, so that is what counts as one address there.
+"""
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from time import time
+from typing import TypeAlias
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import Scope
+
+from server.errors import TooManyAttempts
+
+FAILURE_MINUTES = 15
+MAX_ADDRESSES = 10_000
+"""Addresses the openings limiter remembers; past it the one not seen for longest is forgotten. About 1.5 MB."""
+_MAX_FORWARDED = 32
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Limits:
+    """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out."""
+
+    def __init__(self, *, attempts_a_minute: int, failures_an_account: int) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._attempts = RateLimitItemPerMinute(attempts_a_minute)
+        self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
+
+    async def attempt(self, address: str) -> None:
+        """Count a registration or login from this address.
+
+        Raises:
+            TooManyAttempts: it had as many within a minute as it may.
+        """
+        await self._count(self._attempts, "attempt", bucket_of(address))
+
+    async def login(self, email: str, address: str) -> None:
+        """Count a login to this account from this address as failed until `succeeded` says otherwise.
+
+        Counted before the password is checked, so that many at once do not all pass; the same for accounts that do not exist.
+
+        Raises:
+            TooManyAttempts: it had as many failures within 15 minutes as it may.
+        """
+        await self._count(self._failures, "failure", email.lower(), bucket_of(address))
+
+    async def succeeded(self, email: str, address: str) -> None:
+        """Forget the failures of this account and address."""
+        await self._limiter.clear(self._failures, "failure", email.lower(), bucket_of(address))
+
+    async def _count(self, item: RateLimitItem, *names: str) -> None:
+        if not await self._limiter.hit(item, *names):
+            window = await self._limiter.get_window_stats(item, *names)
+            raise TooManyAttempts(int(window.reset_time - time()) + 1)
+
+
+class Openings:
+    """A token bucket for each address, asked before a socket costs anything: no await, no database."""
+
+    def __init__(self, *, a_minute: int, clock: Callable[[], float], max_addresses: int = MAX_ADDRESSES) -> None:
+        self._burst = float(a_minute)
+        self._a_second = a_minute / 60
+        self._clock = clock
+        self._max_addresses = max_addresses
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allow(self, address: str) -> bool:
+        """Whether this address may open one more socket now; counts it if so."""
+        now = self._clock()
+        bucket = bucket_of(address)
+        left, since = self._buckets.pop(bucket, (self._burst, now))
+        left = min(self._burst, left + max(0.0, now - since) * self._a_second)
+        allowed = left >= 1
+        self._buckets[bucket] = (left - 1 if allowed else left, now)
+        if len(self._buckets) > self._max_addresses:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+def bucket_of(address: str) -> str:
+    """What is counted for an address: itself, or its /64."""
+    parsed = _parsed(address)
+    return str(IPv6Network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else address
+
+
+def trusted_networks(setting: str) -> tuple[Network, ...]:
+    """The addresses and networks in a comma-separated setting.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in setting.split(",") if part.strip())
+
+
+def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The address that a request or socket comes from, as far as it can be known.
+
+    X-Forwarded-For is believed only from a trusted proxy, and read from its end: the first hop that is no trusted proxy is the
+    client, since everything before it is the client's own claim.
+    """
+    client = scope.get("client")
+    address = str(client[0]) if client else "unknown"
+    if not _is_trusted(_parsed(address), trusted):
+        return address
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    for hop in reversed(",".join(lines).split(",")[-_MAX_FORWARDED:]):
+        parsed = _parsed(hop.strip())
+        if parsed is None:
+            break
+        address = str(parsed)
+        if not _is_trusted(parsed, trusted):
+            break
+    return address
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
+
+
+def _is_trusted(address: IPv4Address | IPv6Address | None, trusted: Sequence[Network]) -> bool:
+    return address is not None and any(address in network for network in trusted)

@@ -1,0 +1,110 @@
+"""What every HTTP request passes, as plain ASGI: sockets go straight through.
+
+`RequestLog` is the outermost and answers what nobody else did; then come the body limits.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.errors import is_expected, problem_of
+from server.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID_BYTES = 8
+UPLOAD_PREFIX = "/api/sync/"
+"""Updates too large for a socket come here; everything else keeps to the small limit."""
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_HSTS = "max-age=31536000; includeSubDomains"
+
+_TOO_LARGE = Problem(status=413, code="too_large", title="The body is larger than is allowed here", headers={"Connection": "close"})
+
+
+class RequestLog:
+    """Gives each request an id, its security headers and one log line; turns an error that nobody caught into a problem.
+
+    The line has the route's pattern, never the query, a header or a body: those can hold tokens.
+    """
+
+    def __init__(self, app: ASGIApp, *, random: Callable[[int], bytes], https: bool) -> None:
+        self._app = app
+        self._random = random
+        self._always = _HEADERS | ({"Strict-Transport-Security": _HSTS} if https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        request_id = self._random(REQUEST_ID_BYTES).hex()
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._complete(MutableHeaders(scope=message), scope["path"], request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, answer)
+            except Exception as error:
+                if status:
+                    raise
+                if not is_expected(error):
+                    log.exception("request_failed", error=type(error).__name__)
+                await problem_of(error).response()(scope, receive, answer)
+            finally:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    route=_pattern(scope),
+                    status=status,
+                    ms=round((perf_counter() - started) * 1000, 1),
+                )
+
+    def _complete(self, headers: MutableHeaders, path: str, request_id: str) -> None:
+        headers["X-Request-ID"] = request_id
+        for name, value in self._always.items():
+            headers.setdefault(name, value)
+        if path.startswith("/api/"):
+            headers.setdefault("Cache-Control", "no-store")
+
+
+class BodyLimit:
+    """Refuses bodies that are too large with a problem: by their announced length at once, else when the bound is passed."""
+
+    def __init__(self, app: ASGIApp, *, small: int, upload: int) -> None:
+        self._app = app
+        self._limits = {False: small, True: upload}
+        # what comes in chunks is counted by starlette's own, whose exception the application's handler answers
+        self._counted = {is_upload: RequestBodyLimitMiddleware(app, limit) for is_upload, limit in self._limits.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_upload = scope["method"] == "POST" and scope["path"].startswith(UPLOAD_PREFIX)
+        announced = Headers(scope=scope).get("content-length", "")
+        # int() of a very long number raises, and more than 19 digits are too many in any case
+        if announced.isdecimal() and (len(announced) > 19 or int(announced) > self._limits[is_upload]):
+            await _TOO_LARGE.response()(scope, receive, send)
+            return
+        await self._counted[is_upload](scope, receive, send)
+
+
+def _pattern(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path", "unmatched"))

@@ -1,0 +1,97 @@
+"""Refusals as `application/problem+json` (RFC 9457) with a stable `code`. Clients read the code, never the text.
+
+Nothing that a client sent is repeated in a problem: a body that fails validation may hold a password.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+_MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One refusal. `errors` names the fields that are wrong and why, never what was in them."""
+
+    status: int
+    code: str
+    title: str
+    detail: str | None = None
+    retry_after: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    errors: tuple[Mapping[str, Any], ...] = ()
+
+    def response(self) -> Response:
+        """The problem as an answer."""
+        body: dict[str, Any] = {
+            "type": f"urn:promptsync:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+        }
+        if self.detail is not None:
+            body["detail"] = self.detail
+        if self.errors:
+            body["errors"] = self.errors
+        headers = dict(self.headers) | {"Cache-Control": "no-store"}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        # ASCII, so that nothing in it can fail to encode
+        return Response(json.dumps(body).encode(), self.status, headers, media_type=MEDIA_TYPE)
+
+
+class FieldProblem(BaseModel):
+    """One field that is wrong."""
+
+    where: list[str | int] = Field(description="path to the field, beginning with `body`, `path` or `query`")
+    code: str
+    message: str
+
+
+class ProblemBody(BaseModel):
+    """What every refusal looks like, for the OpenAPI document."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="stable: this is what a client acts on")
+    detail: str | None = None
+    errors: list[FieldProblem] | None = None
+
+
+def fails(**codes: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can refuse with these codes, each with its status."""
+    by_status: dict[int, list[str]] = {}
+    for code, status in codes.items():
+        by_status.setdefault(status, []).append(code)
+    return {
+        status: {
+            "model": ProblemBody,
+            "description": "problem with code " + " or ".join(f"`{code}`" for code in names),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+def of_validation(errors: Iterable[Mapping[str, Any]]) -> Problem:
+    """What pydantic refuses, without what was sent: no values, and no names that the client made up."""
+    found = list(errors)
+    if any(error["loc"][:1] == ("path",) for error in found):
+        # An id that cannot be one is an id that nothing has.
+        return Problem(status=404, code="not_found", title="There is nothing here")
+    fields = tuple(
+        {
+            "where": list(error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]),
+            "code": error["type"],
+            "message": str(error["msg"]).removeprefix("Value error, "),
+        }
+        for error in found[:_MAX_ERRORS]
+    )
+    return Problem(status=422, code="invalid_request", title="The request does not have the form that is asked for", errors=fields)

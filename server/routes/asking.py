@@ -1,0 +1,53 @@
+"""Who asks, and what the handlers are given: the dependencies that routes share."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from auth.errors import InvalidToken, NotAuthenticated
+from auth.sessions import Principal
+from auth.tokens import Audience
+from server.services import Services
+
+# Only for the OpenAPI document: it takes the first of two headers and knows no problems.
+_SCHEME = HTTPBearer(auto_error=False, bearerFormat="JWT", description="the access token")
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)  # noqa: S101  # set by create_api; tells the type checker
+    return services
+
+
+def bearer_token(request: Request) -> str:
+    """The token in the one Authorization header.
+
+    Raises:
+        NotAuthenticated: there is no such header, or it is of another scheme.
+        InvalidToken: there are two.
+    """
+    values = request.headers.getlist("authorization")
+    if len(values) > 1:
+        raise InvalidToken("two headers")
+    scheme, _, token = (values[0] if values else "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise NotAuthenticated
+    return token.strip()
+
+
+async def principal(
+    token: Annotated[str, Depends(bearer_token)],
+    services: Annotated[Services, Depends(services_of)],
+    _: Annotated[object, Depends(_SCHEME)],
+) -> Principal:
+    """Who asks, by an access token whose session is alive at this moment."""
+    return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())
+
+
+Served = Annotated[Services, Depends(services_of)]
+Token = Annotated[str, Depends(bearer_token)]
+Asking = Annotated[Principal, Depends(principal)]
+SIGNED_IN = {"not_authenticated": 401, "invalid_token": 401, "token_expired": 401, "session_ended": 401, "unavailable": 503}
+"""What every route that needs an access token can refuse with."""

@@ -1,0 +1,62 @@
+"""Kinds of text and ids that requests carry: what passes here can be stored, compared and sent back."""
+
+import re
+import unicodedata
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from auth import emails, passwords
+from auth.errors import InvalidEmail
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# Controls (NUL among them, which PostgreSQL refuses), lone surrogates, line and paragraph separators; and the characters that
+# turn the reading direction of what is shown beside them.
+_SENSELESS_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class Body(BaseModel):
+    """A request body: fields that nobody asked for are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in _SENSELESS_CATEGORIES or character in _DIRECTION_MARKS for character in text):
+        raise PydanticCustomError("text_characters", "has characters that have no place in one line of text")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return emails.parse(text).text
+    except InvalidEmail:
+        # the library's own message repeats parts of the address
+        raise PydanticCustomError("email", "is not a mail address that can have an account") from None
+
+
+def _password(text: str) -> str:
+    if not passwords.fits(text):
+        raise PydanticCustomError("password_length", "is longer than a password may be")
+    return text
+
+
+def _canonical(value: object) -> object:
+    # UUID() also takes braces, urn: and bare hex; one spelling is enough
+    if isinstance(value, UUID) or (isinstance(value, str) and _UUID.fullmatch(value)):
+        return value
+    raise PydanticCustomError("uuid", "is not a UUID")
+
+
+Name = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_one_line)]
+"""What people call something: one line of 1 to 100 characters."""
+Email = Annotated[str, StringConstraints(strict=True, max_length=320), AfterValidator(_address)]
+"""A mail address, normalised."""
+Password = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_password)]
+"""A password byte for byte: only too long ones are refused here, the rules for new ones are `auth.passwords`."""
+RefreshToken = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+Id = Annotated[UUID, BeforeValidator(_canonical)]
+"""A UUID in its usual spelling."""

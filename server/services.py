@@ -1,0 +1,99 @@
+"""What the handlers need, made once at the start and never changed: no globals, no look-ups by name."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from starlette.requests import HTTPConnection
+
+from auth.accounts import Accounts
+from auth.passwords import Passwords
+from auth.sessions import Lifetimes, Sessions
+from auth.tokens import Tokens
+from server.config import Settings
+from server.limits import Limits, Network, Openings, client_address, trusted_networks
+from storage.keyring import Keyring
+from storage.pool import Database
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Who is told, after the commit, what has ended. Filled in by whoever keeps the sockets; must not block."""
+
+    sessions_revoked: Callable[[Iterable[UUID]], None] = lambda session_ids: None
+    library_deleted: Callable[[UUID], None] = lambda library_id: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The parts of a running server, as handlers see them."""
+
+    settings: Settings
+    database: Database
+    keyring: Keyring = field(repr=False)
+    tokens: Tokens = field(repr=False)
+    passwords: Passwords
+    sessions: Sessions
+    accounts: Accounts
+    limits: Limits
+    openings: Openings
+    trusted_proxies: tuple[Network, ...]
+    hooks: Hooks
+    clock: Callable[[], datetime]
+    random: Callable[[int], bytes]
+
+    def address_of(self, connection: HTTPConnection) -> str:
+        """The address that this request or socket comes from."""
+        return client_address(connection.scope, self.trusted_proxies)
+
+
+def utc_now() -> datetime:
+    """The clock of a running server."""
+    return datetime.now(UTC)
+
+
+def make_services(
+    settings: Settings,
+    *,
+    database: Database,
+    keyring: Keyring,
+    signing_keys: Sequence[tuple[str, bytes]],
+    passwords: Passwords | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Services:
+    """Wire the parts together. Signing keys are (id, seed of 32 bytes); the first one signs."""
+    hooks = Hooks()
+    passwords = passwords or Passwords()
+    tokens = Tokens(signing_keys, issuer=settings.issuer, random=random)
+    sessions = Sessions(
+        database=database,
+        keyring=keyring,
+        tokens=tokens,
+        lifetimes=Lifetimes(
+            access=timedelta(seconds=settings.access_token_seconds),
+            idle=timedelta(days=settings.session_idle_days),
+            absolute=timedelta(days=settings.session_absolute_days),
+            grace=timedelta(seconds=settings.refresh_grace_seconds),
+        ),
+        random=random,
+        on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
+    )
+    return Services(
+        settings=settings,
+        database=database,
+        keyring=keyring,
+        tokens=tokens,
+        passwords=passwords,
+        sessions=sessions,
+        accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, random=random),
+        limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
+        openings=Openings(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        trusted_proxies=trusted_networks(settings.trusted_proxies),
+        hooks=hooks,
+        clock=clock,
+        random=random,
+    )
