@@ -162,7 +162,7 @@ class KeyFile:
     def _parse(cls, path: Path, content: bytes) -> Self:
         try:
             fields = _json(content)
-            if fields.get("version") != 1:
+            if type(fields.get("version")) is not int or fields["version"] != 1:
                 raise _Unfit("its version is unknown to this release")
             if fields.keys() != {"version", "origin", "encryption", "signing"}:
                 raise _Unfit("it needs exactly version, origin, encryption and signing")

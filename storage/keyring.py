@@ -30,6 +30,9 @@ class EncryptionKey:
         """32 bytes that prove the same key, and from which it cannot be found."""
         return self.key.fingerprint(_FINGERPRINT_LABEL)
 
+    def __reduce__(self) -> Never:
+        raise TypeError("keys are neither pickled nor copied")
+
 
 class Keyring:
     """Key-encryption keys, the active one first; the others only open.

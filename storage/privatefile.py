@@ -64,7 +64,10 @@ def create_private(path: Path, content: bytes) -> None:
         FileExistsError: there is a file of this name; it is left as it is.
         OSError: it cannot be written.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
     temporary = _write_beside(path, content)
     try:
         # unlike a rename, a link never takes the place of another file
