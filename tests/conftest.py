@@ -1,0 +1,64 @@
+"""What every test may ask for: a database of its own. And the rules for what needs Node."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import Verbosity, settings
+
+from server.config import under_ci
+from tests.support.database import Databases, private_cluster
+
+settings.register_profile("here", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=50, verbosity=Verbosity.normal)
+settings.load_profile("ci" if under_ci() else "here")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without Node a test that needs it skips, and says so; in CI it fails, for there nothing may be left out."""
+    if item.get_closest_marker("node") is None:
+        return
+    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
+    if missing and under_ci():
+        pytest.fail(f"{' and '.join(missing)} must be installed in CI", pytrace=False)
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a private PostgreSQL without durability, one for each test process."""
+    with private_cluster() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def databases(cluster: str) -> Iterator[Databases]:
+    """Makes databases in the private cluster."""
+    databases = Databases(cluster)
+    try:
+        yield databases
+    finally:
+        databases.close()
+
+
+@pytest.fixture(scope="session")
+def template_database(databases: Databases) -> str:
+    """The name of a migrated database to copy."""
+    return databases.make_template()
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> Iterator[str]:
+    """The address of a fresh database without our schema."""
+    dsn = databases.create()
+    yield dsn
+    databases.drop(dsn)
+
+
+@pytest.fixture
+def database_dsn(databases: Databases, template_database: str) -> Iterator[str]:
+    """The address of a fresh, migrated database, dropped after the test."""
+    dsn = databases.create(template_database)
+    yield dsn
+    databases.drop(dsn)
