@@ -78,10 +78,11 @@ def _format(data: bytes, at: int) -> tuple[int, int]:
 
 def _type(data: bytes, at: int) -> tuple[int, int]:
     kind = data[at]
-    if kind > _LAST_TYPE:  # Yrs knows more of them; a device with yjs would throw
+    # Yrs knows more of them, at which a device with yjs throws; of an XmlHook it does not read the name.
+    if kind > _LAST_TYPE or kind == _XML_HOOK:
         raise InvalidUpdate("unknown shared type", at)
     at += 1
-    return (text(data, at) if kind in (_XML_ELEMENT, _XML_HOOK) else at), 1
+    return (text(data, at) if kind == _XML_ELEMENT else at), 1
 
 
 def _any(data: bytes, at: int) -> tuple[int, int]:

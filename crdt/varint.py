@@ -21,7 +21,8 @@ def read(data: bytes, at: int) -> tuple[int, int]:
 
     Raises:
         IndexError: the data ends inside of it.
-        ValueError: it is longer than 8 bytes or above 2^53 - 1.
+        ValueError: it is longer than 8 bytes, above 2^53 - 1, or not in its shortest form (lib0 and Yrs write no other,
+            so that equal numbers are equal bytes).
     """
     value = data[at]
     at += 1
@@ -40,4 +41,6 @@ def read(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError("integer of more than 8 bytes")
     if value > MAX_INTEGER:
         raise ValueError("integer above 2^53 - 1")
+    if not byte:
+        raise ValueError("integer longer than need be")
     return value, at
