@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
+from crdt.errors import CrdtError
 from server import problems
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, RequestLog
@@ -24,10 +26,19 @@ log = structlog.get_logger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
+class Api(FastAPI):
+    """FastAPI whose OpenAPI document knows what a problem looks like."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"] |= problems.schemas()
+        return document
+
+
 def create_api(services: Services, *, routes: Sequence[BaseRoute] = (), lifespan: Lifespan | None = None) -> FastAPI:
     """The application over these services. `routes` are plain Starlette ones, tried before the REST routes."""
     settings = services.settings
-    app = FastAPI(
+    app = Api(
         title="Prompt library sync",
         version="0.1.0",
         routes=list(routes),
@@ -45,6 +56,7 @@ def create_api(services: Services, *, routes: Sequence[BaseRoute] = (), lifespan
             AuthError: _refused,
             StorageError: _refused,
             ServerError: _refused,
+            CrdtError: _refused,
         },
         responses=problems.fails(invalid_request=422),
     )

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     ping_seconds: float = Field(20.0, gt=0, description="a socket that does not answer a ping for so long is dropped")
     keepalive_seconds: float = Field(15.0, gt=0, description="a socket that was sent nothing for so long gets a keep-alive frame")
     session_poll_seconds: float = Field(1.0, gt=0, description="how often live sockets are compared with their sessions")
-    workers: int = Field(1, ge=1, le=16, description="processes for large updates")
+    update_workers: int = Field(1, ge=1, le=16, description="processes that inspect, merge and diff large updates")
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
@@ -108,9 +108,13 @@ class Settings(BaseSettings):
         return self.env is Environment.PRODUCTION
 
 
-def load_settings() -> Settings:
-    """The settings as the environment gives them."""
-    return Settings()
+def load_settings(**given: object) -> Settings:
+    """The settings as the environment gives them, `given` first.
+
+    Raises:
+        pydantic.ValidationError: a setting is not what it may be.
+    """
+    return Settings(**given)  # type: ignore[arg-type]  # checked by the model itself
 
 
 def under_ci() -> bool:

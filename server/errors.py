@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 
 from auth import errors as auth
+from crdt import errors as crdt
 from protocol.closes import Close
 from protocol.errors import ProtocolError
 from server.problems import Problem
@@ -33,6 +34,18 @@ class TooManyAttempts(ServerError):
     def __init__(self, retry_after: int) -> None:
         super().__init__(retry_after)
         self.retry_after = max(1, retry_after)
+
+
+class TryLater(ServerError):
+    """The server cannot take this at the moment: the writer is full, the room was reloaded, or the server goes down."""
+
+
+class Unstorable(ServerError):
+    """The database refuses this update for its content."""
+
+
+class WorkerDied(ServerError):
+    """A worker process ended while it worked on this, twice: it took too much memory, or it was killed."""
 
 
 class Refused(HTTPException):
@@ -74,6 +87,10 @@ TABLE: dict[type[Exception], Answer] = {
     storage.NotFound: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     storage.Conflict: Answer(409, "conflict", "This collides with what is stored", Close.TRY_LATER),
     ProtocolError: Answer(400, "malformed", "The message does not follow the protocol", Close.MALFORMED),
+    crdt.CrdtError: Answer(422, "invalid_update", "These bytes are not a Yjs update (v1) that can be taken", Close.MALFORMED),
+    TryLater: Answer(503, "try_later", "This cannot be taken at the moment: send it again", Close.TRY_LATER, RETRY_SECONDS),
+    Unstorable: Answer(422, "unstorable", "The database refuses this update", Close.MALFORMED),
+    WorkerDied: Answer(413, "too_costly", "This update takes more memory than one may", Close.TOO_LARGE),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
     TooManyAttempts: Answer(429, "too_many_attempts", "Too many attempts: wait", Close.BUSY),

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
 
 from server.errors import TooManyAttempts
@@ -29,7 +29,8 @@ class Limits:
     """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out."""
 
     def __init__(self, *, attempts_a_minute: int, failures_an_account: int) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        # The window begins with the first attempt, so its end can be told; `limits`' moving window walks every address at each hit.
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
 

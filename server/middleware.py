@@ -107,4 +107,13 @@ class BodyLimit:
 
 
 def _pattern(scope: Scope) -> str:
-    return str(getattr(scope.get("route"), "path", "unmatched"))
+    route = getattr(scope.get("route"), "path", None)
+    if route is not None:
+        return str(route)
+    if "endpoint" not in scope:
+        return "unmatched"
+    # a plain Starlette route leaves no trace of its pattern but what it took from the path
+    path = str(scope["path"])
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(str(value), f"{{{name}}}")
+    return path

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +66,14 @@ class ProblemBody(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
+def schemas() -> dict[str, Any]:
+    """The schemas that `fails` refers to, for the components of the OpenAPI document."""
+    # given as a model to each response, FastAPI would promise the same body as application/json too
+    _, document = models_json_schema([(ProblemBody, "serialization")], ref_template="#/components/schemas/{model}")
+    found: dict[str, Any] = document["$defs"]
+    return found
+
+
 def fails(**codes: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can refuse with these codes, each with its status."""
     by_status: dict[int, list[str]] = {}
@@ -72,7 +81,6 @@ def fails(**codes: int) -> dict[int | str, dict[str, Any]]:
         by_status.setdefault(status, []).append(code)
     return {
         status: {
-            "model": ProblemBody,
             "description": "problem with code " + " or ".join(f"`{code}`" for code in names),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
         }

@@ -32,6 +32,7 @@ _CONNECTION_FAILURES = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,
     asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
 )
 
 
@@ -89,14 +90,18 @@ class Database:
         async with self.acquire() as connection, connection.transaction():
             yield connection
 
-    async def connect(self, name: str, **settings: str) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect(
+        self, name: str, *, command_seconds: float = COMMAND_SECONDS, **settings: str
+    ) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of the caller's own, outside the pool, named `name` in pg_stat_activity.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
         try:
-            return await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS, server_settings=_named(f"promptsync {name}") | settings)
+            return await asyncpg.connect(
+                self._dsn, timeout=CONNECT_SECONDS, command_timeout=command_seconds, server_settings=_named(f"promptsync {name}") | settings
+            )
         except _CONNECTION_FAILURES as error:
             raise Unavailable(type(error).__name__) from error
 

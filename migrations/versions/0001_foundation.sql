@@ -3,7 +3,7 @@
 -- One row about the cluster itself: a database put back to an earlier time, or copied, is told by its
 -- system identifier and timeline, and every library's epoch rises before anything is served from it.
 CREATE TABLE cluster (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     system_identifier bigint NOT NULL,
     timeline bigint NOT NULL
 );

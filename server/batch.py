@@ -1,0 +1,184 @@
+"""One write transaction: what of a batch adds anything, its place in each library's log, and what became of it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+from uuid import UUID
+
+from crdt.updates import Inspected
+from server.rooms import Committed, Room
+from storage import updates
+from storage.cipher import DataKey, update_place
+from storage.pool import Connection, is_connection_failure
+
+SLICED_BYTES = 256 << 10
+"""Past this an update is sealed slice by slice in a thread: sealing holds the interpreter (7 MB: 10 ms)."""
+SETTLE_POLL_SECONDS = 0.05
+"""How often a cut COMMIT is asked after while its transaction still runs."""
+
+
+class Refusal(Enum):
+    """Why an update was not stored; `server/errors.py` has the answer to each."""
+
+    GONE = "library_gone"
+    FORBIDDEN = "forbidden"
+    UNSTORABLE = "unstorable"
+    STALE = "room_stale"
+    FULL = "writer_full"
+    STOPPING = "stopping"
+
+
+class Origin(Protocol):
+    """Whoever sent an update and is told what became of it."""
+
+    def stored(self, entry: "Entry", seq: int) -> None:
+        """It is committed as `seq`, and the room has relayed it."""
+
+    def redundant(self, entry: "Entry", head: int) -> None:
+        """Everything in it was committed before; `head` is the room's committed head."""
+
+    def refused(self, entry: "Entry", refusal: Refusal) -> None:
+        """It is not stored."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An inspected update on its way into a library."""
+
+    room: Room
+    update: bytes = field(repr=False)
+    inspected: Inspected = field(repr=False)
+    session_id: UUID | None
+    may_write: bool
+    origin: Origin
+
+
+@dataclass(slots=True)
+class Share:
+    """One library's share of a batch, decided in order on scratch ranges."""
+
+    room: Room
+    entries: list[Entry] = field(default_factory=list)
+    adding: list[Entry] = field(default_factory=list)
+    redundant: list[Entry] = field(default_factory=list)
+    forbidden: list[Entry] = field(default_factory=list)
+
+
+class Fate(Enum):
+    """What became of a library's share."""
+
+    STORED = "stored"
+    LOCKED = "locked"
+    GONE = "gone"
+    STALE = "stale"
+
+
+class CommitUnknown(Exception):
+    """The connection broke during COMMIT: `transaction` and one of its rows tell later whether it took effect."""
+
+    def __init__(self, transaction: str, witness: updates.Row, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+        super().__init__("the outcome of a COMMIT is unknown")
+        self.transaction = transaction
+        self.witness = witness
+        self.fates = fates
+        self.firsts = firsts
+
+
+def share_out(entries: Sequence[Entry]) -> list[Share]:
+    """The batch by library: what adds something, what does not, and what its session may not write.
+
+    An update that leans on an earlier entry of the batch is redundant only if that one is stored: it shares its fate.
+    """
+    shares: dict[Room, Share] = {}
+    for entry in entries:
+        if (share := shares.get(entry.room)) is None:
+            share = shares[entry.room] = Share(entry.room)
+        share.entries.append(entry)
+    for room, share in shares.items():
+        scratch = room.knowledge.scratch()
+        for entry in share.entries:
+            if not scratch.adds(entry.inspected):
+                share.redundant.append(entry)
+            elif not entry.may_write:
+                share.forbidden.append(entry)
+            else:
+                scratch.learn(entry.inspected)
+                share.adding.append(entry)
+    return list(shares.values())
+
+
+async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+    """Store the adding entries of each share in one transaction; each library's fate and the seq of its first entry.
+
+    Raises:
+        CommitUnknown: the connection broke during COMMIT; ask `settle` on another one.
+        whatever the database raises: nothing is stored then.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        locked, number = await updates.lock(connection, [share.room.library_id for share in shares])
+        fates = {share.room.library_id: _fate(share.room, locked) for share in shares}
+        await _tell_gone_from_locked(connection, fates)
+        writable = [share for share in shares if fates[share.room.library_id] is Fate.STORED]
+        firsts = {share.room.library_id: locked[share.room.library_id].head + 1 for share in writable}
+        rows = [row for share in writable for row in await _sealed(share, firsts[share.room.library_id])]
+        if rows:
+            await updates.append(connection, rows)
+    except BaseException:
+        if not connection.is_closed():
+            await transaction.rollback()
+        raise
+    try:
+        await transaction.commit()
+    except BaseException as error:
+        if rows and number is not None and (is_connection_failure(error) or isinstance(error, asyncio.CancelledError)):
+            raise CommitUnknown(number, rows[0], fates, firsts) from error
+        raise
+    return fates, firsts
+
+
+def _fate(room: Room, locked: dict[UUID, updates.Locked]) -> Fate:
+    place = locked.get(room.library_id)
+    if place is None:
+        return Fate.LOCKED
+    # A database put back to an earlier time: this room claims what the database no longer holds.
+    if place.epoch != room.epoch or place.head < room.head:
+        return Fate.STALE
+    return Fate.STORED
+
+
+async def _tell_gone_from_locked(connection: Connection, fates: dict[UUID, Fate]) -> None:
+    missing = [library for library, fate in fates.items() if fate is Fate.LOCKED]
+    if missing:
+        there = await updates.existing(connection, missing)
+        fates.update({library: Fate.GONE for library in missing if library not in there})
+
+
+async def _sealed(share: Share, first: int) -> list[updates.Row]:
+    room = share.room
+    rows = []
+    for seq, entry in enumerate(share.adding, first):
+        place = update_place(room.library_id, room.epoch, seq)
+        rows.append(updates.Row(room.library_id, seq, room.epoch, entry.session_id, await _seal(room.key, entry.update, place)))
+    return rows
+
+
+async def _seal(key: DataKey, update: bytes, place: bytes) -> bytes:
+    if len(update) <= SLICED_BYTES:
+        return key.seal(update, place)
+    return await asyncio.to_thread(key.seal_in_slices, update, place)
+
+
+async def settle(connection: Connection, unknown: CommitUnknown) -> bool:
+    """Whether a cut COMMIT took effect, once its transaction has ended."""
+    while await updates.is_running(connection, unknown.transaction):  # noqa: ASYNC110  # the database is asked: nobody could set an event
+        await asyncio.sleep(SETTLE_POLL_SECONDS)
+    return await updates.is_stored(connection, unknown.witness)
+
+
+def committed(share: Share, first: int) -> list[Committed]:
+    """The share's entries as the log now has them."""
+    return [Committed(seq, entry.update, entry.inspected) for seq, entry in enumerate(share.adding, first)]

@@ -1,0 +1,91 @@
+"""Where the database is: an external one, or the embedded one, which this process starts, watches over and stops."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from server.config import Settings
+from storage.embedded import Embedded
+from storage.errors import DataFolderBusy, EmbeddedFailed
+
+log = structlog.get_logger(__name__)
+
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+FACTS_FILE = "server.json"
+WATCH_SECONDS = 0.25
+"""How often it is asked whether PostgreSQL still runs."""
+STOP_SECONDS = 4.0
+"""PostgreSQL's share of the ten seconds in which everything stops; past it the next start recovers."""
+
+
+@contextmanager
+def reachable_dsn(settings: Settings) -> Iterator[str]:
+    """The address of the database, for a command: the external one, the one a running server has started, or started for the time.
+
+    Raises:
+        EmbeddedFailed: the embedded PostgreSQL cannot be started.
+        DataFolderBusy: a server is just starting or stopping.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    embedded = Embedded(settings.data_dir)
+    try:
+        dsn = embedded.start()
+    except DataFolderBusy:
+        running = read_facts(settings.data_dir).get("database")
+        if not isinstance(running, str):
+            raise
+        yield running
+        return
+    try:
+        yield dsn
+    finally:
+        embedded.stop()
+
+
+def write_facts(data_dir: Path, **facts: object) -> None:
+    """Tell commands and supervisors about the running server: `<data_dir>/server.json`, replaced in one step."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = data_dir / f"{FACTS_FILE}.{os.getpid()}"
+    unfinished.write_text(json.dumps(facts) + "\n")
+    unfinished.chmod(0o600)
+    unfinished.replace(data_dir / FACTS_FILE)
+
+
+def read_facts(data_dir: Path) -> dict[str, object]:
+    """What the last server wrote; empty when there is nothing readable."""
+    try:
+        facts = json.loads((data_dir / FACTS_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def forget_facts(data_dir: Path) -> None:
+    """The server has stopped."""
+    with contextlib.suppress(FileNotFoundError):
+        (data_dir / FACTS_FILE).unlink()
+
+
+async def keep_running(embedded: Embedded, restarted: asyncio.Event) -> None:
+    """Bring PostgreSQL back whenever it ends: the server goes on with what it holds, and stores it then."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        status = embedded.poll()
+        if status is None:
+            continue
+        log.error("postgres_ended", status=status)
+        try:
+            await asyncio.to_thread(embedded.start)
+        except EmbeddedFailed as error:
+            log.error("postgres_not_restarted", reason=str(error))
+        else:
+            log.warning("postgres_restarted", pid=embedded.pid)
+            restarted.set()

@@ -1,0 +1,35 @@
+"""Logs: constant text plus fields, one line an event; JSON in production. Never tokens, keys, queries or content."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+_QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "httpx2", "httpcore2", "alembic")
+"""Libraries that log addresses with their queries, or every frame, at INFO."""
+
+
+def configure_logs(level: str, *, json: bool) -> None:
+    """Send structlog's and the libraries' log lines to standard error, at `level` and above."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if json:
+        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        # plain tracebacks: the fancy ones print local variables, and those hold secrets
+        formatter = structlog.dev.plain_traceback
+        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s %(message)s", force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

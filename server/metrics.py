@@ -1,0 +1,35 @@
+"""What this process counts, in Prometheus' terms."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+registry = CollectorRegistry()
+
+sockets = Gauge("promptsync_sockets", "Open sync sockets.", registry=registry)
+rooms = Gauge("promptsync_rooms", "Libraries whose ranges this process holds.", registry=registry)
+deliveries = Counter("promptsync_deliveries", "Updates relayed to devices, senders included.", registry=registry)
+stored = Counter("promptsync_updates_stored", "Updates stored.", registry=registry)
+redundant = Counter("promptsync_updates_redundant", "Updates acknowledged without storing: they added nothing.", registry=registry)
+refused = Counter("promptsync_updates_refused", "Updates refused.", ["reason"], registry=registry)
+closes = Counter("promptsync_socket_closes", "Sockets this process closed.", ["code"], registry=registry)
+refusals = Counter("promptsync_opening_refusals", "Openings refused.", ["code"], registry=registry)
+openings = Counter("promptsync_openings", "Opening answers, by how they were made.", ["kind"], registry=registry)
+commits = Counter("promptsync_commits", "Write transactions, by outcome.", ["outcome"], registry=registry)
+queue_bytes = Gauge("promptsync_writer_queue_bytes", "Updates waiting to be stored.", registry=registry)
+commit_seconds = Histogram(
+    "promptsync_commit_seconds",
+    "From the start of a write transaction to its commit.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+    registry=registry,
+)
+batch_rows = Histogram(
+    "promptsync_batch_rows",
+    "Updates stored by one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000),
+    registry=registry,
+)
+requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
+
+
+def exposition() -> bytes:
+    """The text that `GET /metrics` answers (Prometheus text format 0.0.4)."""
+    return generate_latest(registry)

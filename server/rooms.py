@@ -1,0 +1,216 @@
+"""Rooms: what this process knows of the libraries that are open, and who is in them.
+
+A room holds ranges and a short tail of bytes, never a document. It advances only when a transaction has committed, in seq
+order, and what it relays is what was stored.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from crdt.knowledge import Knowledge
+from crdt.presence import Presence
+from crdt.ranges import Ranges
+from crdt.updates import Inspected, delete_set_update, encode_state_vector, merge
+from protocol.closes import Close
+from protocol.ysync import encode_update
+from server import metrics
+from server.wire import encode_frame
+from storage.cipher import DataKey
+
+TAIL_BYTES = 64 << 10
+"""Recent updates a room keeps, so that a device that was away for a moment is answered without reading anything."""
+ROOM_BYTES = 2_000
+"""What an empty room is counted as in the cache, besides its ranges and its tail."""
+
+
+class Member(Protocol):
+    """A device in a room."""
+
+    session_id: UUID
+
+    def relay(self, frames: bytes) -> None:
+        """Write frames, each encoded once for everybody."""
+
+    def close(self, code: Close, reason: str) -> None:
+        """End this device's connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A stored update."""
+
+    seq: int
+    update: bytes = field(repr=False)
+    inspected: Inspected = field(repr=False)
+
+
+class Room:
+    """One open library."""
+
+    def __init__(self, library_id: UUID, key: DataKey, epoch: int, head: int, knowledge: Knowledge) -> None:
+        self.library_id = library_id
+        self.key = key
+        self.epoch = epoch
+        self.head = head
+        self.knowledge = knowledge
+        self.members: dict[Member, None] = {}
+        self.presence = Presence()
+        self.dropped = False
+        self.unstored = 0  # entries of this library that the writer has not settled yet
+        self._tail: deque[Committed] = deque()
+        self._tail_bytes = 0
+        self._deletions: tuple[int, bytes] | None = None
+
+    def advance(self, committed: Sequence[Committed]) -> None:
+        """Take what was committed, in seq order from `head` + 1 on, and relay it to every member, its sender included."""
+        frames: list[bytes] = []
+        for item in committed:
+            if item.seq != self.head + 1:
+                raise ValueError(f"seq {item.seq} after head {self.head}")
+            self.head = item.seq
+            self.knowledge.learn(item.inspected)
+            self._remember(item)
+            frames.append(encode_frame(encode_update(item.update)))
+        payload = frames[0] if len(frames) == 1 else b"".join(frames)
+        for member in tuple(self.members):
+            member.relay(payload)
+        metrics.deliveries.inc(len(frames) * len(self.members))
+
+    def _remember(self, item: Committed) -> None:
+        self._tail.append(item)
+        self._tail_bytes += len(item.update)
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft().update)
+
+    def state_vector(self) -> bytes:
+        """What to ask a device with: the contiguous prefix, so that whatever lies in a gap is asked for."""
+        return encode_state_vector(self.knowledge.state_vector())
+
+    def deletions(self) -> bytes:
+        """An update of no structs and everything deleted here, made once per head."""
+        if self._deletions is None or self._deletions[0] != self.head:
+            self._deletions = (self.head, delete_set_update(self.knowledge.deleted))
+        return self._deletions[1]
+
+    def recent(self, lacking: Ranges) -> bytes | None:
+        """The recent updates merged with every deletion, if they hold all that a device lacks; else None."""
+        if not lacking:
+            return self.deletions()
+        needed: list[bytes] = []
+        left = lacking
+        for item in reversed(self._tail):
+            remaining = left.minus(_ranges(item.inspected.held))
+            if remaining != left:
+                needed.append(item.update)
+                left = remaining
+            if not left:
+                return merge([*reversed(needed), self.deletions()])
+        return None
+
+    @property
+    def nbytes(self) -> int:
+        """About what this room takes of memory, in bytes."""
+        return ROOM_BYTES + self.knowledge.nbytes + self._tail_bytes
+
+    def close_members(self, code: Close, reason: str) -> None:
+        """Close every member's connection."""
+        for member in tuple(self.members):
+            member.close(code, reason)
+
+
+def _ranges(triples: Sequence[int]) -> Ranges:
+    ranges = Ranges()
+    for place in range(0, len(triples), 3):
+        ranges.add(triples[place], triples[place + 1], triples[place + 2])
+    return ranges
+
+
+class Loader(Protocol):
+    """Reads a library's room from the database."""
+
+    async def __call__(self, library_id: UUID) -> Room: ...
+
+
+class Rooms:
+    """The rooms of this process: opened once however many ask, and kept within a bound while nobody is in them."""
+
+    def __init__(self, load: Loader, cache_bytes: int) -> None:
+        self._load = load
+        self._cache_bytes = cache_bytes
+        self._rooms: dict[UUID, Room] = {}
+        self._loading: dict[UUID, asyncio.Task[Room]] = {}
+        self._idle: OrderedDict[Room, int] = OrderedDict()  # least recently left first, with the bytes each was counted as
+        self._idle_bytes = 0
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(tuple(self._rooms.values()))
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def get(self, library_id: UUID) -> Room | None:
+        """The room, if it is open here."""
+        return self._rooms.get(library_id)
+
+    async def open(self, library_id: UUID) -> Room:
+        """The library's room, loaded if need be; single-flight. Join it before the next await, or it may be dropped meanwhile.
+
+        Raises:
+            whatever loading raises, to everyone who waited for it; nothing is kept then.
+        """
+        while True:
+            if (room := self._rooms.get(library_id)) is not None:
+                return room
+            task = self._loading.get(library_id)
+            if task is None:
+                task = asyncio.create_task(self._load_into(library_id))
+                self._loading[library_id] = task
+            await asyncio.shield(task)
+
+    async def _load_into(self, library_id: UUID) -> Room:
+        try:
+            room = await self._load(library_id)
+            self._rooms[library_id] = room
+            self._rest(room)
+            return room
+        finally:
+            del self._loading[library_id]
+
+    def join(self, room: Room, member: Member) -> None:
+        """Let a device take part: from here on it gets whatever is committed."""
+        self._wake(room)
+        room.members[member] = None
+
+    def leave(self, room: Room, member: Member) -> None:
+        """A device is gone. The room stays cached while there is space."""
+        if room.members.pop(member, False) is None and not room.members and not room.dropped:
+            self._rest(room)
+
+    def drop(self, room: Room, code: Close, reason: str) -> None:
+        """Forget a room that can no longer be believed, closing whoever is in it."""
+        self._forget(room)
+        room.close_members(code, reason)
+
+    def _forget(self, room: Room) -> None:
+        room.dropped = True
+        self._wake(room)
+        if self._rooms.get(room.library_id) is room:
+            del self._rooms[room.library_id]
+
+    def _wake(self, room: Room) -> None:
+        self._idle_bytes -= self._idle.pop(room, 0)
+
+    def _rest(self, room: Room) -> None:
+        """Count a room without members against the cache, and forget the longest idle ones past the bound."""
+        self._wake(room)
+        self._idle[room] = room.nbytes
+        self._idle_bytes += self._idle[room]
+        for oldest in tuple(self._idle)[:16] if self._idle_bytes > self._cache_bytes else ():
+            if self._idle_bytes <= self._cache_bytes:
+                return
+            if oldest is not room and not oldest.unstored:
+                self._forget(oldest)

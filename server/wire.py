@@ -1,0 +1,198 @@
+"""uvicorn's WebSocket protocol, taught four things: frames go straight to a sink, a frame encoded once is written to many
+sockets, a close code reaches the peer or the socket is aborted, and a frame past the limit closes with 4413.
+
+uvicorn's own path costs a queue, a task switch and a paused reader for each frame, and waits for ever for a peer that does
+not read. Everything else (handshake, parsing, pings) stays uvicorn's and the websockets library's.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+
+from protocol.closes import Close
+
+UNTRUSTED_MESSAGE_BYTES = 64 << 10
+"""Largest message before a socket is authenticated; nothing is expected then. Past it: close 4413."""
+TRUSTED_MESSAGE_BYTES = 64 << 20
+"""Largest message after. An update may be half of it, so that one a little too large still gets its proper answer."""
+CLOSE_SECONDS = 5.0
+"""How long a peer has to read what was written and answer a close before its socket is aborted."""
+SEND_BUFFER_BYTES = 128 << 10
+"""Kernel send buffer: by default it takes up to 4 MB, and a slow reader would only be noticed after that."""
+
+_SOL_SOCKET, _SO_SNDBUF = 1, 7  # Linux numbers: only `socket` names them, and only this one option is set
+
+
+def encode_frame(payload: bytes) -> bytes:
+    """`payload` as one unmasked binary WebSocket frame (RFC 6455, 5.2), to be written to any number of sockets."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x82, size)) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x82, 126, size) + payload
+    return struct.pack("!BBQ", 0x82, 127, size) + payload
+
+
+class Wire:
+    """The raw side of one socket, found by the endpoint in `scope["extensions"]["wire"]`."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: "WireProtocol") -> None:
+        self._protocol = protocol
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the kernel has not taken yet."""
+        return self._protocol.transport.get_write_buffer_size()
+
+    @property
+    def open(self) -> bool:
+        """Whether frames can still be written."""
+        protocol = self._protocol
+        return not (
+            not protocol.handshake_complete
+            or protocol.close_sent
+            or protocol.disconnected
+            or protocol.conn.close_rcvd
+            or protocol.transport.is_closing()
+        )
+
+    def listen(self, sink: Callable[[bytes], None], refuse: Callable[[Close, str], None]) -> None:
+        """From now on give each binary message to `sink`, at once, and each breach of the framing rules to `refuse`."""
+        self._protocol.sink = sink
+        self._protocol.refuse = refuse
+
+    def trust(self) -> None:
+        """The peer is authenticated: allow large messages."""
+        self._protocol.conn.max_message_size = TRUSTED_MESSAGE_BYTES
+
+    def write(self, frames: bytes) -> bool:
+        """Write frames made by `encode_frame`, together; False once the socket is closing."""
+        if not self.open:
+            return False
+        self._protocol.transport.write(frames)
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a code the peer can read; abort it when it has not answered within `CLOSE_SECONDS`."""
+        self._protocol.close(code, reason)
+
+    async def drained(self, stall_seconds: float) -> bool:
+        """Wait until the peer has read nearly everything; False when it has read nothing for `stall_seconds`."""
+        while True:
+            before = self.unsent
+            try:
+                await asyncio.wait_for(self._protocol.writable.wait(), stall_seconds)
+            except TimeoutError:
+                if self.unsent >= before:
+                    return False
+            else:
+                return True
+
+    def pause(self) -> None:
+        """Stop reading from the peer."""
+        if not self._protocol.transport.is_closing():
+            self._protocol.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read from the peer again."""
+        if not self._protocol.transport.is_closing():
+            self._protocol.transport.resume_reading()
+
+
+class WireProtocol(WebSocketsSansIOProtocol):
+    """What uvicorn makes for each WebSocket connection."""
+
+    sink: Callable[[bytes], None] | None = None
+    refuse: Callable[[Close, str], None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn.max_message_size = UNTRUSTED_MESSAGE_BYTES
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if (sock := transport.get_extra_info("socket")) is not None and sock.family in (2, 10):
+            sock.setsockopt(_SOL_SOCKET, _SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        conn = self.conn
+        conn.receive_data(data)
+        if self.sink is not None:
+            self._deliver(self.sink)
+        if conn.parser_exc is not None:
+            self.handle_parser_exception()
+        elif self.sink is None:
+            self.handle_events()
+
+    def _deliver(self, sink: Callable[[bytes], None]) -> None:
+        """Hand what arrived to the sink; everything but whole binary messages goes uvicorn's way."""
+        for event in self.conn.events_received():
+            if type(event) is Frame and event.opcode is Opcode.BINARY and event.fin:
+                if not self.close_sent:
+                    sink(bytes(event.data))
+            else:
+                self.conn.events.append(event)
+                self.handle_events()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.sink is None or self.refuse is None:
+            super().send_receive_event_to_app()
+            return
+        data, self.frames = b"".join(self.frames), []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "text":
+            self.refuse(Close.MALFORMED, "text frame")
+        else:
+            self.sink(data)
+
+    async def run_asgi(self) -> None:
+        # The endpoint sees the raw side in its scope; headers are dropped once it has answered (they cost 8 KB a socket).
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions["wire"] = Wire(self)
+        await super().run_asgi()
+
+    def forget_handshake(self) -> None:
+        """Drop what only the handshake needed: it is kept three times over and would live as long as the socket."""
+        self.request.headers.clear()
+        self.response.headers.clear()
+        self.scope["headers"] = []
+
+    def close(self, code: int, reason: str) -> None:
+        if self.close_sent or self.disconnected or self.transport.is_closing() or self.conn.close_rcvd is not None:
+            return
+        self.stop_keepalive()
+        self.conn.send_close(code, reason[:100])
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def handle_parser_exception(self) -> None:
+        told = self.conn.close_sent is not None and self.handshake_complete
+        self.conn.data_to_send()  # the library's own close frame: 1009 and 1002 are retried for ever by stock clients
+        if told and isinstance(self.conn.parser_exc, PayloadTooBig):
+            self.transport.write(_close_frame(Close.TOO_LARGE, "message too large: use POST /api/sync/{library}"))
+        elif told:
+            self.transport.write(_close_frame(Close.MALFORMED, "malformed frame"))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
+        self.close_sent = True
+        self.transport.close()
+        self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()  # close() would wait for a peer that does not read
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    body = struct.pack("!H", code) + reason.encode()[:123]
+    return bytes((0x88, len(body))) + body

@@ -1,0 +1,335 @@
+"""The writer: group commit of everything that arrived meanwhile, over all libraries, with one library's trouble its own.
+
+One batch is in flight at a time on the small lane; what arrives waits for the next one, so idle latency is one commit and
+under load the batch grows by itself. An update past `LARGE_BYTES` goes alone over a second connection (a 7 MB row in the
+batch would make everybody wait), and the later updates of its library are held until it is settled, as they are while another
+process holds the library's row lock. Per library there is never more than one transaction of this process in flight, and its
+updates are stored in the order they came.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from protocol.closes import Close
+from server import metrics
+from server.batch import CommitUnknown, Entry, Fate, Refusal, Share, committed, settle, share_out, store
+from server.rooms import Room, Rooms
+from storage.pool import Database, is_connection_failure
+
+log = structlog.get_logger(__name__)
+
+BATCH_ROWS = 2_000
+"""Updates in one transaction at most: keeps the time a batch holds its row locks in the tens of milliseconds."""
+BATCH_BYTES = 4 << 20
+"""Bytes in one transaction at most, for the same reason; a single update may exceed it."""
+LARGE_BYTES = 256 << 10
+"""An update past this goes alone over the second connection."""
+LOCKED_RETRY_SECONDS = 0.005
+"""How long a library whose row is locked elsewhere is left alone before it is tried again."""
+RECONNECT_SECONDS = (0.05, 1.0)
+"""First and longest wait between attempts to reach the database again; it doubles in between."""
+COMMAND_SECONDS = 15.0
+"""A statement that takes longer counts as a broken connection."""
+IDLE_IN_TRANSACTION = {"small": "1s", "large": "10s"}
+"""PostgreSQL ends a transaction whose process paused inside it for so long, and frees the row locks."""
+
+
+class Lane:
+    """One connection that stores batches, renewed whenever it breaks."""
+
+    def __init__(self, name: str, database: Database, reconnected: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._database = database
+        self._reconnected = reconnected
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._used = False
+
+    async def connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A working connection, for which it waits as long as it takes."""
+        wait, longest = RECONNECT_SECONDS
+        while self._connection is None or self._connection.is_closed():
+            try:
+                connection = await self._database.connect(
+                    self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
+                )
+                if self._used:
+                    await self._reconnected()
+                self._connection, self._used = connection, True
+            except Exception as error:
+                if not is_connection_failure(error):
+                    raise
+                log.warning("database_unreachable", lane=self.name, error=type(error).__name__)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, longest)
+        return self._connection
+
+    def abandon(self) -> None:
+        """Let go of a connection that cannot be trusted any more."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+class Writer:
+    """Stores inspected updates and tells their origins what became of each."""
+
+    def __init__(
+        self,
+        database: Database,
+        rooms: Rooms,
+        *,
+        catch_up: Callable[[Room], Awaitable[None]],
+        reconnected: Callable[[], Awaitable[None]],
+        queue_bytes: int,
+    ) -> None:
+        self._rooms = rooms
+        self._catch_up = catch_up
+        self._queue_bytes = queue_bytes
+        self._small_lane = Lane("small", database, reconnected)
+        self._large_lane = Lane("large", database, reconnected)
+        self._small: deque[Entry] = deque()
+        self._large: deque[Room] = deque()
+        self._held: dict[Room, deque[Entry]] = {}
+        self._counted: Counter[Room] = Counter()  # entries on the small lane, queued or in flight
+        self._bytes = self._entries = 0
+        self._stopping = False
+        self._small_ready = asyncio.Event()
+        self._large_ready = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of updates that are not settled yet."""
+        return self._bytes
+
+    def submit(self, entry: Entry) -> None:
+        """Take an update. Its origin is told what became of it: at once when it cannot be taken, else after the commit."""
+        if entry.room.dropped:
+            refusal = Refusal.STALE
+        elif self._stopping:
+            refusal = Refusal.STOPPING
+        elif self._bytes and self._bytes + len(entry.update) > self._queue_bytes:
+            refusal = Refusal.FULL
+        else:
+            self._bytes += len(entry.update)
+            self._entries += 1
+            entry.room.unstored += 1
+            self._empty.clear()
+            self._route(entry)
+            return
+        metrics.refused.labels(refusal.value).inc()
+        entry.origin.refused(entry, refusal)
+
+    def _route(self, entry: Entry) -> None:
+        room = entry.room
+        if room in self._held:
+            self._held[room].append(entry)
+        elif _is_large(entry):
+            self._held[room] = deque((entry,))
+            if not self._counted[room]:
+                self._start_large(room)
+        else:
+            self._counted[room] += 1
+            self._small.append(entry)
+            self._small_ready.set()
+
+    def _start_large(self, room: Room) -> None:
+        self._large.append(room)
+        self._large_ready.set()
+
+    def _release(self, room: Room) -> None:
+        """Route what was held for a library again, in order."""
+        for entry in self._held.pop(room, ()):
+            self._route(entry)
+
+    async def run(self) -> None:
+        """Store until cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._run_small())
+            lanes.create_task(self._run_large())
+
+    async def drain(self, seconds: float) -> bool:
+        """Take nothing more and wait until all that was taken is settled; False if that took longer."""
+        self._stopping = True
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            log.error("writer_not_drained", waiting_bytes=self._bytes)
+            return False
+        return True
+
+    async def _run_small(self) -> None:
+        while True:
+            await self._small_ready.wait()
+            batch = self._take()
+            await self._settle(self._small_lane, batch)
+            for room, count in Counter(entry.room for entry in batch).items():
+                self._leave_small(room, count)
+
+    def _take(self) -> list[Entry]:
+        batch: list[Entry] = []
+        size = 0
+        while self._small and len(batch) < BATCH_ROWS and size < BATCH_BYTES:
+            entry = self._small.popleft()
+            batch.append(entry)
+            size += len(entry.update)
+        if not self._small:
+            self._small_ready.clear()
+        return batch
+
+    def _leave_small(self, room: Room, count: int) -> None:
+        """So many of a library's entries are off the small lane; a large one that waited for the last of them may go."""
+        self._counted[room] -= count
+        if self._counted[room]:
+            return
+        del self._counted[room]
+        if (held := self._held.get(room)) and _is_large(held[0]):
+            self._start_large(room)
+
+    async def _run_large(self) -> None:
+        while True:
+            await self._large_ready.wait()
+            room = self._large.popleft()
+            if not self._large:
+                self._large_ready.clear()
+            locked = await self._settle(self._large_lane, [self._held[room].popleft()])
+            if not locked:
+                self._release(room)
+
+    async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> bool:
+        """Store a batch, however often the connection breaks; whether a library was locked elsewhere and is held."""
+        while pending := [entry for entry in entries if not self._refused_as_stale(entry)]:
+            shares = share_out(pending)
+            try:
+                fates, firsts = await self._store(lane, shares)
+            except Exception as error:
+                if not is_connection_failure(error):
+                    return await self._split(lane, pending, error)
+                log.warning("write_retried", lane=lane.name, error=type(error).__name__, updates=len(pending))
+                lane.abandon()
+                await asyncio.sleep(RECONNECT_SECONDS[0])
+                continue
+            return any([await self._conclude(share, fates, firsts) for share in shares])
+        return False
+
+    async def _split(self, lane: Lane, entries: list[Entry], error: Exception) -> bool:
+        """A batch that the database refused for its content: halve it until what is at fault stands alone."""
+        if len(entries) == 1:
+            log.error("update_unstorable", library=str(entries[0].room.library_id), error=type(error).__name__, exc_info=error)
+            self._refuse(entries[0], Refusal.UNSTORABLE)
+            return False
+        half = len(entries) // 2
+        return any([await self._settle(lane, entries[:half]), await self._settle(lane, entries[half:])])
+
+    async def _store(self, lane: Lane, shares: list[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+        """One transaction for what adds something; a cut COMMIT is asked after until its outcome is known.
+
+        Raises:
+            an error for which `is_connection_failure` holds: nothing is stored, try again.
+            any other: nothing is stored, and trying the same again is useless.
+        """
+        fates = {share.room.library_id: Fate.STORED for share in shares}
+        writing = [share for share in shares if share.adding]
+        if not writing:
+            return fates, {}
+        connection = await lane.connection()
+        began = perf_counter()
+        try:
+            stored, firsts = await store(connection, writing)
+        except CommitUnknown as unknown:
+            lane.abandon()
+            if not await self._took_effect(lane, unknown):
+                metrics.commits.labels("lost").inc()
+                raise ConnectionError("a cut COMMIT did not take effect") from unknown
+            metrics.commits.labels("recovered").inc()
+            return fates | unknown.fates, unknown.firsts
+        metrics.commits.labels("stored").inc()
+        metrics.commit_seconds.observe(perf_counter() - began)
+        metrics.batch_rows.observe(sum(len(share.adding) for share in writing))
+        return fates | stored, firsts
+
+    async def _took_effect(self, lane: Lane, unknown: CommitUnknown) -> bool:
+        """Whether a cut COMMIT took effect, asked for as long as it takes to get an answer."""
+        while True:
+            try:
+                return await settle(await lane.connection(), unknown)
+            except Exception as error:
+                if not is_connection_failure(error):
+                    raise
+                lane.abandon()
+                await asyncio.sleep(RECONNECT_SECONDS[0])
+
+    async def _conclude(self, share: Share, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> bool:
+        """Act on what became of one library's share; whether it was locked elsewhere."""
+        room = share.room
+        match fates[room.library_id]:
+            case Fate.LOCKED:
+                self._held.setdefault(room, deque()).extendleft(reversed(share.entries))
+                asyncio.get_running_loop().call_later(LOCKED_RETRY_SECONDS, self._release, room)
+                return True
+            case Fate.GONE:
+                self._refuse_all(share, Refusal.GONE)
+                self._rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
+            case Fate.STALE:
+                log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, epoch=room.epoch)
+                self._refuse_all(share, Refusal.STALE)
+                self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
+            case Fate.STORED:
+                await self._advance(share, firsts.get(room.library_id))
+        return False
+
+    async def _advance(self, share: Share, first: int | None) -> None:
+        """The share is committed: the room advances and relays, then each origin hears of it."""
+        room = share.room
+        items = committed(share, first) if first is not None else []
+        if items:
+            try:
+                if items[0].seq == room.head + 1:
+                    room.advance(items)
+                else:
+                    await self._catch_up(room)  # another process wrote in between: its updates go out first
+            except Exception as error:
+                log.error("room_not_advanced", library=str(room.library_id), exc_info=error)
+                self._rooms.drop(room, Close.RESTART, "start again")
+        metrics.stored.inc(len(items))
+        for item, entry in zip(items, share.adding, strict=True):
+            self._settled(entry)
+            entry.origin.stored(entry, item.seq)
+        for entry in share.redundant:
+            self._settled(entry)
+            entry.origin.redundant(entry, room.head)
+        metrics.redundant.inc(len(share.redundant))
+        for entry in share.forbidden:
+            self._refuse(entry, Refusal.FORBIDDEN)
+
+    def _refused_as_stale(self, entry: Entry) -> bool:
+        if entry.room.dropped:
+            self._refuse(entry, Refusal.STALE)
+        return entry.room.dropped
+
+    def _refuse_all(self, share: Share, refusal: Refusal) -> None:
+        for entry in share.entries:
+            self._refuse(entry, refusal)
+
+    def _refuse(self, entry: Entry, refusal: Refusal) -> None:
+        self._settled(entry)
+        metrics.refused.labels(refusal.value).inc()
+        entry.origin.refused(entry, refusal)
+
+    def _settled(self, entry: Entry) -> None:
+        entry.room.unstored -= 1
+        self._bytes -= len(entry.update)
+        self._entries -= 1
+        if not self._entries:
+            self._empty.set()
+
+
+def _is_large(entry: Entry) -> bool:
+    return len(entry.update) > LARGE_BYTES

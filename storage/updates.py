@@ -1,0 +1,192 @@
+"""The log of the libraries' updates: sealed rows, numbered without gaps under the library's row lock.
+
+The row locks, taken in id order, order the writers of each library over all processes, so that a reader of `seq > n`
+never meets a gap, and a sealed row is bound to its place by its associated data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from storage.errors import NotFound, StorageError
+from storage.pool import Connection, Record
+
+_LOCK = """
+    SELECT id, head, epoch, pg_current_xact_id()::text AS transaction FROM libraries
+    WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+"""
+_EXISTING = "SELECT id FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
+_APPEND = """
+    WITH stored AS (
+        INSERT INTO updates (library_id, seq, epoch, session_id, sealed)
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bytea[])
+    )
+    UPDATE libraries AS l SET head = batch.head FROM unnest($6::uuid[], $7::bigint[]) AS batch (id, head) WHERE l.id = batch.id
+"""
+_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+_IS_STORED = "SELECT sealed = $4 FROM updates WHERE library_id = $1 AND seq = $2 AND epoch = $3"
+_LIBRARY = "SELECT head, epoch, wrapped_key, key_id FROM libraries WHERE id = $1 AND deleted_at IS NULL AND wrapped_key IS NOT NULL"
+_SNAPSHOT = "SELECT seq, epoch, sealed_knowledge, sealed FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
+_SNAPSHOT_KNOWLEDGE = "SELECT seq, epoch, sealed_knowledge FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
+_SINCE = "SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq"
+_HEADS = "SELECT id, head, epoch FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A library whose row lock this transaction holds: its last seq and its epoch."""
+
+    head: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sealed update at its place."""
+
+    library_id: UUID
+    seq: int
+    epoch: int
+    session_id: UUID | None
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Sealed bytes and the place (epoch, seq) that they are bound to."""
+
+    seq: int
+    epoch: int
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSnapshot:
+    """A snapshot's place and sealed parts; `content` is None where only the knowledge was asked for."""
+
+    seq: int
+    epoch: int
+    knowledge: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A library at one moment: the newest snapshot, if any, and every later update up to `head`."""
+
+    head: int
+    epoch: int
+    key_id: str
+    wrapped_key: bytes = field(repr=False)
+    snapshot: SealedSnapshot | None
+    tail: list[Sealed]
+
+
+class LogBroken(StorageError):
+    """The stored log has a gap: opening is refused, since an incomplete library must never be shown as the whole."""
+
+    def __init__(self, library_id: UUID, expected: int, found: int) -> None:
+        super().__init__(f"the log of library {library_id} has {found} where {expected} belongs")
+        self.library_id = library_id
+
+
+async def lock(connection: Connection, library_ids: Sequence[UUID]) -> tuple[dict[UUID, Locked], str | None]:
+    """Lock those of the libraries that exist and that nobody else holds, in id order; also the transaction's id.
+
+    Runs inside the caller's transaction. What is missing from the answer is either gone or locked: ask `existing`.
+    """
+    rows = await connection.fetch(_LOCK, library_ids)
+    return {row["id"]: Locked(row["head"], row["epoch"]) for row in rows}, rows[0]["transaction"] if rows else None
+
+
+async def existing(connection: Connection, library_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the libraries that are there and not deleted."""
+    return {row["id"] for row in await connection.fetch(_EXISTING, library_ids)}
+
+
+async def append(connection: Connection, rows: Sequence[Row]) -> None:
+    """Insert rows and advance each library's head to its last one. Durable once the caller's transaction commits.
+
+    Runs inside the transaction that holds the libraries' locks; rows of one library are in seq order.
+    """
+    heads = {row.library_id: row.seq for row in rows}
+    await connection.execute(
+        _APPEND,
+        [row.library_id for row in rows],
+        [row.seq for row in rows],
+        [row.epoch for row in rows],
+        [row.session_id for row in rows],
+        [row.sealed for row in rows],
+        list(heads.keys()),
+        list(heads.values()),
+    )
+
+
+async def is_running(connection: Connection, transaction: str) -> bool:
+    """Whether the transaction may still commit (`pg_xact_status` says that it is in progress)."""
+    try:
+        return bool(await connection.fetchval(_TRANSACTION_STATUS, transaction) == "in progress")
+    except asyncpg.InvalidParameterValueError:
+        return False  # an id from the future: the server has crashed since, and gives it out again
+
+
+async def is_stored(connection: Connection, row: Row) -> bool:
+    """Whether exactly this sealed row is in the log.
+
+    Tells what became of a cut COMMIT once its transaction is no longer running. The transaction's id alone could lie:
+    one that never reached the disk before a crash is given out again. Sealed bytes carry a random nonce and do not repeat.
+    """
+    return bool(await connection.fetchval(_IS_STORED, row.library_id, row.seq, row.epoch, row.sealed))
+
+
+async def load(connection: Connection, library_id: UUID, *, content: bool) -> Loaded:
+    """The library as it stands: snapshot and tail of one moment; without `content` the snapshot's bytes are not read.
+
+    Raises:
+        NotFound: no such library, or it is deleted.
+        LogBroken: rows are missing between the snapshot and the head.
+    """
+    # One moment for all three reads: under READ COMMITTED a compaction between two of them hides what it folded.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        library = await connection.fetchrow(_LIBRARY, library_id)
+        if library is None:
+            raise NotFound
+        row = await connection.fetchrow(_SNAPSHOT if content else _SNAPSHOT_KNOWLEDGE, library_id)
+        snapshot = SealedSnapshot(row["seq"], row["epoch"], row["sealed_knowledge"], row["sealed"] if content else None) if row else None
+        tail = await connection.fetch(_SINCE, library_id, snapshot.seq if snapshot else 0)
+    rows = _contiguous(library_id, snapshot.seq if snapshot else 0, tail, library["head"])
+    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], snapshot, rows)
+
+
+async def since(connection: Connection, library_id: UUID, seq: int) -> Loaded:
+    """Every update after `seq`, without any snapshot.
+
+    Raises:
+        NotFound: no such library, or it is deleted.
+        LogBroken: `seq` is below the oldest kept row.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        library = await connection.fetchrow(_LIBRARY, library_id)
+        if library is None:
+            raise NotFound
+        tail = await connection.fetch(_SINCE, library_id, seq)
+    rows = _contiguous(library_id, seq, tail, library["head"])
+    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], None, rows)
+
+
+async def heads(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Locked]:
+    """Head and epoch of those of the libraries that exist."""
+    return {row["id"]: Locked(row["head"], row["epoch"]) for row in await connection.fetch(_HEADS, library_ids)}
+
+
+def _contiguous(library_id: UUID, before: int, tail: Sequence[Record], head: int) -> list[Sealed]:
+    rows = [Sealed(row["seq"], row["epoch"], row["sealed"]) for row in tail]
+    for expected, row in enumerate(rows, before + 1):
+        if row.seq != expected:
+            raise LogBroken(library_id, expected, row.seq)
+    last = rows[-1].seq if rows else before
+    if last != head:
+        raise LogBroken(library_id, head, last)
+    return rows
