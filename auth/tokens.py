@@ -155,7 +155,7 @@ def _read(payload: Mapping[str, Any]) -> Claims:
         case _:
             raise InvalidToken("kinds of claims")
     numbers = (gen, iat, nbf, exp)
-    if any(isinstance(number, bool) or not 0 <= number <= _MAX_TIME for number in numbers) or len(jti) > _MAX_JTI:
+    if any(isinstance(number, bool) or not 0 <= number <= _MAX_TIME for number in numbers) or not 0 < len(jti) <= _MAX_JTI:
         raise InvalidToken("bounds of claims")
     try:
         user_id, session_id, audience = UUID(sub), UUID(sid), Audience(aud)
