@@ -12,6 +12,8 @@ from uuid import UUID
 import structlog
 
 from crdt.errors import CrdtError
+from crdt.presence import GREETING_DELAY
+from crdt.presence import decode as decode_presence
 from crdt.updates import EMPTY_UPDATE, Inspected, Limits, inspect
 from protocol.closes import Close
 from protocol.errors import ProtocolError
@@ -39,8 +41,6 @@ from storage.errors import StorageError
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_FRAME = encode_frame(KEEP_ALIVE)
-GREETING_SECONDS = 1.0
-"""A device that has not said who it is by then is told who else is here."""
 BUDGETED_BYTES = 64 << 10
 """An opening answer past this counts against the budget of bytes in flight."""
 
@@ -120,6 +120,7 @@ class Device:
         """The room is open and joined: ask the device what the room lacks, and answer what it has sent meanwhile."""
         self.room = room
         self._send(encode_step1(room.state_vector()))
+        asyncio.get_running_loop().call_later(GREETING_DELAY, self._greet_a_watcher)
         self._catch_up_on_backlog()
 
     def _catch_up_on_backlog(self) -> None:
@@ -133,6 +134,7 @@ class Device:
         self._throttle()
 
     def _handle(self, frame: bytes) -> None:
+        assert self.room is not None  # noqa: S101  # frames are handled after `begin`; tells the type checker
         try:
             message = decode(frame)
             match message:
@@ -140,14 +142,19 @@ class Device:
                     self._take(update)
                 case Step1(state_vector):
                     self._answer(state_vector)
-                case Awareness():
-                    pass
+                case Awareness(entries):
+                    self.room.hear(self, decode_presence(entries), self._hall.now())
                 case QueryAwareness():
-                    pass
+                    self.room.greet(self)
         except ProtocolError as error:
             self.refuse(error.close, error.reason)
         except CrdtError as error:
             self.refuse(Close.MALFORMED, str(error))
+
+    def _greet_a_watcher(self) -> None:
+        """A device that has not said who it is by now only watches, and is told who else is here."""
+        if self.room is not None and not self.closed and not self.room.presence.greeted(self):
+            self.room.greet(self)
 
     # --- updates
 
@@ -175,7 +182,7 @@ class Device:
                 self._catch_up_on_backlog()
 
     def _submit(self, update: bytes, inspected: Inspected) -> None:
-        assert self.room is not None  # noqa: S101  # frames are handled after `begin`; tells the type checker
+        assert self.room is not None  # noqa: S101
         self._unsettled_bytes += len(update)
         self._hall.writer.submit(Entry(self.room, update, inspected, self.session_id, self.may_write, self))
         self._throttle()

@@ -12,11 +12,11 @@ from typing import Protocol
 from uuid import UUID
 
 from crdt.knowledge import Knowledge
-from crdt.presence import Presence
+from crdt.presence import Entry, Presence, encode
 from crdt.ranges import Ranges
 from crdt.updates import Inspected, delete_set_update, encode_state_vector, merge
 from protocol.closes import Close
-from protocol.ysync import encode_update
+from protocol.ysync import encode_awareness, encode_update
 from server import metrics
 from server.wire import encode_frame
 from storage.cipher import DataKey
@@ -30,7 +30,10 @@ ROOM_BYTES = 2_000
 class Member(Protocol):
     """A device in a room."""
 
+    user_id: UUID
     session_id: UUID
+
+    def __hash__(self) -> int: ...
 
     def relay(self, frames: bytes) -> None:
         """Write frames, each encoded once for everybody."""
@@ -111,6 +114,34 @@ class Room:
                 return merge([*reversed(needed), self.deletions()])
         return None
 
+    def hear(self, member: Member, entries: Sequence[Entry], now: float) -> None:
+        """Take presence from a member and relay what it may say to everyone who was told who is here, itself included."""
+        received = self.presence.receive(member, member.user_id, entries, now)
+        if received.claimed:
+            self.greet(member)
+        self._relay_presence(received.relay)
+
+    def greet(self, member: Member) -> None:
+        """Tell a member who is here; from now on it hears of changes."""
+        if entries := self.presence.greeting(member, member.user_id):
+            member.relay(encode_frame(encode_awareness(encode(entries))))
+
+    def expire_presence(self, now: float) -> None:
+        """Take away the presence that nobody has renewed."""
+        self._relay_presence(self.presence.expire(now))
+
+    def forget(self, member: Member) -> None:
+        """A member is gone, and its presence with it."""
+        self.members.pop(member, None)
+        self._relay_presence(self.presence.leave(member))
+
+    def _relay_presence(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            frame = encode_frame(encode_awareness(encode(entries)))
+            for member in tuple(self.members):
+                if self.presence.greeted(member):
+                    member.relay(frame)
+
     @property
     def nbytes(self) -> int:
         """About what this room takes of memory, in bytes."""
@@ -187,7 +218,8 @@ class Rooms:
 
     def leave(self, room: Room, member: Member) -> None:
         """A device is gone. The room stays cached while there is space."""
-        if room.members.pop(member, False) is None and not room.members and not room.dropped:
+        room.forget(member)
+        if not room.members and not room.dropped:
             self._rest(room)
 
     def drop(self, room: Room, code: Close, reason: str) -> None:

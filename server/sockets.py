@@ -110,5 +110,7 @@ class Hall:
             for device in tuple(self.devices):
                 if now - device.last_sent >= self.settings.keepalive_seconds:
                     device.keep_alive()
+            for room in self.rooms:
+                room.expire_presence(now)
             metrics.rooms.set(len(self.rooms))
             metrics.queue_bytes.set(self.writer.waiting_bytes)
