@@ -67,6 +67,7 @@ def explained() -> Iterator[None]:
     """Expected failures end with one sentence that says what to do, and exit code 1; wrong settings with 2."""
     from pydantic import ValidationError
 
+    from server.errors import ServerError
     from storage.errors import SchemaMismatch, StorageError
 
     try:
@@ -80,14 +81,10 @@ def explained() -> Iterator[None]:
         newer = error.found is not None and error.found > error.needed
         advice = "run a newer version of promptsync" if newer else "run `promptsync migrate`"
         _fail(f"{error}: {advice}")
-    except StorageError as error:
+    except (StorageError, ServerError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted")
-    except Exception as error:
-        if type(error).__name__ != "CannotListen":
-            raise
-        _fail(str(error))
 
 
 def _fail(text: str) -> None:

@@ -117,6 +117,7 @@ def load_settings(**given: object) -> Settings:
     return Settings(**given)  # type: ignore[arg-type]  # checked by the model itself
 
 
-def under_ci() -> bool:
-    """Whether this run is a CI run."""
-    return bool(os.environ.get("CI"))
+def environment_for(**settings: str) -> dict[str, str]:
+    """This process's environment with none of our settings but the given ones, for a server started by a command."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTSYNC_") and name not in ("HOST", "PORT")}
+    return kept | {f"PROMPTSYNC_{name.upper()}": value for name, value in settings.items()}

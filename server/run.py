@@ -16,6 +16,7 @@ import uvicorn
 from server.app import Application
 from server.config import Settings
 from server.database import MIGRATIONS, STOP_SECONDS, forget_facts, keep_running, write_facts
+from server.errors import ServerError
 from server.keys import open_key_file
 from server.services import make_services
 from server.wire import WireProtocol
@@ -35,7 +36,7 @@ GRACE_SECONDS = 1
 BACKLOG = 2048
 
 
-class CannotListen(Exception):
+class CannotListen(ServerError):
     """The address or port cannot be listened on."""
 
 
