@@ -1,17 +1,19 @@
 """What every test may ask for: a database of its own. And the rules for what needs Node."""
 
+import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import Verbosity, settings
 
-from server.config import under_ci
 from tests.support.database import Databases, private_cluster
+
+UNDER_CI = bool(os.environ.get("CI"))
 
 settings.register_profile("here", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=50, verbosity=Verbosity.normal)
-settings.load_profile("ci" if under_ci() else "here")
+settings.load_profile("ci" if UNDER_CI else "here")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -19,7 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("node") is None:
         return
     missing = [program for program in ("node", "npm") if shutil.which(program) is None]
-    if missing and under_ci():
+    if missing and UNDER_CI:
         pytest.fail(f"{' and '.join(missing)} must be installed in CI", pytrace=False)
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}")
