@@ -22,6 +22,9 @@ from server.sync import SyncEndpoint
 from server.workers import Workers
 from server.writer import Writer
 from storage import updates
+from storage.cluster import claim
+from storage.errors import StorageError, Unavailable
+from storage.libraries import draw_client_id
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ class Application:
             services.database,
             self.rooms,
             catch_up=self.shelf.catch_up,
-            reconnected=self._drop_rooms_ahead,
+            reconnected=self._meet_the_database_again,
             queue_bytes=settings.writer_queue_bytes,
         )
         self.hall = Hall(settings, services.database, self.rooms, self.writer, self.shelf, self.workers, ByteBudget(settings.opening_bytes))
@@ -70,11 +73,27 @@ class Application:
         self.hall.close_library(library_id)
         self.purge.wake()
 
-    async def _drop_rooms_ahead(self) -> None:
-        """After a reconnect: a database put back to an earlier time must not be served from rooms that claim more."""
+    async def _meet_the_database_again(self) -> None:
+        """After a reconnect: is it the same database, and has it not been put back to an earlier time?
+
+        Raises:
+            Unavailable: it cannot be asked, or is not one that these keys open; nothing is written to it meanwhile.
+        """
         rooms: list[Room] = list(self.rooms)
-        async with self.services.database.acquire() as connection:
-            found = await updates.heads(connection, [room.library_id for room in rooms])
+        try:
+            async with self.services.database.acquire() as connection:
+                claimed = await claim(connection, self.services.keyring, new_client_id=lambda: draw_client_id(self.services.random))
+                found = await updates.heads(connection, [room.library_id for room in rooms])
+        except Unavailable:
+            raise
+        except StorageError as error:
+            log.error("database_not_ours", reason=str(error))
+            raise Unavailable("not the database it was") from error
+        if claimed.raised:
+            log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
+        self._drop_rooms_ahead(rooms, found)
+
+    def _drop_rooms_ahead(self, rooms: list[Room], found: dict[UUID, updates.Locked]) -> None:
         for room in rooms:
             place = found.get(room.library_id)
             if place is not None and (place.epoch != room.epoch or place.head < room.head):
