@@ -1,7 +1,7 @@
 """The processes of an embedded cluster: how one is started so that it cannot outlive us for long, and how leftovers are found.
 
-A process is ours when it runs as the cluster's account and says so: the postmaster by its arguments (`-D <data folder>`), its
-children by their title (`postgres: <cluster name>: …`). Both can be read by anyone, while /proc/<pid>/cwd needs privileges that
+A process is ours when it runs as the cluster's account and says so: a postmaster or initdb by its arguments (`-D <data folder>`),
+the others by their title (`postgres: <cluster name>: …`). Both can be read by anyone, while /proc/<pid>/cwd needs privileges that
 root lacks in a container. A process id in a file proves nothing: ids are used again.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from storage.cluster_account import Account, ClusterHome
 from storage.errors import EmbeddedFailed
 
+INITDB_PREFIX = "initdb-"
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
 _QUIT_SECONDS = 5.0
 _KILL_SECONDS = 5.0
@@ -68,7 +69,7 @@ def stop_processes(home: ClusterHome, timeout: float) -> None:
             if time.monotonic() > deadline:
                 break
             # without a postmaster (it was killed) the others are told to leave at once: SIGINT would only cancel a query
-            heads = [pid for pid, is_postmaster in processes.items() if is_postmaster]
+            heads = [pid for pid, is_head in processes.items() if is_head]
             targets = heads if heads and number != signal.SIGKILL else list(processes)
             for pid in set(targets) - told:
                 _send(home, pid, number if heads or number == signal.SIGKILL else signal.SIGQUIT)
@@ -80,7 +81,7 @@ def stop_processes(home: ClusterHome, timeout: float) -> None:
 
 
 def find_processes(home: ClusterHome) -> dict[int, bool]:
-    """The live processes of the cluster by id, each with whether it is a postmaster."""
+    """The live processes of the cluster by id, each with whether it heads the others: a postmaster, or an initdb."""
     found: dict[int, bool] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -106,7 +107,7 @@ def remove_stale_files(home: ClusterHome, socket_folder: Path) -> None:
 
 
 def _kind(home: ClusterHome, pid: int) -> bool | None:
-    """Whether that process is the cluster's postmaster (True), another one of it (False), or neither (None)."""
+    """Whether that process is the cluster's postmaster or initdb (True), another one of it (False), or neither (None)."""
     folder = Path(f"/proc/{pid}")
     try:
         if folder.stat().st_uid != home.account.uid:
@@ -116,10 +117,12 @@ def _kind(home: ClusterHome, pid: int) -> bool | None:
         return None  # gone meanwhile
     if line.startswith(f"postgres: {home.title}: ".encode()):
         return False
-    arguments = line.split(b"\0")
-    if arguments[0].endswith(b"/postgres") and [b"-D", os.fsencode(home.data)] == arguments[1:3]:
-        return True
-    return None
+    program, option, folder_given, *_ = [*line.split(b"\0"), b"", b"", b""]
+    if option != b"-D":
+        return None
+    is_postmaster = program.endswith(b"/postgres") and folder_given == os.fsencode(home.data)
+    is_initdb = program.endswith(b"/initdb") and folder_given.startswith(os.fsencode(home.path / INITDB_PREFIX))
+    return True if is_postmaster or is_initdb else None
 
 
 def _send(home: ClusterHome, pid: int, number: signal.Signals) -> None:

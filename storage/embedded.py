@@ -23,8 +23,8 @@ from urllib.parse import quote
 
 import asyncpg
 
-from storage.cluster_account import MAJOR, ClusterHome, prepare_home
-from storage.cluster_process import launch, remove_stale_files, stop_processes
+from storage.cluster_account import MAJOR, ClusterHome, home_path, prepare_home
+from storage.cluster_process import INITDB_PREFIX, launch, remove_stale_files, stop_processes
 from storage.errors import EmbeddedFailed
 from storage.folder_lock import FolderLock
 from storage.socket_folder import choose_socket_folder, forget_socket_folder
@@ -33,6 +33,7 @@ ROLE = "promptsync"
 _LOG_BYTES = 10 << 20  # past it the log begins anew
 _LOG_TAIL_BYTES = 2000
 _RECOVERY_SECONDS = 3600.0  # replaying what a crash left; giving up would only begin it again
+_GONE_SECONDS = 5.0
 _INITDB = ["--username", ROLE, "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8"]
 _LOCALE = ["--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 _SETTINGS = {
@@ -121,7 +122,11 @@ class Embedded:
         return self._home.data if self._home is not None else None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # an interrupt leaves the start going on its own thread
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -157,11 +162,11 @@ class Embedded:
 
     def _make_cluster(self, home: ClusterHome) -> None:
         """Make the cluster unless it is there. It is made beside its place and renamed: a half-made one is never taken for whole."""
-        for unfinished in home.path.glob("initdb-*"):
-            shutil.rmtree(unfinished)
+        for unfinished in home.path.glob(f"{INITDB_PREFIX}*"):
+            _remove_unfinished(unfinished)
         if home.data.exists():
             return _check_cluster(home)
-        place = Path(tempfile.mkdtemp(prefix="initdb-", dir=home.path))
+        place = Path(tempfile.mkdtemp(prefix=INITDB_PREFIX, dir=home.path))
         try:
             os.chown(place, home.account.uid, home.account.gid)
             sync = [] if self._durable else ["--no-sync"]
@@ -175,7 +180,7 @@ class Embedded:
                 raise EmbeddedFailed(f"initdb ended with {process.returncode}:\n{_last_words(home.log)}")
             place.rename(home.data)
         except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
+            _remove_unfinished(place)
             raise
         _sync_folder(home.path)
 
@@ -204,8 +209,10 @@ class Embedded:
 def remove(folder: Path) -> None:
     """Remove the cluster of a data folder for good, wherever it lives; the rest of the folder stays. For tests.
 
-    Raises DataFolderBusy while a process uses it, EmbeddedFailed when it is not ours.
+    Does nothing when there is none. Raises DataFolderBusy while a process uses it, EmbeddedFailed when it is not ours.
     """
+    if not os.path.lexists(home_path(folder)):
+        return
     home = prepare_home(folder)
     with FolderLock(home.path):
         stop_processes(home, timeout=0.0)
@@ -229,6 +236,18 @@ def _command(home: ClusterHome, sockets: Path, *, durable: bool) -> list[str]:
         settings |= {"fsync": "off", "full_page_writes": "off"}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return [str(home.binaries / "postgres"), "-D", str(home.data), *options]
+
+
+def _remove_unfinished(place: Path) -> None:
+    """Remove a half-made cluster. The initdb that was killed with us, or its children, may be at the same, so it may take turns."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while place.exists():
+        try:
+            shutil.rmtree(place)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise EmbeddedFailed(f"cannot remove the half-made cluster {place}: {error.strerror}") from error
+            time.sleep(0.02)
 
 
 def _check_cluster(home: ClusterHome) -> None:

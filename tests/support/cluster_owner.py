@@ -63,7 +63,7 @@ class ClusterOwner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
+        if self.process.stdin is not None and not self.process.stdin.closed:
             self.process.communicate()  # the end of its input is its signal to stop
 
 
