@@ -9,11 +9,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pycrdt import get_state, get_update, merge_updates
 
 from crdt import varint
-from crdt.contents import GC, READERS, SKIP, STRING, text, utf16_length
+from crdt.contents import GC, READERS, SKIP, STRING, STRUCT_WEIGHT, text, utf16_length
 from crdt.errors import InvalidStateVector, InvalidUpdate
 from crdt.ranges import Ranges, Spans
 
@@ -31,24 +32,24 @@ _DELETE_BYTES = 2  # least bytes of a deletion: clock, length
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an update may be. `size` in bytes; `clients` counts those with structs, and apart from them those with deletions.
+    """What an update may be. `clients` counts those with structs, and apart from them those with deletions.
 
-    Yrs takes some 200 bytes of memory for a client and for each struct, so the size bounds its memory (about fiftyfold), and the number of
-    clients the state vector that every opening sends.
+    `size` is the update's, in bytes. `memory` is what Yrs takes to decode it, estimated, in bytes: what clients write takes up to twenty
+    times its size (one-letter strings of 11 bytes take 190), but empty subdocuments take 121 times it, 4 GB for 32 MiB.
     """
 
     size: int = 32 * 1024 * 1024  # a week offline came as 7 MB in one message
+    memory: int = 768 * 1024 * 1024  # above what 32 MiB of one-letter strings take
     clients: int = 262_144  # twenty sessions a day, each with a new id, for 35 years
 
 
 LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(NamedTuple):
     """What an update holds and deletes: flat triples (client, start, end) of clocks, end exclusive, in the update's order.
 
-    A run without gaps is one triple. Skip structs hold nothing.
+    A run without gaps is one triple. Skip structs hold nothing. (A tuple, because a frozen dataclass takes a microsecond to make.)
     """
 
     held: Spans[int]
@@ -70,7 +71,7 @@ def inspect(update: bytes, *, limits: Limits = LIMITS) -> Inspected:
     if size > limits.size:
         raise InvalidUpdate("update too large", size)
     try:
-        held, at = _structs(update, limits.clients)
+        held, at, weight = _structs(update, limits.clients)
         deleted, at = _deletions(update, at, limits.clients)
     except IndexError:
         raise InvalidUpdate("update ends early", size) from None
@@ -80,8 +81,10 @@ def inspect(update: bytes, *, limits: Limits = LIMITS) -> Inspected:
         raise InvalidUpdate(str(error)) from None
     if at != size:
         raise InvalidUpdate("update ends early" if at > size else "bytes after the update", min(at, size))
-    _yrs(get_state, update)
-    return Inspected(array("Q", held), array("Q", deleted))
+    if weight > limits.memory:
+        raise InvalidUpdate("update too heavy for its size", size)
+    _yrs(get_state, update)  # whether Yrs can decode it: last, for it reserves what counts announce
+    return Inspected(held, deleted)
 
 
 def merge(updates: Sequence[bytes]) -> bytes:
@@ -153,18 +156,22 @@ def decode_state_vector(data: bytes, *, limits: Limits = LIMITS) -> dict[int, in
     return vector
 
 
-def _structs(data: bytes, max_clients: int) -> tuple[list[int], int]:
+def _structs(data: bytes, max_clients: int) -> tuple[Spans[int], int, int]:
     # The hot loop: one function over an index, because calls for each struct made it three times slower (0.1 s a MB is the aim).
     # Reading past the end raises IndexError at the next byte, and a byte always follows: the delete set's first.
     # A struct that leans on a later one of its own client makes yjs throw on every device, each time it is applied.
-    held: list[int] = []
+    held = array("Q")  # not a list: a million deletions are 24 MB then, and were 110
+    weight = 0
     seen: set[int] = set()
     size = len(data)
-    clients, at = varint.read(data, 0)
+    clients, at = (data[0], 1) if data[0] < 128 else varint.read(data, 0)
     if clients > max_clients or clients * _CLIENT_STRUCTS_BYTES > size - at:
         raise InvalidUpdate("too many clients", at)
     for _ in range(clients):
-        count, at = varint.read(data, at)
+        count = data[at]
+        at += 1
+        if count > 127:
+            count, at = varint.read(data, at - 1)
         if count > size - at:
             raise InvalidUpdate("more structs announced than bytes are left", at)
         before = at
@@ -175,6 +182,7 @@ def _structs(data: bytes, max_clients: int) -> tuple[list[int], int]:
         if client in seen:  # Yrs would join the two places, yjs would forget the first
             raise InvalidUpdate("client named twice", before)
         seen.add(client)
+        weight += count * STRUCT_WEIGHT
         start = clock
         for _ in range(count):
             info = data[at]
@@ -187,7 +195,7 @@ def _structs(data: bytes, max_clients: int) -> tuple[list[int], int]:
             elif info == SKIP:
                 length, at = varint.read(data, at)
                 if clock > start:
-                    held += (client, start, clock)
+                    held.extend((client, start, clock))
                 start = clock + length
             else:
                 if info & _ORIGIN:
@@ -224,20 +232,21 @@ def _structs(data: bytes, max_clients: int) -> tuple[list[int], int]:
                     reader = READERS[kind]
                     if reader is None:
                         raise InvalidUpdate("unknown kind of struct", at)
-                    at, length = reader(data, at)
+                    at, length, more = reader(data, at)
+                    weight += more
             clock += length
         if clock > MAX_CLOCK:
             raise InvalidUpdate("clock out of range", at)
         if clock > start:
-            held += (client, start, clock)
-    return held, at
+            held.extend((client, start, clock))
+    return held, at, weight
 
 
-def _deletions(data: bytes, at: int, max_clients: int) -> tuple[list[int], int]:
-    deleted: list[int] = []
+def _deletions(data: bytes, at: int, max_clients: int) -> tuple[Spans[int], int]:
+    deleted = array("Q")
     seen: set[int] = set()
     size = len(data)
-    clients, at = varint.read(data, at)
+    clients, at = (data[at], at + 1) if data[at] < 128 else varint.read(data, at)
     if clients > max_clients or clients * _CLIENT_DELETES_BYTES > size - at:
         raise InvalidUpdate("too many clients", at)
     for _ in range(clients):
@@ -262,13 +271,13 @@ def _deletions(data: bytes, at: int, max_clients: int) -> tuple[list[int], int]:
                 raise InvalidUpdate("deletion without length", at)
             if clock != end:
                 if end > start:
-                    deleted += (client, start, end)
+                    deleted.extend((client, start, end))
                 start = clock
             end = clock + length
             if end > MAX_CLOCK:
                 raise InvalidUpdate("clock out of range", at)
         if end > start:
-            deleted += (client, start, end)
+            deleted.extend((client, start, end))
     return deleted, at
 
 

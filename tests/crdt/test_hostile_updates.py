@@ -12,7 +12,8 @@ import pytest
 from crdt import updates
 from crdt.contents import MAX_DEPTH
 from crdt.errors import InvalidUpdate
-from crdt.updates import EMPTY_UPDATE, Limits, diff, inspect, merge
+from crdt.ranges import Ranges
+from crdt.updates import EMPTY_UPDATE, Limits, delete_set_update, diff, inspect, merge
 from tests.crdt.made import VECTORS, knowledge_of, one, refusal, triples, typed
 
 # What encodings give a meaning to: numbers of a group, kinds, the ends of the one-byte range.
@@ -146,6 +147,33 @@ def test_limits_bound_bytes_and_clients() -> None:
         inspect(update, limits=Limits(clients=0))
     with pytest.raises(InvalidUpdate, match="too many clients"):
         inspect(bytes.fromhex("00 01 01 01 00 01"), limits=Limits(clients=0))
+
+
+@pytest.mark.parametrize(
+    "struct",
+    ["87 01 00 00", "89 01 00 00 76 00", "88 01 00 01 76 00", "85 01 00 03 7b 7d 20", "81 01 00 01"],
+    ids=["type", "doc", "any", "json", "deleted"],
+)
+def test_what_makes_yrs_take_much_memory_for_few_bytes_is_refused(struct: str) -> None:
+    count = 1_000
+    update = bytes.fromhex("01 e8 07 01 01" + struct * count + "00")
+    assert triples(inspect(update).held) == [[1, 1, 1 + count]]
+    assert inspect(update, limits=Limits(memory=count * 1_000)).held
+    with pytest.raises(InvalidUpdate, match="update too heavy for its size"):
+        inspect(update, limits=Limits(memory=count * 150))
+
+
+def test_many_deletions_take_no_more_memory_than_they_need() -> None:
+    ranges = Ranges()
+    for clock in range(0, 100_000, 2):
+        ranges.add(1, clock, clock + 1)
+    update = delete_set_update(ranges)
+    tracemalloc.start()
+    inspected = inspect(update)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(inspected.deleted) == 150_000
+    assert peak < 2 * 8 * 150_000
 
 
 def test_errors_and_panics_of_yrs_are_refusals_but_interrupts_pass(monkeypatch: pytest.MonkeyPatch) -> None:
