@@ -1,14 +1,8 @@
-"""The `promptsync` command. Heavy parts are imported by the command that needs them, so that `--help` is quick."""
+"""The `promptsync` command. What a command needs is imported when it runs, so that `--help` and the workers start quickly."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from server.config import Settings
 
 app = typer.Typer(
     help="An offline-first sync server for prompt libraries: any Yjs client, durable before visible, sealed at rest.",
@@ -28,8 +22,10 @@ def serve(
     Everything it makes lives in PROMPTSYNC_DATA_DIR (default .data): the database, and keys.json, which must be kept
     apart from any database dump. It stops in order on Ctrl-C or SIGTERM, and starts again after any crash.
     """
+    from server.terminal import explained, settings_of_terminal
+
     with explained():
-        settings = _settings(host=host, port=port)
+        settings = settings_of_terminal(host=host, port=port)
         import uvloop
 
         from server.run import serve as run
@@ -44,63 +40,35 @@ def migrate() -> None:
     import asyncio
 
     from server.database import MIGRATIONS, reachable_dsn
+    from server.terminal import explained, settings_of_terminal
     from storage import schema
 
-    with explained(), reachable_dsn(_settings()) as dsn:
+    with explained(), reachable_dsn(settings_of_terminal()) as dsn:
         before, after = asyncio.run(schema.migrate(dsn, MIGRATIONS))
         typer.echo(f"The schema is at revision {after} already." if before == after else f"Migrated from {before or 'nothing'} to {after}.")
 
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option(help="Keep the demo's data folder and say where it is.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's data folder and say where it is.")] = False,
 ) -> None:
     """Watch two devices edit one library, online and offline, through a server that is killed and started again."""
-    with explained():
-        from server.demo import run
+    from server.demo import run
+    from server.terminal import explained
 
+    with explained():
         run(keep=keep)
 
 
-@contextmanager
-def explained() -> Iterator[None]:
-    """Expected failures end with one sentence that says what to do, and exit code 1; wrong settings with 2."""
-    from pydantic import ValidationError
+def main() -> None:
+    """Run the command line: the groups are added here, where they are really needed."""
+    from server.keys_cli import app as keys
+    from server.user_cli import app as user
 
-    from server.errors import ServerError
-    from storage.errors import SchemaMismatch, StorageError
-
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            where = ".".join(map(str, problem["loc"])).upper()
-            typer.echo(f"promptsync: setting PROMPTSYNC_{where}: {problem['msg']}" if where else f"promptsync: {problem['msg']}", err=True)
-        raise typer.Exit(2) from None
-    except SchemaMismatch as error:
-        newer = error.found is not None and error.found > error.needed
-        advice = "run a newer version of promptsync" if newer else "run `promptsync migrate`"
-        _fail(f"{error}: {advice}")
-    except (StorageError, ServerError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted")
-
-
-def _fail(text: str) -> None:
-    typer.echo(f"promptsync: {text}", err=True)
-    raise typer.Exit(1) from None
-
-
-def _settings(*, host: str | None = None, port: int | None = None) -> "Settings":
-    from server.config import load_settings
-    from server.logs import configure_logs
-
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = load_settings(**given)
-    configure_logs(settings.log_level, json=settings.production)
-    return settings
+    app.add_typer(user, name="user")
+    app.add_typer(keys, name="keys")
+    app()
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

@@ -38,7 +38,7 @@ _CONNECTION_FAILURES = (
 
 def is_connection_failure(error: BaseException) -> bool:
     """Whether `error` speaks of the way to the database rather than of what was asked: trying again may succeed."""
-    return isinstance(error, Unavailable | _CONNECTION_FAILURES)
+    return isinstance(error, (Unavailable, *_CONNECTION_FAILURES))
 
 
 class Database:

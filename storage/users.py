@@ -1,7 +1,8 @@
 """The users' rows. Mail addresses and names are not sealed; the password is a hash, and the data key is wrapped."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from storage.conflicts import conflicts
@@ -23,6 +24,10 @@ _LOGGED_IN = """
     RETURNING id, email, name, library_id, created_at, last_login_at
 """
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
+_PAGE = """
+    SELECT id, email, name, library_id, created_at, last_login_at FROM users
+    WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3
+"""
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 
@@ -124,6 +129,15 @@ async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: 
 async def lock(connection: Connection, user_id: UUID) -> None:
     """Hold the user's row until the transaction ends: orders what may be done once at a time for a user."""
     await connection.execute(_LOCK, user_id)
+
+
+async def each(connection: Connection, *, page: int = 500) -> AsyncIterator[User]:
+    """Every user, oldest first, read `page` at a time."""
+    last: tuple[datetime, UUID] = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+    while rows := await connection.fetch(_PAGE, *last, page):
+        for row in rows:
+            yield user_of(row)
+        last = (rows[-1]["created_at"], rows[-1]["id"])
 
 
 def user_of(row: Record) -> User:
