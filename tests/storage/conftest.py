@@ -38,16 +38,16 @@ def programs() -> tuple[Path, Path]:
     pytest.fail("there is no Python here that a user other than root can run")
 
 
-@pytest.fixture(scope="module", params=[os.geteuid(), NOBODY] if AS_ROOT else [os.geteuid()], ids=lambda uid: f"uid {uid}")
+@pytest.fixture(scope="session", params=[os.geteuid(), NOBODY] if AS_ROOT else [os.geteuid()], ids=lambda uid: f"uid {uid}")
 def uid(request: pytest.FixtureRequest) -> int:
     """Who runs the cluster: we, and when we are root also a user who is not."""
     number: int = request.param
     return number
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(uid: int, programs: tuple[Path, Path]) -> Iterator[Path]:
-    """That user's data folder, with one cluster for the tests of a module. Not under tmp_path, which only its maker can enter."""
+    """That user's data folder, with a cluster (making one takes a second). Not under tmp_path, which only its maker can enter."""
     base = Path(tempfile.mkdtemp(prefix="promptsync-test-"))
     os.chown(base, uid, -1)
     with ClusterOwner(base / "data", uid, *programs) as owner:
@@ -63,9 +63,9 @@ def owners(folder: Path, uid: int, programs: tuple[Path, Path]) -> Iterator[Owne
         yield lambda: running.enter_context(ClusterOwner(folder, uid, *programs))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def own_folder() -> Iterator[Path]:
-    """A data folder of ours, for clusters in this process and for what spoils them."""
+    """A data folder of ours, for clusters in this process; who spoils one puts it right again."""
     base = Path(tempfile.mkdtemp(prefix="promptsync-test-"))
     yield base / "data"
     remove(base / "data")

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -194,16 +195,21 @@ def test_what_cannot_be_run_is_refused_with_the_reason(own_folder: Path) -> None
     with Embedded(own_folder, durable=False) as cluster:
         data = cluster.data
     assert data is not None
-    (data / "global" / "pg_control").write_bytes(b"")
-    with pytest.raises(EmbeddedFailed, match=r"(?s)PostgreSQL ended with -?\d+:.*pg_control"):
-        cluster.start()
-    (data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(EmbeddedFailed, match=r"made by PostgreSQL 17, this version brings 18: dump it"):
-        cluster.start()
-    (data / "PG_VERSION").unlink()
+    control, version = data / "global" / "pg_control", data / "PG_VERSION"
+    for file, content, reason in (
+        (control, b"", r"(?s)PostgreSQL ended with -?\d+:.*pg_control"),
+        (version, b"17\n", r"made by PostgreSQL 17, this version brings 18: dump it"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(EmbeddedFailed, match=reason):
+            cluster.start()
+        assert cluster.pid is None
+        file.write_bytes(whole)
+    version.rename(data / "elsewhere")
     with pytest.raises(EmbeddedFailed, match=r"holds no PostgreSQL cluster; move it away"):
         cluster.start()
-    assert cluster.pid is None
+    (data / "elsewhere").rename(version)
 
 
 def test_it_outlives_the_thread_that_asked_for_it(own_folder: Path) -> None:
@@ -238,10 +244,25 @@ async def test_queries_that_outlive_the_postmaster_do_not_keep_it_from_starting(
             await busy
 
 
+def test_a_start_under_way_is_given_up_when_it_is_stopped(own_folder: Path) -> None:
+    new = own_folder / "new"
+    cluster = Embedded(new, durable=False)
+    with ThreadPoolExecutor() as threads:
+        started = threads.submit(cluster.start)
+        wait_until(lambda: any(home_path(new).glob("initdb-*/PG_VERSION")))
+        cluster.stop()
+        with pytest.raises(EmbeddedFailed, match="stopped while the cluster was being made"):
+            started.result()
+    assert cluster.pid is None
+    assert not any(path.is_dir() for path in home_path(new).iterdir())
+    remove(new)
+    new.rmdir()
+
+
 def test_the_log_stays_bounded_and_reveals_no_content(own_folder: Path) -> None:
     async def collide(dsn: str) -> None:
         connection = await asyncpg.connect(dsn)
-        await connection.execute("CREATE TABLE users (email text PRIMARY KEY)")
+        await connection.execute("CREATE TEMPORARY TABLE users (email text PRIMARY KEY)")
         await connection.execute("INSERT INTO users VALUES ('secret@example.com')")
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute("INSERT INTO users VALUES ('secret@example.com')")

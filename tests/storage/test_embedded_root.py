@@ -10,7 +10,7 @@ import pytest
 
 from storage import cluster_account
 from storage.cluster_account import ACCOUNT, SHARED, home_path, prepare_home
-from storage.embedded import Embedded, remove
+from storage.embedded import Embedded
 from storage.errors import EmbeddedFailed
 from tests.storage.conftest import NOBODY, Owners
 from tests.storage.test_embedded import sockets
@@ -77,11 +77,11 @@ def test_as_root_it_runs_as_an_account_of_its_own_and_says_where(own_folder: Pat
         assert as_user(account.pw_uid, "test", "-w", str(home)).returncode == 1
 
 
-def test_data_that_another_user_made_is_not_passed_over(own_folder: Path) -> None:
-    (own_folder / "postgres" / "data").mkdir(parents=True)
-    os.chown(own_folder / "postgres", NOBODY, NOBODY)
+def test_data_that_another_user_made_is_not_passed_over(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "postgres" / "data").mkdir(parents=True)
+    os.chown(tmp_path / "postgres", NOBODY, NOBODY)
     with pytest.raises(EmbeddedFailed, match=f"made by the user with uid {NOBODY}; run as that user"):
-        prepare_home(own_folder)
+        prepare_home(tmp_path)
 
 
 def test_a_uid_without_an_account_is_told_what_to_do(programs: tuple[Path, Path]) -> None:
@@ -137,8 +137,8 @@ def test_the_account_is_refused_data_that_belongs_to_another(own_folder: Path) -
     with Embedded(own_folder, durable=False) as cluster:
         data = cluster.data
     assert data is not None
+    owner = data.stat()
     os.chown(data, NOBODY, NOBODY)
     with pytest.raises(EmbeddedFailed, match=f"belongs to uid {NOBODY}, but PostgreSQL would run as {ACCOUNT}"):
         Embedded(own_folder).start()
-    remove(own_folder)
-    assert not data.exists()
+    os.chown(data, owner.st_uid, owner.st_gid)
