@@ -106,12 +106,7 @@ class KeyFile:
             _encryption=(_new_entry("kek", now, random),),
             _signing=(_new_entry("sig", now, random),),
         )
-        try:
-            create_private(path, made._encode())
-        except FileExistsError:
-            raise KeyFileError(f"there already is a key file {path}; it was left as it is") from None
-        except OSError as error:
-            raise KeyFileError(f"the key file {path} cannot be written: {error.strerror}") from error
+        made.copy_to(path)
         return made
 
     @property
@@ -144,6 +139,19 @@ class KeyFile:
             replace_private(self.path, self._encode())
         except OSError as error:
             raise KeyFileError(f"the key file {self.path} cannot be written: {error.strerror}") from error
+
+    def copy_to(self, path: Path) -> None:
+        """Write this content to a new file; it is on the disk when this returns. A missing folder is made, 0700.
+
+        Raises:
+            KeyFileError: there is a file of this name (it is left as it is), or it cannot be written.
+        """
+        try:
+            create_private(path, self._encode())
+        except FileExistsError:
+            raise KeyFileError(f"there already is a file {path}; it was left as it is") from None
+        except OSError as error:
+            raise KeyFileError(f"the key file {path} cannot be written: {error.strerror}") from error
 
     def _encode(self) -> bytes:
         content = {

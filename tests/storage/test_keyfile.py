@@ -88,7 +88,7 @@ def test_the_mode_of_an_existing_folder_stays(path: Path) -> None:
 
 def test_an_existing_file_is_never_overwritten_by_create(path: Path) -> None:
     write(path, b"precious")
-    with pytest.raises(KeyFileError, match="already is a key file"):
+    with pytest.raises(KeyFileError, match="already is a file"):
         create(path)
     assert path.read_bytes() == b"precious"
     assert os.listdir(path.parent) == ["keys.json"]
