@@ -169,6 +169,16 @@ async def test_a_lost_answer_is_made_good_days_later_while_nobody_used_the_succe
     assert grant(await rest.refresh(tokens["refresh_token"]))["refresh_token"] == lost["refresh_token"]
 
 
+async def test_an_answer_lost_later_on_is_made_good_too(rest: Rest) -> None:
+    tokens = await rest.register()
+    assert await rest.status_of(tokens["access_token"]) == 200
+    lost = grant(await rest.refresh(tokens["refresh_token"]))
+    rest.clock.advance(seconds=60)
+    assert await rest.status_of(tokens["access_token"]) == 200, "the old access token is no use of the new generation"
+    rest.clock.advance(days=3)
+    assert grant(await rest.refresh(tokens["refresh_token"]))["refresh_token"] == lost["refresh_token"]
+
+
 async def test_a_replay_after_the_successor_was_used_ends_the_session(rest: Rest) -> None:
     tokens = await rest.register()
     current = grant(await rest.refresh(tokens["refresh_token"]))
