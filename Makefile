@@ -6,7 +6,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve demo test check bench torture lock format clean help
+.PHONY: serve demo test check bench torture lock format settings clean help
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(INSTALL) --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
+
+settings: $(RUN_STAMP) ## write the README's table of settings
+	$(BIN)/python -m server.settings_table --write README.md
 
 clean: ## remove .venv and caches (never .data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
