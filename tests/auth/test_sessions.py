@@ -194,7 +194,7 @@ def test_sessions_behave_like_the_model(database_dsn: str) -> None:
         try:
             run_state_machine_as_test(
                 Machine,
-                settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+                settings=settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
             )
         finally:
             passwords.close()
