@@ -6,12 +6,11 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.writers import Library, close_libraries, lost, open_libraries
+from tests.faults.writers import Library, close_libraries, load, lost, open_libraries, wait_for_acknowledgements
 from tests.support.server import Server
 
 pytestmark = pytest.mark.faults
@@ -30,35 +29,10 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@asynccontextmanager
-async def load(libraries: list[Library], random_source: random.Random) -> AsyncIterator[None]:
-    """Everybody writes until the end of the block."""
-    writers = [asyncio.create_task(device.write(random_source)) for library in libraries for device in library.writers]
-    try:
-        yield
-    finally:
-        for writer in writers:
-            writer.cancel()
-        ended = await asyncio.gather(*writers, return_exceptions=True)
-    failures = [error for error in ended if isinstance(error, Exception)]
-    assert not failures, failures
-
-
-async def wait_for_acknowledgements(libraries: list[Library], count: int) -> None:
-    """Wait until each library has `count` more acknowledged updates than now."""
-    for library, wanted in [(library, library.acknowledged + count) for library in libraries]:
-        for device in library.writers:
-            await device.wire.until(
-                lambda at=library, enough=wanted: at.acknowledged >= enough or not device.wire.online,  # noqa: B023
-                within=60,
-                what="acknowledgements under load",
-            )
-
-
 async def wait_until_offline(libraries: list[Library]) -> None:
     for library in libraries:
         for device in library.devices:
-            await device.wire.until(lambda at=device: not at.wire.online, what=f"the end of the connection of {device.name}")
+            await device.wire.offline()
 
 
 async def check_nothing_is_lost(libraries: list[Library]) -> None:
@@ -68,7 +42,7 @@ async def check_nothing_is_lost(libraries: list[Library]) -> None:
         new = await library.opened_by_a_new_device()
         missing = {name: len(gone) for name, updates in told.items() if (gone := lost(updates, new))}
         await new.wire.disconnect()
-        assert not missing, f"lost of {({name: len(updates) for name, updates in told.items()})}: {missing}"
+        assert not missing, f"lost of { ({name: len(updates) for name, updates in told.items()}) }: {missing}"
 
 
 async def check_everybody_converges(libraries: list[Library]) -> None:
@@ -147,7 +121,9 @@ async def test_edits_go_on_while_postgresql_is_killed_again_and_again(server: Se
             assert former is not None
             await asyncio.to_thread(server.kill9_postgres)
             await asyncio.to_thread(server.wait_for_postgres_after, former)
-            await asyncio.gather(*(device.wire.reconnect() for library in libraries for device in library.devices if not device.wire.online))
+            await asyncio.gather(
+                *(device.wire.reconnect() for library in libraries for device in library.devices if not device.wire.online)
+            )
 
     await check_nothing_is_lost(libraries)
     await check_everybody_converges(libraries)

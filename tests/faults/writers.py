@@ -2,7 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
 
 from crdt.knowledge import Knowledge
 from crdt.replica import Replica
@@ -35,11 +37,12 @@ class Device:
         if self.living and kind < 0.15:
             return self.replica.delete_prompt(self.living.pop(random_source.randrange(len(self.living))))
         if self.living and kind < 0.4:
-            return self.replica.edit_text(random_source.choice(self.living), f"第{self._written}版 🙂 {'x' * random_source.randrange(200)}")
+            words = f"第{self._written}版 🙂 {'x' * random_source.randrange(200)}"
+            return self.replica.edit_text(random_source.choice(self.living), 0, words, 1)
         self._written += 1
         prompt = f"{self.name}-{self._written}"
         self.living.append(prompt)
-        return self.replica.write_prompt(prompt, f"title {self._written}", "text")
+        return self.replica.write_prompt(prompt, f"Prompt {self._written}")
 
     @property
     def told(self) -> list[bytes]:
@@ -74,11 +77,10 @@ class Library:
     async def wait_until_converged(self, devices: Iterable[Device]) -> None:
         """Wait until all of `devices` hold exactly the prompts that should be there."""
         for device in devices:
-            await device.wire.until(lambda at=device: prompt_ids(at) == self.expected, within=30, what=f"all of {self.id} on {device.name}")
+            await device.wire.until(partial(self._complete, device), within=30, what=f"all of {self.id} on {device.name}")
 
-
-def prompt_ids(device: Device) -> set[str]:
-    return set(device.replica.prompts())
+    def _complete(self, device: Device) -> bool:
+        return set(device.replica.prompts()) == self.expected
 
 
 def lost(told: Iterable[bytes], new: Device) -> list[bytes]:
@@ -100,3 +102,28 @@ async def open_libraries(server: Server, count: int) -> list[Library]:
 
 async def close_libraries(libraries: Iterable[Library]) -> None:
     await asyncio.gather(*(device.wire.disconnect() for library in libraries for device in library.devices))
+
+
+@asynccontextmanager
+async def load(libraries: list[Library], random_source: random.Random) -> AsyncIterator[None]:
+    """Everybody writes until the end of the block."""
+    writers = [asyncio.create_task(device.write(random_source)) for library in libraries for device in library.writers]
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.cancel()
+        ended = await asyncio.gather(*writers, return_exceptions=True)
+    failures = [error for error in ended if isinstance(error, Exception)]
+    assert not failures, failures
+
+
+async def wait_for_acknowledgements(libraries: list[Library], count: int) -> None:
+    """Wait until each library that is still connected has `count` more acknowledged updates than now."""
+
+    def enough(library: Library, wanted: int, device: Device) -> bool:
+        return library.acknowledged >= wanted or not device.wire.online
+
+    for library, wanted in [(library, library.acknowledged + count) for library in libraries]:
+        for device in library.writers:
+            await device.wire.until(partial(enough, library, wanted, device), within=60, what="acknowledgements under load")

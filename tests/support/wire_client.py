@@ -9,31 +9,24 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import websockets
 from websockets.asyncio.client import ClientConnection
 
 from crdt.knowledge import Knowledge
+from crdt.replica import Replica
 from crdt.updates import decode_state_vector, inspect
 from protocol import ysync
 
 WAIT_SECONDS = 20.0
 
 
-class Copy(Protocol):
-    """What a client needs of a device's copy of the library (`crdt.replica.Replica` is one)."""
-
-    def state_vector(self) -> bytes: ...
-    def apply(self, update: bytes) -> object: ...
-    def missing(self, state_vector: bytes) -> bytes: ...
-
-
 class WireClient:
-    """One device's connection to one library. Reconnects only when told to; edits made while offline wait in its copy."""
+    """One device's connection to one library. Reconnects only when told to; edits made while offline wait in its replica."""
 
-    def __init__(self, sync_url: str, library_id: str, token: str, copy: Copy) -> None:
-        self.copy = copy
+    def __init__(self, sync_url: str, library_id: str, token: str, replica: Replica) -> None:
+        self.replica = replica
         self.unconfirmed: list[bytes] = []
         self.acknowledged: list[bytes] = []
         self.shown: list[bytes] = []
@@ -69,7 +62,7 @@ class WireClient:
         )
         self._reader = asyncio.create_task(self._read(self._socket))
         with suppress(websockets.ConnectionClosed):
-            await self._socket.send(ysync.encode_step1(self.copy.state_vector()))
+            await self._socket.send(ysync.encode_step1(self.replica.state_vector()))
         await self.until(lambda: self.synced or not self.online, within=within, what="the answer to step 1")
         if not self.synced:
             raise ConnectionError(f"closed with {self.close_code} before the answer to step 1")
@@ -85,7 +78,7 @@ class WireClient:
                     await asyncio.sleep(0.05)
 
     async def disconnect(self) -> None:
-        """Close the socket; what is not confirmed stays in the copy."""
+        """Close the socket; what is not confirmed stays in the replica."""
         socket, reader, self._socket, self._reader = self._socket, self._reader, None, None
         if socket is not None:
             await socket.close()
@@ -106,7 +99,7 @@ class WireClient:
     # -- edits --------------------------------------------------------------------------------------------------
 
     async def push(self, update: bytes) -> None:
-        """Send an edit the copy has made; offline it waits for the next connection, which takes it along in step 2."""
+        """Send an edit the replica has made; offline it waits for the next connection, which takes it along in step 2."""
         self.unconfirmed.append(update)
         if self._socket is not None and self.online:
             with suppress(websockets.ConnectionClosed):
@@ -128,6 +121,10 @@ class WireClient:
     async def confirmed(self, *, within: float = WAIT_SECONDS) -> None:
         """Wait until everything sent was acknowledged."""
         await self.until(lambda: not self.unconfirmed, within=within, what="the acknowledgement of everything")
+
+    async def offline(self, *, within: float = WAIT_SECONDS) -> None:
+        """Wait until the connection has ended."""
+        await self.until(lambda: not self.online, within=within, what="the end of the connection")
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
@@ -154,7 +151,7 @@ class WireClient:
                     self._stored.held.add(client, 0, clock)
                 self._settle()
                 with suppress(websockets.ConnectionClosed):
-                    await socket.send(ysync.encode_step2(self.copy.missing(state_vector)))
+                    await socket.send(ysync.encode_step2(self.replica.missing(state_vector)))
             case ysync.Step2(update):
                 self._learn(update)
                 self.synced = True
@@ -167,7 +164,7 @@ class WireClient:
 
     def _learn(self, update: bytes) -> None:
         """Apply what came, and tell apart what echoes our own edits (alone, or merged with others) from what is news."""
-        self.copy.apply(update)
+        self.replica.apply(update)
         self._stored.learn(inspect(update))
         if update in self.unconfirmed:
             self.unconfirmed.remove(update)

@@ -1,0 +1,77 @@
+"""`python -m benchmarks`: measure a real server on this machine and print a table."""
+
+import argparse
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+from benchmarks.machine import describe
+from benchmarks.scenarios import WORKS, Peer, Plan, Row, own_server, table
+
+EXAMPLES = """\
+works:
+  relay    20 libraries of two devices, edits counted when the other device has them (committed by then)
+  latency  one device to one device, one edit at a time: from sending to the arrival at the other
+  fanout   one library of 100 devices, one of which writes
+  open     500 devices reconnect at once after a restart of the server: new ones, then ones that are up to date
+  idle     memory of the server for each connection that does nothing
+
+examples:
+  python -m benchmarks                          everything, about three minutes
+  python -m benchmarks relay --runs 5           only the relay, median of five
+  python -m benchmarks latency --seconds 20     more samples for the p99
+  python -m benchmarks relay --peer ws://127.0.0.1:1234 --peer-pid 4711
+                                                the same load on another y-websocket server that runs already
+
+Each run ends with a proof: what arrived is exactly what was sent, and a new device gets all of it from the server.
+"""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", nargs="*", choices=[*WORKS, "all"], default="all", help="what to measure (default: all)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured time of a run (default: %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=2.0, help="seconds of load before (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each work, of which the median counts (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print every number as JSON instead of a table")
+    parser.add_argument("--peer", metavar="ws://HOST:PORT", help="measure this server instead of ours; any path is a document there")
+    parser.add_argument("--peer-pid", type=int, help="its process, for the CPU times")
+    chosen = parser.parse_args()
+    if not 0 < chosen.seconds <= 120 or not 0 <= chosen.warm_up <= 60 or not 1 <= chosen.runs <= 50:
+        parser.error("seconds are more than 0 and at most 120, warm-up at most 60, runs 1 to 50")
+    return chosen
+
+
+def main() -> None:
+    chosen = arguments()
+    plan = Plan(seconds=chosen.seconds, runs=chosen.runs, warm_up=chosen.warm_up)
+    asked = {chosen.work} if isinstance(chosen.work, str) else set(chosen.work)
+    works = [name for name in WORKS if name in asked or "all" in asked]
+    rows: list[Row] = []
+    machine = describe(None)
+    for name in works:
+        # a server of its own for each: what one work leaves in memory is not another's
+        with nullcontext(_peer(chosen)) if chosen.peer else own_server() as subject:
+            if not chosen.peer:
+                machine = describe(subject.server.postmaster())
+            for row in WORKS[name](subject, plan):
+                rows.append(row)
+                print(f"{row.work}: {row.value:,.2f} {row.unit} {row.note}", file=sys.stderr, flush=True)
+    if chosen.json:
+        print(json.dumps({"machine": machine, "seconds": plan.seconds, "runs": plan.runs, "rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        print(f"{machine}. Load generator, server and PostgreSQL share the cores; PostgreSQL syncs to disk. ", end="")
+        print(f"Medians of {plan.runs} runs of {plan.seconds:g} s.\n\n{table(rows)}")
+
+
+def _peer(chosen: argparse.Namespace) -> Peer:
+    address = urlsplit(chosen.peer)
+    return Peer(address.hostname or "127.0.0.1", address.port or 80, chosen.peer_pid)
+
+
+if __name__ == "__main__":
+    main()

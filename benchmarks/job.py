@@ -1,0 +1,58 @@
+"""What the load generator is told to do, and what it answers: plain values, since both cross a pipe as JSON."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.machine import Usage
+
+SETTLE_SECONDS = 20.0
+"""How long what is in flight at the end may take to arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One measurement of a server that runs. Times in seconds; `libraries` are ids, opened with `token`."""
+
+    work: str
+    host: str
+    port: int
+    libraries: list[str]
+    token: str
+    path: str = "/sync/"
+    server_pid: int | None = None
+    postgres_pid: int | None = None
+    warm_up: float = 1.0
+    seconds: float = 5.0
+    writers: int = 1
+    """Of the devices of a library, how many write."""
+    devices: int = 2
+    in_flight: int = 4
+    """Edits a writer has sent that the other device has not seen."""
+    library_bytes: int = 45_000
+    up_to_date: bool = False
+    """Whether the devices of an opening storm hold everything already."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return (self.host, self.port)
+
+    def usage(self) -> Usage:
+        return Usage.now(self.server_pid, self.postgres_pid)
+
+
+async def until(condition: Callable[[], bool], *, what: str, within: float = SETTLE_SECONDS) -> None:
+    """Look every few milliseconds until `condition` holds: the loop that measures has no room for being told.
+
+    Raises AssertionError naming `what` after `within` seconds.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not arrive within {within} s")
+        await asyncio.sleep(0.005)
