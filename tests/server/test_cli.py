@@ -1,0 +1,83 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from server import cli, user_cli
+from server.terminal import explained
+from storage.errors import DataFolderBusy, SchemaMismatch
+
+
+@pytest.fixture
+def external(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Commands that find a migrated external database, and make their key file in a folder of the test."""
+    _settings(monkeypatch, tmp_path, database_dsn)
+    return database_dsn
+
+
+def _settings(monkeypatch: pytest.MonkeyPatch, folder: Path, dsn: str) -> None:
+    for name in list(os.environ):
+        if name.startswith("PROMPTSYNC_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", dsn)
+
+
+def test_an_account_is_made_and_listed_without_showing_its_password(external: str) -> None:
+    run = CliRunner()
+    typed = "correct horse battery\n" * 2
+    added = run.invoke(user_cli.app, ["add", "a@example.com", "--name", "A"], input=typed)
+    assert added.exit_code == 0, added.output
+    assert "correct horse" not in added.output
+    listed = run.invoke(user_cli.app, ["list"], env={"COLUMNS": "200"})
+    assert "a@example.com" in listed.output
+
+
+def test_a_generated_password_is_shown_once(external: str) -> None:
+    added = CliRunner().invoke(user_cli.app, ["add", "b@example.com", "--generate"])
+    assert re.search(r"Password \(shown only now\): \S{20}", added.output), added.output
+
+
+@pytest.mark.parametrize(("email", "says"), [("nonsense", "not a mail address"), ("a@example.com", "exists")])
+def test_what_cannot_be_added_is_said_in_a_sentence(external: str, email: str, says: str) -> None:
+    CliRunner().invoke(user_cli.app, ["add", "a@example.com", "--generate"])
+    result = CliRunner().invoke(user_cli.app, ["add", email, "--generate"])
+    assert result.exit_code == 1
+    assert says in result.output
+
+
+def test_an_old_schema_is_refused_and_names_the_command_that_mends_it(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _settings(monkeypatch, tmp_path, empty_database)
+    run = CliRunner()
+    refused = run.invoke(cli.app, ["serve", "--port", "0"])
+    assert refused.exit_code == 1
+    assert "promptsync migrate" in refused.output
+    assert "Migrated from nothing" in run.invoke(cli.app, ["migrate"]).output
+    assert "already" in run.invoke(cli.app, ["migrate"]).output
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTSYNC_PORT", "not a port")
+    result = CliRunner().invoke(cli.app, ["serve"])
+    assert result.exit_code == 2
+    assert "PROMPTSYNC_PORT" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (DataFolderBusy("in use by another server, process 7"), "process 7"),
+        (SchemaMismatch("0001", "0002"), "run `promptsync migrate`"),
+        (SchemaMismatch("0003", "0002"), "newer version"),
+    ],
+)
+def test_an_expected_failure_is_one_sentence(error: Exception, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as exit_, explained():
+        raise error
+    assert exit_.value.exit_code == 1
+    assert says in capsys.readouterr().err

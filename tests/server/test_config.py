@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.config import Environment, environment_for, load_settings
+from server.settings_table import table, written_into
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("PROMPTSYNC_") or name in ("HOST", "PORT"):
+            monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_fit_for_a_laptop() -> None:
+    settings = load_settings()
+    assert (settings.env, settings.host, settings.port) == (Environment.DEVELOPMENT, "127.0.0.1", 8000)
+    assert settings.key_path == Path(".data/keys.json")
+
+
+def test_host_and_port_are_read_without_the_prefix_and_the_prefix_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9001")
+    assert load_settings().port == 9001
+    monkeypatch.setenv("PROMPTSYNC_PORT", "9002")
+    assert load_settings().port == 9002
+    assert load_settings(port=9003).port == 9003
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTSYNC_ALLOWED_ORIGINS", "https://a.example, https://b.example/")
+    assert load_settings().allowed_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize("url", [None, "http://sync.example"])
+def test_production_needs_its_public_https_address(url: str | None) -> None:
+    with pytest.raises(ValidationError, match="PROMPTSYNC_PUBLIC_URL"):
+        load_settings(env="production", public_url=url)
+    assert load_settings(env="production", public_url="https://sync.example").production
+
+
+def test_the_database_address_with_its_password_is_never_shown() -> None:
+    settings = load_settings(database_url="postgresql://u:hidden-password@db/x")
+    assert "hidden-password" not in repr(settings) + str(settings)
+
+
+def test_a_server_started_by_a_command_gets_none_of_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", "postgresql://elsewhere/")
+    monkeypatch.setenv("PORT", "1")
+    environment = environment_for(port="0")
+    assert environment["PROMPTSYNC_PORT"] == "0"
+    assert "PROMPTSYNC_DATABASE_URL" not in environment
+    assert "PORT" not in environment
+
+
+def test_the_readme_has_the_settings_as_they_are() -> None:
+    text = README.read_text()
+    assert table() in text
+    assert written_into(text) == text
