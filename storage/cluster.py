@@ -27,7 +27,7 @@ _ROLE = """
         AND has_function_privilege('pg_current_wal_lsn()', 'EXECUTE')
         AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE') AS may
 """
-# The timeline that is written now. pg_control_checkpoint() gives that of the last checkpoint, which after a promotion is the old one.
+# The timeline that is written now. pg_control_checkpoint() gives that of the last checkpoint, which may lag behind a promotion.
 _IDENTITY = "SELECT system_identifier, pg_walfile_name(pg_current_wal_lsn()) AS file FROM pg_control_system()"
 _KNOWN = "SELECT system_identifier, timeline FROM cluster"
 _REMEMBER_FIRST = "INSERT INTO cluster (system_identifier, timeline) VALUES ($1, $2)"

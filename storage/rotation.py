@@ -23,7 +23,7 @@ from storage.keyring import Keyring
 from storage.pool import Connection
 
 CHUNK_ROWS = 500
-"""Rows wrapped again in one transaction: a writer waits for their locks some 20 ms at most."""
+"""Rows wrapped again in one transaction: a writer waits for their locks about 20 ms."""
 MOST_ROUNDS = 8
 """How often it is looked for rows that came under an old key meanwhile; past it they are left to the next run, and said."""
 ROTATION_LOCK = 0x50_53_72_6F_74_61_74
