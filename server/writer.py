@@ -13,14 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from protocol.closes import Close
 from server import metrics
 from server.batch import CommitUnknown, Entry, Fate, Refusal, Share, committed, settle, share_out, store
 from server.rooms import Room, Rooms
-from storage.pool import Database, is_connection_failure
+from storage.pool import Database, Dedicated, is_connection_failure
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +46,10 @@ class Lane:
         self.name = name
         self._database = database
         self._reconnected = reconnected
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: Dedicated | None = None
         self._used = False
 
-    async def connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connection(self) -> Dedicated:
         """A working connection, for which it waits as long as it takes."""
         wait, longest = RECONNECT_SECONDS
         while self._connection is None or self._connection.is_closed():

@@ -11,6 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 from storage.errors import Unavailable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Dedicated: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
 CONNECT_SECONDS = 5.0
@@ -90,9 +91,7 @@ class Database:
         async with self.acquire() as connection, connection.transaction():
             yield connection
 
-    async def connect(
-        self, name: str, *, command_seconds: float = COMMAND_SECONDS, **settings: str
-    ) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect(self, name: str, *, command_seconds: float = COMMAND_SECONDS, **settings: str) -> Dedicated:
         """A connection of the caller's own, outside the pool, named `name` in pg_stat_activity.
 
         Raises:
