@@ -143,7 +143,7 @@ def _tell(done: Rotation, settings: Settings) -> None:
     if done.retired:
         typer.echo(
             f"Nothing in this database is wrapped with {', '.join(done.retired)} any more. Keep it in {settings.key_path} as long as "
-            "you keep backups from before now: they open only with it."
+            "you keep backups from before now: they open only with it. Removed too early, it is asked for by name at the next start."
         )
     typer.echo("Make a new copy of the key file now: `promptsync keys backup DEST`.")
     if settings.database_url is not None:

@@ -5,7 +5,9 @@ database, then data keys are wrapped with it, a chunk a transaction, and at last
 struck off the register. Until that is done the next run goes on where this one stopped, without another new key.
 
 Servers may run meanwhile: they look into the key file when they meet a key they do not know and before they wrap
-one (storage/keyring.py), so this ends. The old key stays in the file: backups made under it need it.
+one (storage/keyring.py), so this ends. A row wrapped just before the key was saved may be committed after the last look: it
+opens, since the old key stays in the file (backups need it too), and the next run wraps it. Should the old key be taken out
+before that, the next start refuses by name (storage/cluster.py asks for every key in use, registered or not).
 """
 
 from collections.abc import AsyncIterator, Callable
