@@ -87,7 +87,7 @@ CREATE TABLE updates (
     epoch bigint NOT NULL,
     session_id uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
-    sealed bytea STORAGE EXTERNAL NOT NULL,   -- sealed bytes do not compress
+    sealed bytea NOT NULL,
     PRIMARY KEY (library_id, seq)
 ) PARTITION BY HASH (library_id);
 
@@ -96,10 +96,15 @@ CREATE TABLE snapshots (
     seq bigint NOT NULL,                      -- holds every update up to and including this one
     epoch bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    sealed_knowledge bytea STORAGE EXTERNAL NOT NULL, -- what the snapshot holds and deletes, so that opening need not read it
-    sealed bytea STORAGE EXTERNAL NOT NULL,
+    sealed_knowledge bytea NOT NULL,          -- what the snapshot holds and deletes, so that opening need not read it
+    sealed bytea NOT NULL,
     PRIMARY KEY (library_id, seq)
 ) PARTITION BY HASH (library_id);
+
+-- Sealed bytes do not compress. Before the partitions are made, which take it over; PostgreSQL 15 knows no STORAGE in CREATE TABLE.
+ALTER TABLE updates ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE snapshots ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE snapshots ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 
 DO $$
 BEGIN
