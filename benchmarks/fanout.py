@@ -107,7 +107,7 @@ async def run(job: Job) -> dict[str, Any]:
     pace = Pace(stream, job.in_flight)
     devices = [*(Reader(stream) for _ in range(job.devices - 1)), pace]
     for device in devices:
-        await open_socket(device, job.address, job.path + job.libraries[0], job.token)
+        await open_socket(device, job.address, *job.doors[0])
     for device in devices:
         device.expect()
     writer, others = devices[0], devices[1:]
@@ -128,9 +128,10 @@ async def run(job: Job) -> dict[str, Any]:
         if device.merged:
             stream.typist.check_joined(device.merged, pace.sent)
         device.leave()
-    stranger = Socket()
-    stream.typist.check([await open_socket(stranger, job.address, job.path + job.libraries[0], job.token)], pace.sent)
-    stranger.leave()
+    if job.stored:
+        stranger = Socket()
+        stream.typist.check([await open_socket(stranger, job.address, *job.doors[0])], pace.sent)
+        stranger.leave()
     return {
         "deliveries": seen,
         "seconds": seconds,

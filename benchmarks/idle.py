@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from benchmarks.job import Job
+from benchmarks.job import Door, Job
 from benchmarks.machine import resident_bytes
 from benchmarks.sockets import Socket, open_socket
 
@@ -16,10 +16,10 @@ REST_SECONDS = 2.0
 async def run(job: Job) -> dict[str, Any]:
     """Hold a connection to each library and return the growth of the server's resident memory in bytes."""
     assert job.server_pid is not None
-    warm = await _connect(job, job.libraries[:WARM_UP])
+    warm = await _connect(job, job.doors[:WARM_UP])
     await asyncio.sleep(REST_SECONDS)
     before = resident_bytes(job.server_pid)
-    measured = job.libraries[WARM_UP:]
+    measured = job.doors[WARM_UP:]
     sockets = [socket for first in range(0, len(measured), AT_ONCE) for socket in await _connect(job, measured[first : first + AT_ONCE])]
     await asyncio.sleep(REST_SECONDS)
     grown = resident_bytes(job.server_pid) - before
@@ -33,9 +33,7 @@ async def run(job: Job) -> dict[str, Any]:
     return {"connections": len(sockets), "bytes": grown, "server_cpu": used.server - usage.server, "seconds": job.seconds}
 
 
-async def _connect(job: Job, libraries: list[str]) -> list[Socket]:
-    sockets = [Socket() for _ in libraries]
-    await asyncio.gather(
-        *(open_socket(socket, job.address, job.path + library, job.token) for socket, library in zip(sockets, libraries, strict=True))
-    )
+async def _connect(job: Job, doors: list[Door]) -> list[Socket]:
+    sockets = [Socket() for _ in doors]
+    await asyncio.gather(*(open_socket(socket, job.address, *door) for socket, door in zip(sockets, doors, strict=True)))
     return sockets

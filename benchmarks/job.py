@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.machine import Usage
 
@@ -12,16 +12,21 @@ SETTLE_SECONDS = 20.0
 """How long what is in flight at the end may take to arrive."""
 
 
+class Door(NamedTuple):
+    """How a library is opened. (JSON makes a list of it, which opens it as well.)"""
+
+    path: str
+    token: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One measurement of a server that runs. Times in seconds; `libraries` are ids, opened with `token`."""
+    """One measurement of a server that runs. Times in seconds."""
 
     work: str
     host: str
     port: int
-    libraries: list[str]
-    token: str
-    path: str = "/sync/"
+    doors: list[Door]
     server_pid: int | None = None
     postgres_pid: int | None = None
     warm_up: float = 1.0
@@ -34,6 +39,9 @@ class Job:
     library_bytes: int = 45_000
     up_to_date: bool = False
     """Whether the devices of an opening storm hold everything already."""
+
+    stored: bool = True
+    """Whether a new device must get everything in the end: our promise, not every peer's."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from benchmarks.edits import library_of
-from benchmarks.job import Job, until
+from benchmarks.job import Door, Job, until
 from benchmarks.sockets import Socket, client_frame, open_socket
 from crdt.knowledge import Knowledge
 from crdt.updates import encode_state_vector, inspect
@@ -36,14 +36,14 @@ class Filler(Socket):
 async def fill(job: Job) -> dict[str, Any]:
     """Store the same content in each library and return its size in bytes."""
     updates = library_of(job.library_bytes)
-    for first in range(0, len(job.libraries), FILLERS):
-        await asyncio.gather(*(_fill(job, library, updates) for library in job.libraries[first : first + FILLERS]))
+    for first in range(0, len(job.doors), FILLERS):
+        await asyncio.gather(*(_fill(job, door, updates) for door in job.doors[first : first + FILLERS]))
     return {"bytes": sum(map(len, updates))}
 
 
-async def _fill(job: Job, library: str, updates: list[bytes]) -> None:
+async def _fill(job: Job, door: Door, updates: list[bytes]) -> None:
     socket = Filler()
-    await open_socket(socket, job.address, job.path + library, job.token)
+    await open_socket(socket, job.address, *door)
     socket.transport.write(b"".join(client_frame(ysync.encode_update(update)) for update in updates))
     await until(lambda: socket.echoed >= len(updates) or socket.failure is not None, what="the echoes of a library")
     if socket.failure is not None:
@@ -57,12 +57,10 @@ async def run(job: Job) -> dict[str, Any]:
     for update in library_of(job.library_bytes):
         known.learn(inspect(update))
     ask = ysync.encode_step1(encode_state_vector(known.state_vector() if job.up_to_date else {}))
-    sockets = [Socket(ask_with=ask) for _ in job.libraries]
+    sockets = [Socket(ask_with=ask) for _ in job.doors]
 
     usage, began = job.usage(), time.perf_counter()
-    opening = (
-        open_socket(socket, job.address, job.path + library, job.token) for socket, library in zip(sockets, job.libraries, strict=True)
-    )
+    opening = (open_socket(socket, job.address, *door) for socket, door in zip(sockets, job.doors, strict=True))
     answers = await asyncio.gather(*opening, return_exceptions=True)
     seconds, used = time.perf_counter() - began, job.usage()
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from benchmarks.edits import EDIT_LENGTH, Typist, runs_of
-from benchmarks.job import Job, until
+from benchmarks.job import Door, Job, until
 from benchmarks.sockets import BINARY, Socket, client_frame, open_socket
 from protocol import ysync
 
@@ -135,7 +135,7 @@ def _update(payload: bytes) -> bytes:
 
 async def run(job: Job) -> dict[str, Any]:
     """Measure and return deliveries a second, CPU seconds, and latencies in milliseconds when one edit is in flight."""
-    pairs = [await _open_pair(job, library, number) for number, library in enumerate(job.libraries)]
+    pairs = [await _open_pair(job, door, number) for number, door in enumerate(job.doors)]
     writers = [device for pair in pairs for device in pair[: job.writers]]
     devices = [device for pair in pairs for device in pair]
     ahead = int(EXPECTED_RATE * (job.seconds + job.warm_up) / len(writers)) if job.in_flight > 1 else int(8000 * job.seconds)
@@ -160,7 +160,8 @@ async def run(job: Job) -> dict[str, Any]:
             raise device.failure
         device.check()
         device.leave()
-    await _check_stored(job, pairs)
+    if job.stored:
+        await _check_stored(job, pairs)
     return {
         "deliveries": seen,
         "seconds": seconds,
@@ -171,12 +172,12 @@ async def run(job: Job) -> dict[str, Any]:
     }
 
 
-async def _open_pair(job: Job, library: str, number: int) -> tuple[Device, Device]:
+async def _open_pair(job: Job, door: Door, number: int) -> tuple[Device, Device]:
     a, b = (Device(Typist(1_000_000_000 + 2 * number + side, "ab"[side]), job.in_flight) for side in (0, 1))
     a.join(b)
     b.join(a)
     for device in (a, b):
-        await open_socket(device, job.address, job.path + library, job.token)
+        await open_socket(device, job.address, *door)
     return a, b
 
 
@@ -195,9 +196,9 @@ def _complete(device: Device) -> bool:
 
 async def _check_stored(job: Job, pairs: list[tuple[Device, Device]]) -> None:
     """A device that has nothing gets all of it."""
-    for library, pair in zip(job.libraries, pairs, strict=True):
+    for door, pair in zip(job.doors, pairs, strict=True):
         stranger = Socket()
-        update = await open_socket(stranger, job.address, job.path + library, job.token)
+        update = await open_socket(stranger, job.address, *door)
         stranger.leave()
         for device in pair:
             device.typist.check([update], device.sent)

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.job import Job
-from tests.support.server import ROOT, Account, Server
+from benchmarks.job import Door, Job
+from tests.support.server import ROOT, Server
 
 GENERATOR_SECONDS = 300
 """Longest one measurement may take; a generator that hangs is ended."""
+LIBRARIES_AN_ACCOUNT = 500
+"""An account may own a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,28 @@ class Subject:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._account: Account | None = None
 
     def job(self, work: str, plan: Plan, count: int, **details: Any) -> Job:
         """A job on `count` new libraries."""
-        account = self._account = self._account or self.server.register()
-        libraries = [self.server.create_library(account, f"{work} {number}") for number in range(count)]
         return self.here(
             Job(
-                work=work, host="127.0.0.1", port=self.server.port, libraries=libraries, token=account.sync_token,
-                seconds=plan.seconds, warm_up=plan.warm_up, **details,
+                work=work,
+                host="127.0.0.1",
+                port=self.server.port,
+                doors=self._doors(count),
+                seconds=plan.seconds,
+                warm_up=plan.warm_up,
+                **details,
             )
-        )  # fmt: skip
+        )
+
+    def _doors(self, count: int) -> list[Door]:
+        doors: list[Door] = []
+        while len(doors) < count:
+            account = self.server.register()
+            libraries = [self.server.create_library(account) for _ in range(min(LIBRARIES_AN_ACCOUNT, count - len(doors)))]
+            doors += [Door(f"/sync/{library}", account.sync_token) for library in libraries]
+        return doors
 
     def here(self, job: Job) -> Job:
         """The same job on the processes that run now."""
@@ -75,12 +87,20 @@ class Peer(Subject):
 
     def job(self, work: str, plan: Plan, count: int, **details: Any) -> Job:
         self._made += count
-        names = [f"bench-{number}" for number in range(self._made - count, self._made)]
+        doors = [Door(f"/bench-{number}", "none") for number in range(self._made - count, self._made)]
         host, port = self._address
+
         return Job(
-            work=work, host=host, port=port, libraries=names, token="none", path="/", server_pid=self._pid,
-            seconds=plan.seconds, warm_up=plan.warm_up, **details,
-        )  # fmt: skip
+            work=work,
+            host=host,
+            port=port,
+            doors=doors,
+            server_pid=self._pid,
+            stored=False,
+            seconds=plan.seconds,
+            warm_up=plan.warm_up,
+            **details,
+        )
 
     def here(self, job: Job) -> Job:
         return job
