@@ -125,6 +125,11 @@ class Scratch:
         _add_over(self._held, self._base.held, inspected.held)
         _add_over(self._deleted, self._base.deleted, inspected.deleted)
 
+    def commit(self) -> None:
+        """Let the base know what was learned here. The view is used up."""
+        self._base.held.replace(self._held)
+        self._base.deleted.replace(self._deleted)
+
 
 def _new(known: Ranges, triples: Spans[int]) -> bool:
     for place in range(0, len(triples), 3):

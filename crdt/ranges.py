@@ -80,6 +80,13 @@ class Ranges:
         self._edges += len(spans) - before
         return new
 
+    def replace(self, spans_by_client: dict[int, Spans[int]]) -> None:
+        """Take over these clients' arrays (start, end, ...) instead of what is here of them."""
+        for client, spans in spans_by_client.items():
+            before = self._spans.get(client)
+            self._edges += len(spans) - (0 if before is None else len(before))
+            self._spans[client] = spans
+
     def union(self, other: Ranges) -> None:
         """Add everything that `other` has."""
         for client, theirs in other._spans.items():

@@ -28,6 +28,7 @@ from protocol.ysync import (
     encode_step1,
     encode_step2,
     encode_update,
+    update_in,
 )
 from server import metrics
 from server.batch import Entry, Refusal
@@ -136,8 +137,11 @@ class Device:
     def _handle(self, frame: bytes) -> None:
         assert self.room is not None  # noqa: S101  # frames are handled after `begin`; tells the type checker
         try:
-            message = decode(frame)
-            match message:
+            update = update_in(frame)
+            if update is not None:
+                self._take(update)
+                return
+            match decode(frame):
                 case Update(update) | Step2(update):
                     self._take(update)
                 case Step1(state_vector):
@@ -185,7 +189,8 @@ class Device:
         assert self.room is not None  # noqa: S101
         self._unsettled_bytes += len(update)
         self._hall.writer.submit(Entry(self.room, update, inspected, self.session_id, self.may_write, self))
-        self._throttle()
+        if self._unsettled_bytes > self._hall.settings.socket_inflight_bytes:
+            self._throttle()
 
     def stored(self, entry: Entry, seq: int) -> None:
         """Committed; the room has echoed it."""

@@ -6,6 +6,7 @@ never meets a gap, and a sealed row is bound to its place by its associated data
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -42,15 +43,14 @@ class Locked:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One sealed update at its place."""
+class Row(NamedTuple):
+    """One sealed update at its place, in the order of the columns. (A tuple: thousands a second are made.)"""
 
     library_id: UUID
     seq: int
     epoch: int
     session_id: UUID | None
-    sealed: bytes = field(repr=False)
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,7 @@ async def append(connection: Connection, rows: Sequence[Row]) -> None:
     Runs inside the transaction that holds the libraries' locks; rows of one library are in seq order.
     """
     heads = {row.library_id: row.seq for row in rows}
-    await connection.execute(
-        _APPEND,
-        [row.library_id for row in rows],
-        [row.seq for row in rows],
-        [row.epoch for row in rows],
-        [row.session_id for row in rows],
-        [row.sealed for row in rows],
-        list(heads.keys()),
-        list(heads.values()),
-    )
+    await connection.execute(_APPEND, *zip(*rows, strict=True), list(heads.keys()), list(heads.values()))
 
 
 async def is_running(connection: Connection, transaction: str) -> bool:
