@@ -53,6 +53,8 @@ class Entry:
     session_id: UUID | None
     may_write: bool
     origin: Origin
+    number: int = 0
+    """Its place in the order in which the writer took its updates."""
 
 
 @dataclass(slots=True)

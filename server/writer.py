@@ -8,6 +8,7 @@ updates are stored in the order they came.
 """
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
@@ -95,6 +96,8 @@ class Writer:
         self._small: deque[Entry] = deque()
         self._large: deque[Room] = deque()
         self._held: dict[Room, deque[Entry]] = {}
+        self._locked: set[Room] = set()  # those of them whose row another process holds: they are tried again soon
+        self._numbers = itertools.count()
         self._counted: Counter[Room] = Counter()  # entries on the small lane, queued or in flight
         self._bytes = self._entries = 0
         self._stopping = False
@@ -117,6 +120,7 @@ class Writer:
         elif self._bytes and self._bytes + len(entry.update) > self._queue_bytes:
             refusal = Refusal.FULL
         else:
+            entry.number = next(self._numbers)
             self._bytes += len(entry.update)
             self._entries += 1
             entry.room.unstored += 1
@@ -145,6 +149,7 @@ class Writer:
 
     def _release(self, room: Room) -> None:
         """Route what was held for a library again, in order."""
+        self._locked.discard(room)
         for entry in self._held.pop(room, ()):
             self._route(entry)
 
@@ -215,8 +220,33 @@ class Writer:
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
-            return any([await self._conclude(share, fates, firsts) for share in shares])
+            locked = [share for share in shares if fates[share.room.library_id] is Fate.LOCKED]
+            self._hold(locked)
+            for share in shares:
+                await self._conclude(share, fates, firsts)
+            return bool(locked)
         return False
+
+    def _hold(self, shares: Sequence[Share]) -> None:
+        """Keep the shares of locked libraries, and what queued behind them on the small lane, until they are tried again."""
+        if not shares:
+            return
+        held: dict[Room, list[Entry]] = {share.room: list(share.entries) for share in shares}
+        rest: deque[Entry] = deque()
+        for entry in self._small:  # it came meanwhile and would be stored first
+            if entry.room in held:
+                held[entry.room].append(entry)
+                self._counted[entry.room] -= 1  # not to zero: those in flight are counted until they are concluded
+            else:
+                rest.append(entry)
+        self._small = rest
+        for room, entries in held.items():
+            self._put_back(room, entries)
+            self._locked.add(room)
+            asyncio.get_running_loop().call_later(LOCKED_RETRY_SECONDS, self._release, room)
+
+    def _put_back(self, room: Room, entries: Sequence[Entry]) -> None:
+        self._held[room] = deque(sorted([*entries, *self._held.get(room, ())], key=lambda entry: entry.number))
 
     async def _split(self, lane: Lane, entries: list[Entry], error: Exception) -> bool:
         """A batch that the database refused for its content: halve it until what is at fault stands alone."""
@@ -225,7 +255,11 @@ class Writer:
             self._refuse(entries[0], Refusal.UNSTORABLE)
             return False
         half = len(entries) // 2
-        return any([await self._settle(lane, entries[:half]), await self._settle(lane, entries[half:])])
+        locked = await self._settle(lane, entries[:half])
+        for entry in entries[half:]:
+            if entry.room in self._locked:
+                self._put_back(entry.room, [entry])
+        return await self._settle(lane, [entry for entry in entries[half:] if entry.room not in self._locked]) or locked
 
     async def _store(self, lane: Lane, shares: list[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
         """One transaction for what adds something; a cut COMMIT is asked after until its outcome is known.
@@ -265,14 +299,12 @@ class Writer:
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
 
-    async def _conclude(self, share: Share, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> bool:
-        """Act on what became of one library's share; whether it was locked elsewhere."""
+    async def _conclude(self, share: Share, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+        """Act on what became of one library's share; what is locked elsewhere is held already."""
         room = share.room
         match fates[room.library_id]:
             case Fate.LOCKED:
-                self._held.setdefault(room, deque()).extendleft(reversed(share.entries))
-                asyncio.get_running_loop().call_later(LOCKED_RETRY_SECONDS, self._release, room)
-                return True
+                pass
             case Fate.GONE:
                 self._refuse_all(share, Refusal.GONE)
                 self._rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
@@ -282,7 +314,6 @@ class Writer:
                 self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
             case Fate.STORED:
                 await self._advance(share, firsts.get(room.library_id))
-        return False
 
     async def _advance(self, share: Share, first: int | None) -> None:
         """The share is committed: the room advances and relays, then each origin hears of it."""
