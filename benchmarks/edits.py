@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from pycrdt import Doc, Text, merge_updates
 
+from crdt.replica import Replica
 from crdt.updates import inspect
 from protocol.ysync import encode_update, encode_varuint
 
@@ -77,16 +78,16 @@ def runs_of(update: bytes) -> list[tuple[int, int, int]]:
 
 
 def library_of(size: int, *, small_edits: int = 20) -> list[bytes]:
-    """A library of about `size` bytes as the updates that made it: one large, then `small_edits` small ones, with deletions."""
-    document: Doc[Text] = Doc(client_id=7)
-    text = document.get("prompts", type=Text)
-    words = "You are a careful translator. 请翻译下面的文字。 "
-    while len(document.get_update()) < size:
-        text.insert(0, f"{len(text)} {words * 8}\n")
-        del text[5:15]
-    updates = [document.get_update()]
-    for number in range(small_edits):
-        before = document.get_state()
-        text.insert(0, f"edit {number} ")
-        updates.append(document.get_update(before))
-    return updates
+    """A library of about `size` bytes as the updates that made it: one large, as a device brings it, then `small_edits` live edits.
+
+    Prompts of about a kilobyte, each edited and cut a few times.
+    """
+    replica = Replica(client_id=7)
+    words = "You are a careful translator. 请把下面的文字翻译成英文。 "
+    while len(replica.dump()) < size:
+        prompt = f"prompt {len(replica.prompts())}"
+        replica.write_prompt(prompt, words * 15)
+        for place in range(3):
+            replica.edit_text(prompt, 10 + 40 * place, f"version {place}", 8)
+    brought = replica.dump()
+    return [brought, *(replica.edit_text(f"prompt {number}", 0, f"edit {number} ", 5) for number in range(small_edits))]
