@@ -5,13 +5,17 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 _QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "httpx2", "httpcore2", "alembic")
 """Libraries that log addresses with their queries, or every frame, at INFO."""
 
 
 def configure_logs(level: str, *, json: bool) -> None:
-    """Send structlog's and the libraries' log lines to standard error, at `level` and above."""
+    """Send structlog's and the libraries' log lines to standard error, at `level` and above.
+
+    Tracebacks never show local variables: those hold tokens, keys and content.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -19,9 +23,8 @@ def configure_logs(level: str, *, json: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if json:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        shared += [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
     else:
-        # plain tracebacks: the fancy ones print local variables, and those hold secrets
         formatter = structlog.dev.plain_traceback
         shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)]
     structlog.configure(

@@ -59,7 +59,11 @@ class Lane:
                     self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
                 )
                 if self._used:
-                    await self._reconnected()
+                    try:
+                        await self._reconnected()
+                    except BaseException:
+                        connection.terminate()
+                        raise
                 self._connection, self._used = connection, True
             except Exception as error:
                 if not is_connection_failure(error):
@@ -155,9 +159,13 @@ class Writer:
 
     async def run(self) -> None:
         """Store until cancelled."""
-        async with asyncio.TaskGroup() as lanes:
-            lanes.create_task(self._run_small())
-            lanes.create_task(self._run_large())
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                lanes.create_task(self._run_small())
+                lanes.create_task(self._run_large())
+        finally:
+            self._small_lane.abandon()
+            self._large_lane.abandon()
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing more and wait until all that was taken is settled; False if that took longer."""
@@ -322,7 +330,7 @@ class Writer:
         if items:
             try:
                 if items[0].seq == room.head + 1:
-                    room.advance(items)
+                    room.advance(items, share.learnt if room.head == share.head else None)
                 else:
                     await self._catch_up(room)  # another process wrote in between: its updates go out first
             except Exception as error:
