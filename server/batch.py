@@ -7,10 +7,11 @@ from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
+from crdt.knowledge import Scratch
 from crdt.updates import Inspected
 from server.rooms import Committed, Room
 from storage import updates
-from storage.cipher import DataKey, update_place
+from storage.cipher import update_place
 from storage.pool import Connection, is_connection_failure
 
 SLICED_BYTES = 256 << 10
@@ -66,6 +67,8 @@ class Share:
     adding: list[Entry] = field(default_factory=list)
     redundant: list[Entry] = field(default_factory=list)
     forbidden: list[Entry] = field(default_factory=list)
+    learnt: Scratch | None = None  # the room's knowledge at `head`, with what the adding entries bring
+    head: int = 0
 
 
 class Fate(Enum):
@@ -99,7 +102,8 @@ def share_out(entries: Sequence[Entry]) -> list[Share]:
             share = shares[entry.room] = Share(entry.room)
         share.entries.append(entry)
     for room, share in shares.items():
-        scratch = room.knowledge.scratch()
+        scratch = share.learnt = room.knowledge.scratch()
+        share.head = room.head
         for entry in share.entries:
             if not scratch.adds(entry.inspected):
                 share.redundant.append(entry)
@@ -160,18 +164,14 @@ async def _tell_gone_from_locked(connection: Connection, fates: dict[UUID, Fate]
 
 
 async def _sealed(share: Share, first: int) -> list[updates.Row]:
-    room = share.room
+    library_id, key, epoch = share.room.library_id, share.room.key, share.room.epoch
     rows = []
     for seq, entry in enumerate(share.adding, first):
-        place = update_place(room.library_id, room.epoch, seq)
-        rows.append(updates.Row(room.library_id, seq, room.epoch, entry.session_id, await _seal(room.key, entry.update, place)))
+        place = update_place(library_id, epoch, seq)
+        large = len(entry.update) > SLICED_BYTES
+        sealed = await asyncio.to_thread(key.seal_in_slices, entry.update, place) if large else key.seal(entry.update, place)
+        rows.append(updates.Row(library_id, seq, epoch, entry.session_id, sealed))
     return rows
-
-
-async def _seal(key: DataKey, update: bytes, place: bytes) -> bytes:
-    if len(update) <= SLICED_BYTES:
-        return key.seal(update, place)
-    return await asyncio.to_thread(key.seal_in_slices, update, place)
 
 
 async def settle(connection: Connection, unknown: CommitUnknown) -> bool:
