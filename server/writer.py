@@ -217,7 +217,8 @@ class Writer:
 
     async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> bool:
         """Store a batch, however often the connection breaks; whether a library was locked elsewhere and is held."""
-        while pending := [entry for entry in entries if not self._refused_as_stale(entry)]:
+        pending = entries
+        while pending := [entry for entry in pending if not self._refused_as_stale(entry)]:
             shares = share_out(pending)
             try:
                 fates, firsts = await self._store(lane, shares)
