@@ -140,7 +140,7 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
     try:
         await transaction.commit()
     except BaseException as error:
-        if rows and number is not None and (is_connection_failure(error) or isinstance(error, asyncio.CancelledError)):
+        if rows and number is not None and is_connection_failure(error):
             raise CommitUnknown(number, rows[0], fates, firsts) from error
         raise
     return fates, firsts
