@@ -35,6 +35,8 @@ _CONNECTION_FAILURES = (
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,
 )
+_NO_CONNECTION = (*_CONNECTION_FAILURES, asyncpg.PostgresError)
+"""While connecting, the server's refusals too: a password that was changed, a database that is being restored."""
 
 
 def is_connection_failure(error: BaseException) -> bool:
@@ -82,8 +84,14 @@ class Database:
             Unavailable: none could be had, or it broke while it was used.
         """
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        except _NO_CONNECTION as error:
+            raise Unavailable(type(error).__name__) from error
+        try:
+            try:
                 yield connection
+            finally:
+                await self._pool.release(connection)
         except _CONNECTION_FAILURES as error:
             raise Unavailable(type(error).__name__) from error
 
@@ -107,7 +115,7 @@ class Database:
             return await asyncpg.connect(
                 self._dsn, timeout=CONNECT_SECONDS, command_timeout=command_seconds, server_settings=_named(f"promptsync {name}") | settings
             )
-        except _CONNECTION_FAILURES as error:
+        except _NO_CONNECTION as error:
             raise Unavailable(type(error).__name__) from error
 
     async def close(self) -> None:
