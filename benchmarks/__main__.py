@@ -19,7 +19,7 @@ works:
   idle     memory of the server for each connection that does nothing
 
 examples:
-  python -m benchmarks                          everything, about three minutes
+  python -m benchmarks                          everything, some five minutes
   python -m benchmarks relay --runs 5           only the relay, median of five
   python -m benchmarks latency --seconds 20     more samples for the p99
   python -m benchmarks relay --peer ws://127.0.0.1:1234 --peer-pid 4711

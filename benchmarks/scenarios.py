@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,10 +85,11 @@ class Peer(Subject):
 
     def __init__(self, host: str, port: int, pid: int | None) -> None:
         self._address, self._pid, self._made = (host, port), pid, 0
+        self._run = uuid.uuid4().hex[:8]  # its documents outlive a run
 
     def job(self, work: str, plan: Plan, count: int, **details: Any) -> Job:
         self._made += count
-        doors = [Door(f"/bench-{number}", "none") for number in range(self._made - count, self._made)]
+        doors = [Door(f"/bench-{self._run}-{number}", "none") for number in range(self._made - count, self._made)]
         host, port = self._address
 
         return Job(
