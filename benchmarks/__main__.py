@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -48,6 +49,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     chosen = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server and its data are removed then too
     plan = Plan(seconds=chosen.seconds, runs=chosen.runs, warm_up=chosen.warm_up)
     asked = {chosen.work} if isinstance(chosen.work, str) else set(chosen.work)
     works = [name for name in WORKS if name in asked or "all" in asked]
