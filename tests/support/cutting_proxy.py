@@ -1,0 +1,117 @@
+"""A proxy before PostgreSQL's socket that cuts connections at the worst moments: around a COMMIT, or all at once."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+_COMMIT = b"COMMIT;"
+_SOCKET = ".s.PGSQL.5432"
+
+
+class Cut(Enum):
+    """What becomes of the next COMMIT."""
+
+    BEFORE = "the server never hears of it"
+    AFTER = "the server commits, and the answer is lost"
+
+
+class CuttingProxy:
+    """Passes everything on until it is told to cut."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = urlsplit(dsn)
+        query = parse_qs(parts.query)
+        self._upstream = str(Path(query["host"][0]) / _SOCKET)
+        self._folder = Path(tempfile.mkdtemp(prefix="promptsync-proxy-"))
+        self.dsn = urlunsplit(parts._replace(query=urlencode(query | {"host": [str(self._folder)]}, doseq=True)))
+        self.cuts: list[Cut] = []
+        """What to do to the COMMITs to come, in order; after that they pass."""
+        self.refusing = False
+        """Whether new connections are turned away: the database is away."""
+        self.connections = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._folder / _SOCKET)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut_all()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        shutil.rmtree(self._folder)
+
+    def cut_all(self) -> None:
+        """Break every connection now."""
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if self.refusing:
+                return
+            self.connections += 1
+            with suppress(OSError):
+                await self._relay(reader, writer)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
+        self._open |= {writer, up_writer}
+        answers = asyncio.create_task(_copy(up_reader, writer))
+        try:
+            while data := await reader.read(1 << 16):
+                if _COMMIT in data and self.cuts:
+                    await self._cut(self.cuts.pop(0), data, up_reader, up_writer, answers)
+                    return
+                up_writer.write(data)
+                await up_writer.drain()
+        finally:
+            answers.cancel()
+            await asyncio.gather(answers, return_exceptions=True)
+            up_writer.transport.abort()
+            self._open -= {writer, up_writer}
+
+    async def _cut(
+        self, cut: Cut, data: bytes, up_reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter, answers: asyncio.Task[None]
+    ) -> None:
+        if cut is Cut.BEFORE:
+            return
+        answers.cancel()
+        await asyncio.gather(answers, return_exceptions=True)
+        up_writer.write(data)
+        await up_reader.read(1)  # it has committed and answers; nobody hears
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def cutting_proxy(dsn: str) -> AsyncIterator[CuttingProxy]:
+    """A proxy before this database; connect to its `dsn`."""
+    proxy = CuttingProxy(dsn)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
