@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from protocol.closes import Close
 
@@ -166,8 +167,8 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self.scope["headers"] = []
 
     def close(self, code: int, reason: str) -> None:
-        if self.close_sent or self.disconnected or self.transport.is_closing() or self.conn.close_rcvd is not None:
-            return
+        if self.close_sent or self.disconnected or self.transport.is_closing() or self.conn.state is not State.OPEN:
+            return  # not open: the peer has closed, or broke the framing rules after what it is closed for, which is told then
         self.stop_keepalive()
         self.conn.send_close(code, reason[:100])
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -177,7 +178,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def handle_parser_exception(self) -> None:
-        told = self.conn.close_sent is not None and self.handshake_complete
+        told = self.conn.close_sent is not None and self.handshake_complete and not self.close_sent
         self.conn.data_to_send()  # the library's own close frame: 1009 and 1002 are retried for ever by stock clients
         if told and isinstance(self.conn.parser_exc, PayloadTooBig):
             self.transport.write(_close_frame(Close.TOO_LARGE, "message too large: use POST /api/sync/{library}"))
