@@ -189,6 +189,10 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self.transport.close()
         self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.transport.abort()  # close() would wait for a peer that does not read
