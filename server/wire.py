@@ -21,6 +21,8 @@ UNTRUSTED_MESSAGE_BYTES = 64 << 10
 """Largest message before a socket is authenticated; nothing is expected then. Past it: close 4413."""
 TRUSTED_MESSAGE_BYTES = 64 << 20
 """Largest message after. An update may be half of it, so that one a little too large still gets its proper answer."""
+MAX_FRAGMENTS = 16_384
+"""Fragments of one message; empty ones cost memory without ever reaching the limit of bytes. Past it: close 4400."""
 CLOSE_SECONDS = 5.0
 """How long a peer has to read what was written and answer a close before its socket is aborted."""
 SEND_BUFFER_BYTES = 128 << 10
@@ -141,6 +143,15 @@ class WireProtocol(WebSocketsSansIOProtocol):
             else:
                 self.conn.events.append(event)
                 self.handle_events()
+
+    def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            return
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+            return
+        self.frames = []
+        (self.refuse or self.close)(Close.MALFORMED, "too many fragments")
 
     def send_receive_event_to_app(self) -> None:
         if self.sink is None or self.refuse is None:
