@@ -143,12 +143,19 @@ class SyncEndpoint:
             return
         settings = self._services.settings
         known = {*settings.allowed_origins, *([settings.public_url.rstrip("/")] if settings.public_url else [])}
-        same_host = not known and urlsplit(origin).netloc == headers.get("host")
+        same_host = not known and _host_of(origin) == headers.get("host")
         if origin not in known and not same_host:
             raise Turned(Close.FORBIDDEN, "this origin is not on the list")
 
     def _address(self, scope: Scope) -> str:
         return self._services.address_of(HTTPConnection(scope))
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _library_of(path: str) -> UUID:
