@@ -231,7 +231,7 @@ class Device:
             self._next_vector = state_vector
             return
         answer = self._hall.shelf.missing_at_once(self.room, state_vector)
-        if answer is not None:
+        if answer is not None and len(answer) <= BUDGETED_BYTES:
             self._send(encode_step2(answer))
         else:
             self._opening = True
