@@ -116,6 +116,11 @@ def answer_to(error: BaseException) -> Answer:
     return _INTERNAL
 
 
+def close_for_unreadable(error: BaseException) -> Close:
+    """How a socket is closed whose library cannot be read: for good only when the library is gone, since the device did nothing wrong."""
+    return Close.NOT_FOUND if isinstance(error, storage.NotFound) else Close.TRY_LATER
+
+
 def is_expected(error: BaseException) -> bool:
     """Whether the error is in the table; any other is a fault of ours and belongs into the log with its traceback."""
     return answer_to(error) is not _INTERNAL

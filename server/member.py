@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from crdt.errors import CrdtError
+from crdt.errors import CrdtError, InvalidStateVector
 from crdt.presence import GREETING_DELAY
 from crdt.presence import decode as decode_presence
 from crdt.updates import EMPTY_UPDATE, Inspected, Limits, inspect
@@ -32,7 +32,7 @@ from protocol.ysync import (
 )
 from server import metrics
 from server.batch import Entry, Refusal
-from server.errors import WorkerDied, answer_to
+from server.errors import WorkerDied, close_for_unreadable
 from server.rooms import Room
 from server.sockets import Hall
 from server.wire import Wire, encode_frame
@@ -242,12 +242,12 @@ class Device:
         while state_vector is not None and not self.closed:
             try:
                 answer = await self._hall.shelf.missing(self.room, state_vector)
-            except CrdtError as error:
+            except InvalidStateVector as error:
                 self.refuse(Close.MALFORMED, str(error))
-            except (StorageError, WorkerDied) as error:
+            except (StorageError, CrdtError, WorkerDied) as error:
                 # An opening that cannot be read is refused; it never passes for an empty library.
                 log.error("opening_failed", library=str(self.library_id), error=type(error).__name__)
-                self.refuse(answer_to(error).close, "the library cannot be read at the moment")
+                self.refuse(close_for_unreadable(error), "the library cannot be read at the moment")
             else:
                 await self._send_opening(encode_step2(answer))
             state_vector, self._next_vector = self._next_vector, None

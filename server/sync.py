@@ -18,7 +18,7 @@ from auth.sessions import Principal
 from auth.tokens import Audience
 from protocol.closes import Close
 from server import metrics
-from server.errors import answer_to, is_expected
+from server.errors import answer_to, close_for_unreadable, is_expected
 from server.member import Device
 from server.services import Services
 from server.sockets import Hall
@@ -113,7 +113,7 @@ class SyncEndpoint:
             # A library that cannot be read is refused; it never passes for an empty one.
             if not is_expected(error):
                 log.error("room_not_opened", library=str(device.library_id), error=type(error).__name__, exc_info=error)
-            device.refuse(answer_to(error).close, "the library cannot be read at the moment")
+            device.refuse(close_for_unreadable(error), "the library cannot be read at the moment")
             return
         if not device.closed:
             self._hall.rooms.join(room, device)
