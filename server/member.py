@@ -271,9 +271,13 @@ class Device:
         """Write frames that are encoded once for everybody; a device that does not read is closed and resyncs."""
         if self.closed:
             return
-        if self._wire.unsent > self._hall.settings.outbox_bytes + self._exempt_bytes:
-            self.refuse(Close.TRY_LATER, "the device does not read fast enough")
-            return
+        bound, unsent = self._hall.settings.outbox_bytes, self._wire.unsent
+        if unsent > bound:
+            if unsent > bound + self._exempt_bytes:
+                self.refuse(Close.TRY_LATER, "the device does not read fast enough")
+                return
+        elif len(frames) > bound:
+            self._exempt_bytes = len(frames)  # one that is larger than the bound may be on its way
         self._wire.write(frames)
         self.last_sent = self._hall.now()
 
