@@ -260,6 +260,7 @@ class Device:
         async with self._hall.opening_budget.taken(len(message)):
             self._exempt_bytes = len(message)
             self._send(message)
+            self._exempt_bytes = len(message)
             del message
             while not self.closed and not await self._wire.drained(self._hall.settings.opening_stall_seconds):
                 self.refuse(Close.TRY_LATER, "the opening answer was not read")
@@ -276,7 +277,7 @@ class Device:
             if unsent > bound + self._exempt_bytes:
                 self.refuse(Close.TRY_LATER, "the device does not read fast enough")
                 return
-        elif len(frames) > bound:
+        elif len(frames) > bound or not unsent:
             self._exempt_bytes = len(frames)  # one that is larger than the bound may be on its way
         self._wire.write(frames)
         self.last_sent = self._hall.now()
