@@ -1,0 +1,39 @@
+"""A server on a real socket for the tests of a module, a fresh user for each test, and somebody whom the tests may not disturb."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.database import Databases
+from tests.support.running import RawSocket, Running, User, running_server, undisturbed
+from tests.support.wire_client import WireClient
+
+
+@pytest.fixture(scope="module")
+async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
+    """One server for all tests of a module that do not spoil it."""
+    dsn = databases.create(template_database)
+    async with running_server(dsn) as server:
+        yield server
+    databases.drop(dsn)
+
+
+@pytest.fixture
+async def user(server: Running) -> User:
+    """Somebody new, with an empty library."""
+    return await server.user()
+
+
+@pytest.fixture
+async def bystander(server: Running, user: User) -> AsyncIterator[WireClient]:
+    """Another device in the same library, which nothing that a test does may disturb."""
+    async with server.device(user) as device:
+        yield device
+        await undisturbed(device)
+
+
+@pytest.fixture
+def raw_sockets() -> Iterator[None]:
+    """Breaks the hand-made connections that a test has opened."""
+    yield
+    RawSocket.abort_all()
