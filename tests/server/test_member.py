@@ -110,6 +110,8 @@ async def test_an_opening_answer_that_is_not_read_is_given_up(database_dsn: str)
         async with server.device(user) as writer:
             await writer.push(writer.replica.write_prompt("p", LARGE))
             await writer.confirmed()
+            async with server.device(user):
+                pass  # the answer is in the cache now
             stuck = [await RawSocket.open(server.port, user.library_id, user.sync_token, receive_buffer=4096) for _ in range(2)]
             for raw in stuck:
                 raw.stop_reading()

@@ -1,0 +1,131 @@
+"""`POST /api/sync/{library}`: one update, stored and relayed before it is answered, or a problem that says why not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from crdt.replica import Replica
+from tests.support.core import deleted, typed
+from tests.support.database import Databases
+from tests.support.rest import code_of
+from tests.support.running import Running, User, running_server
+from tests.support.wire_client import WireClient
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
+    dsn = databases.create(template_database)
+    async with running_server(dsn, max_upload_bytes=8 << 20) as server:
+        yield server
+    databases.drop(dsn)
+
+
+@pytest.fixture
+async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
+    async with server.http(user) as client:
+        yield client
+
+
+async def test_an_update_is_stored_and_reaches_connected_devices(client: httpx2.AsyncClient, user: User, bystander: WireClient) -> None:
+    path = f"/api/sync/{user.library_id}"
+    for seq, update in enumerate((typed("ab", 1, 0), deleted(1, 0, 1)), 1):
+        answer = await client.post(path, content=update, headers=OCTETS)
+        assert (answer.status_code, answer.json()) == (200, {"seq": seq, "epoch": 1, "stored": True})
+        await bystander.until(lambda at=update: at in bystander.shown)  # type: ignore[misc]  # a default binds it
+    for update in (typed("ab", 1, 0), typed("b", 1, 1), deleted(1, 0, 1), b"\x00\x00"):
+        answer = await client.post(path, content=update, headers=OCTETS)
+        assert (answer.status_code, answer.json()) == (200, {"seq": 2, "epoch": 1, "stored": False})
+
+
+async def test_a_large_update_is_stored_and_reaches_connected_devices(
+    client: httpx2.AsyncClient, user: User, bystander: WireClient
+) -> None:
+    device = Replica()
+    update = device.write_prompt("p", "提" * (2 << 20))
+    assert len(update) > 5 << 20
+    answer = await client.post(f"/api/sync/{user.library_id}", content=update, headers=OCTETS)
+    assert answer.json()["stored"] is True
+    await bystander.until(lambda: "p" in bystander.replica.prompts())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"\x00", bytes.fromhex("c8eedb70"), typed("a", 1, 0)[:-1], typed("a", 1, 0) + b"x", b"\xff" * 100_000]
+)
+async def test_what_is_no_update_is_refused(client: httpx2.AsyncClient, user: User, bystander: WireClient, body: bytes) -> None:
+    answer = await client.post(f"/api/sync/{user.library_id}", content=body, headers=OCTETS)
+    assert (answer.status_code, code_of(answer)) == (422, "invalid_update")
+    assert bystander.shown == [b"\x00\x00"]  # what it was opened with
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "", "application/octet-stream-x", "multipart/form-data; boundary=x"])
+async def test_another_content_type_is_refused(client: httpx2.AsyncClient, user: User, kind: str) -> None:
+    answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers={"Content-Type": kind})
+    assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")
+
+
+async def test_a_body_past_the_limit_is_refused(server: Running, client: httpx2.AsyncClient, user: User) -> None:
+    async def in_chunks() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"x" * (1 << 20)
+        yield b"x"
+
+    answer = await client.post(f"/api/sync/{user.library_id}", content=in_chunks(), headers=OCTETS)
+    assert (answer.status_code, code_of(answer)) == (413, "too_large")
+
+
+async def test_a_body_that_announces_too_much_is_refused_before_it_comes(server: Running, user: User) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        f"POST /api/sync/{user.library_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\n"
+        f"Content-Type: application/octet-stream\r\nContent-Length: {(8 << 20) + 1}\r\n\r\n".encode()
+    )
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in head
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_another_users_library_is_like_none(server: Running, client: httpx2.AsyncClient) -> None:
+    stranger = await server.user()
+    answers = [
+        await client.post(f"/api/sync/{library}", content=typed("a", 1, 0), headers=OCTETS) for library in (stranger.library_id, uuid4())
+    ]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(404, answers[0].content)] * 2
+    assert code_of(answers[0]) == "not_found"
+
+
+async def test_only_an_access_token_opens_this_door(server: Running, user: User) -> None:
+    async with server.http() as client:
+        for token in (user.sync_token, user.refresh_token, "x"):
+            headers = OCTETS | {"Authorization": f"Bearer {token}"}
+            answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers=headers)
+            assert answer.status_code == 401, token
+        assert (await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers=OCTETS)).status_code == 401
+
+
+async def test_a_viewer_may_repeat_but_not_add(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    path, viewer = f"/api/sync/{user.library_id}", await server.user()
+    await server.add_member(user.library_id, viewer, "viewer")
+    await client.post(path, content=typed("a", 1, 0), headers=OCTETS)
+    async with server.http(viewer) as theirs:
+        assert (await theirs.post(path, content=typed("a", 1, 0), headers=OCTETS)).json()["stored"] is False
+        refused = await theirs.post(path, content=typed("b", 1, 1), headers=OCTETS)
+        assert (refused.status_code, code_of(refused)) == (403, "forbidden")
+
+
+async def test_while_the_writer_is_full_it_is_to_be_tried_later(
+    server: Running, user: User, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/api/sync/{user.library_id}"
+    monkeypatch.setattr(server.app.writer, "_stopping", True)
+    answer = await client.post(path, content=typed("a", 1, 0), headers=OCTETS)
+    assert (answer.status_code, code_of(answer)) == (503, "try_later")
+    assert int(answer.headers["retry-after"]) > 0
+    monkeypatch.undo()
+    assert (await client.post(path, content=typed("a", 1, 0), headers=OCTETS)).json()["seq"] == 1
