@@ -124,6 +124,7 @@ class Shelf:
                 return merged
 
     async def _make(self, room: Room) -> tuple[int, bytes]:
+        least = room.head
         try:
             cached = self._cached.get(room.library_id)
             if cached is not None and cached[0] == room.epoch and cached[1] < room.head:
@@ -138,6 +139,8 @@ class Shelf:
                 parts.append(room.key.open(row.sealed, update_place(room.library_id, row.epoch, row.seq)))
                 if count % BREATH_ROWS == 0:
                     await asyncio.sleep(0)
+            if loaded.head < least:
+                raise updates.LogBroken(room.library_id, least, loaded.head)  # it was put back to an earlier time
             merged = await self._workers.merge(parts)
             self._keep(room.library_id, loaded.epoch, loaded.head, merged)
             return loaded.head, merged
