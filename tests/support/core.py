@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from crdt.updates import Inspected, inspect
+from protocol import ysync
 from protocol.closes import Close
 from server.batch import Entry, Refusal
 from server.rooms import Room, Rooms
@@ -107,8 +108,8 @@ class Listener:
         return updates_in(bytes(self.frames))
 
 
-def updates_in(frames: bytes) -> list[bytes]:
-    """The updates carried by unmasked frames."""
+def payloads_in(frames: bytes) -> list[bytes]:
+    """The payloads of unmasked frames that lie one after the other."""
     found, at = [], 0
     while at < len(frames):
         size, at = frames[at + 1], at + 2
@@ -116,13 +117,15 @@ def updates_in(frames: bytes) -> list[bytes]:
             size, at = int.from_bytes(frames[at : at + 2], "big"), at + 2
         elif size == 127:
             size, at = int.from_bytes(frames[at : at + 8], "big"), at + 8
-        payload, at = frames[at : at + size], at + size
-        if payload[:2] == b"\x00\x02":
-            start = 2
-            while payload[start] & 0x80:
-                start += 1
-            found.append(payload[start + 1 :])
+        found.append(frames[at : at + size])
+        at += size
     return found
+
+
+def updates_in(frames: bytes) -> list[bytes]:
+    """The updates carried by unmasked frames."""
+    messages = [ysync.decode(payload) for payload in payloads_in(frames)]
+    return [message.update for message in messages if isinstance(message, ysync.Update)]
 
 
 class Core:
