@@ -11,13 +11,12 @@ from crdt.knowledge import Scratch
 from crdt.updates import Inspected
 from server.rooms import Committed, Room
 from storage import updates
+from storage.backends import Backend, end
 from storage.cipher import update_place
 from storage.pool import Connection, is_connection_failure
 
 SLICED_BYTES = 256 << 10
 """Past this an update is sealed slice by slice in a thread: sealing holds the interpreter (7 MB: 10 ms)."""
-SETTLE_POLL_SECONDS = 0.05
-"""How often a cut COMMIT is asked after while its transaction still runs."""
 
 
 class Refusal(Enum):
@@ -75,18 +74,19 @@ class Fate(Enum):
     """What became of a library's share."""
 
     STORED = "stored"
+    MOVED = "moved"
+    """Not where its room is, or locked: nothing is stored, and only `store` can tell more."""
     LOCKED = "locked"
     GONE = "gone"
     STALE = "stale"
 
 
-class CommitUnknown(Exception):
-    """The connection broke during COMMIT: `transaction` and one of its rows tell later whether it took effect."""
+class OutcomeUnknown(Exception):
+    """The connection broke during a COMMIT. Once its backend is gone, the first row of each library tells what took effect."""
 
-    def __init__(self, transaction: str, witness: updates.Row, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+    def __init__(self, rows: Sequence[updates.Row], fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
         super().__init__("the outcome of a COMMIT is unknown")
-        self.transaction = transaction
-        self.witness = witness
+        self.witnesses = [row for row in rows if row.seq == firsts[row.library_id]]
         self.fates = fates
         self.firsts = firsts
 
@@ -115,17 +115,39 @@ def share_out(entries: Sequence[Entry]) -> list[Share]:
     return list(shares.values())
 
 
-async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
-    """Store the adding entries of each share in one transaction; each library's fate and the seq of its first entry.
+async def store_at_once(connection: Connection, shares: Sequence[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+    """Store the adding entries of each share whose library stands where its room does: one statement, one round trip.
+
+    Returns each library's fate, STORED or MOVED, and the seq of its first entry. Of a MOVED one nothing is stored: `store` finds out
+    whether it is locked, gone, or was written by another process meanwhile.
 
     Raises:
-        CommitUnknown: the connection broke during COMMIT; ask `settle` on another one.
-        whatever the database raises: nothing is stored then.
+        OutcomeUnknown: the connection broke.
+        whatever else the database raises: nothing is stored then.
+    """
+    rows = [row for share in shares for row in await _sealed(share, share.head + 1)]
+    firsts = {share.room.library_id: share.head + 1 for share in shares}
+    places = {share.room.library_id: updates.Locked(share.head, share.room.epoch) for share in shares}
+    try:
+        stored = await updates.append_at_once(connection, rows, places)
+    except BaseException as error:
+        if is_connection_failure(error):
+            raise OutcomeUnknown(rows, dict.fromkeys(firsts, Fate.STORED), firsts) from error
+        raise
+    return {library: Fate.STORED if library in stored else Fate.MOVED for library in firsts}, firsts
+
+
+async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+    """Store the adding entries of each share under the row locks; each library's fate and the seq of its first entry.
+
+    Raises:
+        OutcomeUnknown: the connection broke during COMMIT.
+        whatever else the database raises: nothing is stored then.
     """
     transaction = connection.transaction()
     await transaction.start()
     try:
-        locked, number = await updates.lock(connection, [share.room.library_id for share in shares])
+        locked = await updates.lock(connection, [share.room.library_id for share in shares])
         fates = {share.room.library_id: _fate(share.room, locked) for share in shares}
         await _tell_gone_from_locked(connection, fates)
         writable = [share for share in shares if fates[share.room.library_id] is Fate.STORED]
@@ -140,8 +162,8 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
     try:
         await transaction.commit()
     except BaseException as error:
-        if rows and number is not None and is_connection_failure(error):
-            raise CommitUnknown(number, rows[0], fates, firsts) from error
+        if rows and is_connection_failure(error):
+            raise OutcomeUnknown(rows, fates, firsts) from error
         raise
     return fates, firsts
 
@@ -165,20 +187,21 @@ async def _tell_gone_from_locked(connection: Connection, fates: dict[UUID, Fate]
 
 async def _sealed(share: Share, first: int) -> list[updates.Row]:
     library_id, key, epoch = share.room.library_id, share.room.key, share.room.epoch
-    rows = []
-    for seq, entry in enumerate(share.adding, first):
-        place = update_place(library_id, epoch, seq)
-        large = len(entry.update) > SLICED_BYTES
-        sealed = await asyncio.to_thread(key.seal_in_slices, entry.update, place) if large else key.seal(entry.update, place)
-        rows.append(updates.Row(library_id, seq, epoch, entry.session_id, sealed))
-    return rows
+    seqs = range(first, first + len(share.adding))
+    places = [update_place(library_id, epoch, seq) for seq in seqs]
+    plains = [entry.update for entry in share.adding]
+    if max(map(len, plains)) > SLICED_BYTES:
+        sealed = [await asyncio.to_thread(key.seal_in_slices, plain, place) for plain, place in zip(plains, places, strict=True)]
+    else:
+        sealed = key.seal_each(plains, places)
+    return [updates.Row(library_id, seq, epoch, entry.session_id, row) for seq, entry, row in zip(seqs, share.adding, sealed, strict=True)]
 
 
-async def settle(connection: Connection, unknown: CommitUnknown) -> bool:
-    """Whether a cut COMMIT took effect, once its transaction has ended."""
-    while await updates.is_running(connection, unknown.transaction):  # noqa: ASYNC110  # the database is asked: nobody could set an event
-        await asyncio.sleep(SETTLE_POLL_SECONDS)
-    return await updates.is_stored(connection, unknown.witness)
+async def settle(connection: Connection, broken: Backend, unknown: OutcomeUnknown) -> dict[UUID, Fate]:
+    """What became of each library, asked once nothing can change it any more: MOVED where a cut COMMIT did not take effect."""
+    await end(connection, broken)
+    stored = await updates.stored_of(connection, unknown.witnesses)
+    return {library: Fate.MOVED if fate is Fate.STORED and library not in stored else fate for library, fate in unknown.fates.items()}
 
 
 def committed(share: Share, first: int) -> list[Committed]:

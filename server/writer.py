@@ -11,6 +11,7 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from uuid import UUID
 
@@ -18,8 +19,9 @@ import structlog
 
 from protocol.closes import Close
 from server import metrics
-from server.batch import CommitUnknown, Entry, Fate, Refusal, Share, committed, settle, share_out, store
+from server.batch import Entry, Fate, OutcomeUnknown, Refusal, Share, committed, settle, share_out, store, store_at_once
 from server.rooms import Room, Rooms
+from storage.backends import Backend, backend_of
 from storage.pool import Database, Dedicated, is_connection_failure
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class Lane:
         self._database = database
         self._reconnected = reconnected
         self._connection: Dedicated | None = None
+        self._backend = Backend(0, datetime.min.replace(tzinfo=UTC))
         self._used = False
 
     async def connection(self) -> Dedicated:
@@ -58,12 +61,13 @@ class Lane:
                 connection = await self._database.connect(
                     self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
                 )
-                if self._used:
-                    try:
+                try:
+                    self._backend = await backend_of(connection)
+                    if self._used:
                         await self._reconnected()
-                    except BaseException:
-                        connection.terminate()
-                        raise
+                except BaseException:
+                    connection.terminate()
+                    raise
                 self._connection, self._used = connection, True
             except Exception as error:
                 if not is_connection_failure(error):
@@ -73,11 +77,12 @@ class Lane:
                 wait = min(wait * 2, longest)
         return self._connection
 
-    def abandon(self) -> None:
-        """Let go of a connection that cannot be trusted any more."""
+    def abandon(self) -> Backend:
+        """Let go of a connection that cannot be trusted any more; which backend served it."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+        return self._backend
 
 
 class Writer:
@@ -217,24 +222,27 @@ class Writer:
 
     async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> bool:
         """Store a batch, however often the connection breaks; whether a library was locked elsewhere and is held."""
-        pending = entries
+        pending, any_locked, under_locks = entries, False, False
         while pending := [entry for entry in pending if not self._refused_as_stale(entry)]:
             shares = share_out(pending)
             try:
-                fates, firsts = await self._store(lane, shares)
+                fates, firsts = await self._store(lane, shares, under_locks=under_locks)
             except Exception as error:
                 if not is_connection_failure(error):
-                    return await self._split(lane, pending, error)
+                    return await self._split(lane, pending, error) or any_locked
                 log.warning("write_retried", lane=lane.name, error=type(error).__name__, updates=len(pending))
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
             locked = [share for share in shares if fates[share.room.library_id] is Fate.LOCKED]
             self._hold(locked)
+            any_locked |= bool(locked)
             for share in shares:
                 await self._conclude(share, fates, firsts)
-            return bool(locked)
-        return False
+            # what does not stand where its room does is looked at under the row locks
+            pending = [entry for share in shares if fates[share.room.library_id] is Fate.MOVED for entry in share.entries]
+            under_locks = True
+        return any_locked
 
     def _hold(self, shares: Sequence[Share]) -> None:
         """Keep the shares of locked libraries, and what queued behind them on the small lane, until they are tried again."""
@@ -270,8 +278,8 @@ class Writer:
                 self._put_back(entry.room, [entry])
         return await self._settle(lane, [entry for entry in entries[half:] if entry.room not in self._locked]) or locked
 
-    async def _store(self, lane: Lane, shares: list[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
-        """One transaction for what adds something; a cut COMMIT is asked after until its outcome is known.
+    async def _store(self, lane: Lane, shares: list[Share], *, under_locks: bool) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+        """One transaction for what adds something; when its connection breaks, it is asked after until its outcome is known.
 
         Raises:
             an error for which `is_connection_failure` holds: nothing is stored, try again.
@@ -284,24 +292,22 @@ class Writer:
         connection = await lane.connection()
         began = perf_counter()
         try:
-            stored, firsts = await store(connection, writing)
-        except CommitUnknown as unknown:
-            lane.abandon()
-            if not await self._took_effect(lane, unknown):
-                metrics.commits.labels("lost").inc()
-                raise ConnectionError("a cut COMMIT did not take effect") from unknown
-            metrics.commits.labels("recovered").inc()
-            return fates | unknown.fates, unknown.firsts
+            stored, firsts = await (store if under_locks else store_at_once)(connection, writing)
+        except OutcomeUnknown as unknown:
+            log.warning("commit_unknown", lane=lane.name, error=type(unknown.__cause__).__name__)
+            metrics.commits.labels("unknown").inc()
+            broken = lane.abandon()
+            return fates | await self._ask(lane, broken, unknown), unknown.firsts
         metrics.commits.labels("stored").inc()
         metrics.commit_seconds.observe(perf_counter() - began)
         metrics.batch_rows.observe(sum(len(share.adding) for share in writing))
         return fates | stored, firsts
 
-    async def _took_effect(self, lane: Lane, unknown: CommitUnknown) -> bool:
-        """Whether a cut COMMIT took effect, asked for as long as it takes to get an answer."""
+    async def _ask(self, lane: Lane, broken: Backend, unknown: OutcomeUnknown) -> dict[UUID, Fate]:
+        """What a cut COMMIT came to, asked for as long as it takes to get an answer."""
         while True:
             try:
-                return await settle(await lane.connection(), unknown)
+                return await settle(await lane.connection(), broken, unknown)
             except Exception as error:
                 if not is_connection_failure(error):
                     raise
@@ -312,7 +318,7 @@ class Writer:
         """Act on what became of one library's share; what is locked elsewhere is held already."""
         room = share.room
         match fates[room.library_id]:
-            case Fate.LOCKED:
+            case Fate.LOCKED | Fate.MOVED:
                 pass
             case Fate.GONE:
                 self._refuse_all(share, Refusal.GONE)

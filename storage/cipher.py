@@ -11,6 +11,7 @@ Python cannot wipe `bytes`; what this module promises is that no key appears in 
 import hashlib
 import hmac
 import time
+from collections.abc import Sequence
 from os import urandom
 from struct import Struct
 from typing import Never, Self
@@ -62,6 +63,16 @@ class DataKey:
         """Seal `plain` for `place`: 29 bytes longer, about 2 us for a small row. Holds the GIL throughout."""
         nonce = urandom(_NONCE_BYTES)
         return _VERSION_BYTE + nonce + self._aead.encrypt(nonce, plain, place)
+
+    def seal_each(self, plains: Sequence[bytes], places: Sequence[bytes]) -> list[bytes]:
+        """Seal each of `plains` for its place, drawing all the nonces at once: for batches of small rows."""
+        random = urandom(_NONCE_BYTES * len(plains))
+        encrypt = self._aead.encrypt
+        sealed = []
+        for at, plain, place in zip(range(0, len(random), _NONCE_BYTES), plains, places, strict=True):
+            nonce = random[at : at + _NONCE_BYTES]
+            sealed.append(_VERSION_BYTE + nonce + encrypt(nonce, plain, place))
+        return sealed
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
         """Open what was sealed for `place`. Raises SealBroken when it was not, or when a bit of it differs."""

@@ -4,18 +4,16 @@ The row locks, taken in id order, order the writers of each library over all pro
 never meets a gap, and a sealed row is bound to its place by its associated data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
-
-import asyncpg
 
 from storage.errors import NotFound, StorageError
 from storage.pool import Connection, Record
 
 _LOCK = """
-    SELECT id, head, epoch, pg_current_xact_id()::text AS transaction FROM libraries
+    SELECT id, head, epoch FROM libraries
     WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """
 _EXISTING = "SELECT id FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
@@ -26,8 +24,25 @@ _APPEND = """
     )
     UPDATE libraries AS l SET head = batch.head FROM unnest($6::uuid[], $7::bigint[]) AS batch (id, head) WHERE l.id = batch.id
 """
-_TRANSACTION_STATUS = "SELECT pg_xact_status($1::text::xid8)"
-_IS_STORED = "SELECT sealed = $4 FROM updates WHERE library_id = $1 AND seq = $2 AND epoch = $3"
+# Joined, not `IN (SELECT …)`: a row that somebody updated after this statement began is looked at again with the rows it was joined to.
+_APPEND_AT_ONCE = """
+    WITH standing AS MATERIALIZED (
+        SELECT l.id, l.epoch, expected.new_head
+        FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[]) AS expected (id, head, new_head, epoch)
+        JOIN libraries AS l ON l.id = expected.id AND l.head = expected.head AND l.epoch = expected.epoch AND l.deleted_at IS NULL
+        FOR NO KEY UPDATE OF l SKIP LOCKED
+    ), stored AS (
+        INSERT INTO updates (library_id, seq, epoch, session_id, sealed)
+        SELECT row.library_id, row.seq, standing.epoch, row.session_id, row.sealed
+        FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bytea[]) AS row (library_id, seq, session_id, sealed)
+        JOIN standing ON standing.id = row.library_id
+    )
+    UPDATE libraries AS l SET head = standing.new_head FROM standing WHERE l.id = standing.id RETURNING l.id
+"""
+_STORED_OF = """
+    SELECT u.library_id FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[]) AS asked (library_id, seq, epoch, sealed)
+    JOIN updates AS u ON u.library_id = asked.library_id AND u.seq = asked.seq AND u.epoch = asked.epoch AND u.sealed = asked.sealed
+"""
 _LIBRARY = "SELECT head, epoch, wrapped_key, key_id FROM libraries WHERE id = $1 AND deleted_at IS NULL AND wrapped_key IS NOT NULL"
 _SNAPSHOT = "SELECT seq, epoch, sealed_knowledge, sealed FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
 _SNAPSHOT_KNOWLEDGE = "SELECT seq, epoch, sealed_knowledge FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
@@ -92,13 +107,36 @@ class LogBroken(StorageError):
         self.library_id = library_id
 
 
-async def lock(connection: Connection, library_ids: Sequence[UUID]) -> tuple[dict[UUID, Locked], str | None]:
-    """Lock those of the libraries that exist and that nobody else holds, in id order; also the transaction's id.
+async def lock(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Locked]:
+    """Lock those of the libraries that exist and that nobody else holds, in id order.
 
     Runs inside the caller's transaction. What is missing from the answer is either gone or locked: ask `existing`.
     """
     rows = await connection.fetch(_LOCK, library_ids)
-    return {row["id"]: Locked(row["head"], row["epoch"]) for row in rows}, rows[0]["transaction"] if rows else None
+    return {row["id"]: Locked(row["head"], row["epoch"]) for row in rows}
+
+
+async def append_at_once(connection: Connection, rows: Sequence[Row], heads: Mapping[UUID, Locked]) -> set[UUID]:
+    """Store rows of libraries that stand where `heads` says, in one statement that is its own transaction; which those were.
+
+    The rows follow their library's head without gaps. Of a library that is locked, gone or elsewhere by now nothing is stored. What is
+    returned is durable. When the connection breaks meanwhile, the outcome is unknown.
+    """
+    last = {row.library_id: row.seq for row in rows}
+    places = [heads[library_id] for library_id in last]
+    library_ids, seqs, _, session_ids, sealed = zip(*rows, strict=True)
+    stored = await connection.fetch(
+        _APPEND_AT_ONCE,
+        library_ids,
+        seqs,
+        session_ids,
+        sealed,
+        list(last),
+        [place.head for place in places],
+        list(last.values()),
+        [place.epoch for place in places],
+    )
+    return {row["id"] for row in stored}
 
 
 async def existing(connection: Connection, library_ids: Sequence[UUID]) -> set[UUID]:
@@ -115,21 +153,20 @@ async def append(connection: Connection, rows: Sequence[Row]) -> None:
     await connection.execute(_APPEND, *zip(*rows, strict=True), list(heads.keys()), list(heads.values()))
 
 
-async def is_running(connection: Connection, transaction: str) -> bool:
-    """Whether the transaction may still commit (`pg_xact_status` says that it is in progress)."""
-    try:
-        return bool(await connection.fetchval(_TRANSACTION_STATUS, transaction) == "in progress")
-    except asyncpg.InvalidParameterValueError:
-        return False  # an id from the future: the server has crashed since, and gives it out again
+async def stored_of(connection: Connection, rows: Sequence[Row]) -> set[UUID]:
+    """The libraries of those rows that are in the log exactly as they are here; at most one row a library.
 
-
-async def is_stored(connection: Connection, row: Row) -> bool:
-    """Whether exactly this sealed row is in the log.
-
-    Tells what became of a cut COMMIT once its transaction is no longer running. The transaction's id alone could lie:
-    one that never reached the disk before a crash is given out again. Sealed bytes carry a random nonce and do not repeat.
+    Tells what became of a write whose connection broke, once its backend is gone. The transaction's id would not do: one that
+    never reached the disk before a crash is given out again. Sealed bytes carry a random nonce and do not repeat.
     """
-    return bool(await connection.fetchval(_IS_STORED, row.library_id, row.seq, row.epoch, row.sealed))
+    found = await connection.fetch(
+        _STORED_OF,
+        [row.library_id for row in rows],
+        [row.seq for row in rows],
+        [row.epoch for row in rows],
+        [row.sealed for row in rows],
+    )
+    return {row["library_id"] for row in found}
 
 
 async def load(connection: Connection, library_id: UUID, *, content: bool) -> Loaded:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -56,6 +57,15 @@ async def kill_writers(dsn: str) -> int:
     return len(rows)
 
 
+def under_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no library stand where its room does, so that everything is stored under the row locks."""
+
+    async def store_at_once(connection: Dedicated, shares: list[batch.Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+        return {share.room.library_id: Fate.MOVED for share in shares}, {}
+
+    monkeypatch.setattr(writer, "store_at_once", store_at_once)
+
+
 # --- sharing out
 
 
@@ -89,7 +99,12 @@ async def test_a_batch_is_shared_out_by_library_in_order(running: Core) -> None:
 
 @pytest.mark.parametrize("cut", list(Cut), ids=lambda cut: cut.name)
 @pytest.mark.parametrize("text", ["a", LARGE], ids=["small", "large"])
-async def test_a_cut_commit_stores_everything_once(running: Core, proxy: CuttingProxy, cut: Cut, text: str) -> None:
+@pytest.mark.parametrize("locks", [False, True], ids=["at once", "under locks"])
+async def test_a_cut_commit_stores_everything_once(
+    running: Core, proxy: CuttingProxy, cut: Cut, text: str, locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if locks:
+        under_locks(monkeypatch)
     room, listener = await running.joined()
     await running.push(room, typed("0", 9, 0))
     await running.push(room, typed(LARGE, 8, 0))
@@ -183,9 +198,9 @@ async def test_a_reconnect_that_cannot_compare_its_rooms_leaks_no_connection(
 
 async def test_what_is_refused_amid_retries_is_refused_once(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     (dropped, _), (kept, _) = await running.joined(), await running.joined()
-    real, failures = batch.store, 3
+    real, failures = batch.store_at_once, 3
 
-    async def store(connection: Dedicated, shares: list[batch.Share]) -> tuple[dict[object, Fate], dict[object, int]]:
+    async def store_at_once(connection: Dedicated, shares: list[batch.Share]) -> tuple[dict[object, Fate], dict[object, int]]:
         nonlocal failures
         if failures:
             failures -= 1
@@ -193,7 +208,7 @@ async def test_what_is_refused_amid_retries_is_refused_once(running: Core, monke
             raise ConnectionResetError
         return await real(connection, shares)  # type: ignore[return-value]  # only passed on
 
-    monkeypatch.setattr(writer, "store", store)
+    monkeypatch.setattr(writer, "store_at_once", store_at_once)
     entries = [running.submit(dropped, typed("a", 1, 0)), running.submit(kept, typed("a", 1, 0))]
     assert await running.settled(*entries) == [Refusal.STALE, 1]  # `Told` refuses to be told twice
     assert running.writer.waiting_bytes == 0
@@ -201,7 +216,7 @@ async def test_what_is_refused_amid_retries_is_refused_once(running: Core, monke
     assert await running.writer.drain(5)
 
 
-@pytest.mark.parametrize("amid", ["lock", "append", "commit"])
+@pytest.mark.parametrize("amid", ["append_at_once", "lock", "append", "commit"])
 async def test_a_writer_that_is_cancelled_ends(running: Core, monkeypatch: pytest.MonkeyPatch, amid: str) -> None:
     room, _ = await running.joined()
     reached = asyncio.Event()
@@ -210,6 +225,8 @@ async def test_a_writer_that_is_cancelled_ends(running: Core, monkeypatch: pytes
         reached.set()
         await asyncio.Event().wait()
 
+    if amid != "append_at_once":
+        under_locks(monkeypatch)
     if amid == "commit":
         monkeypatch.setattr(asyncpg.transaction.Transaction, "commit", never)
     else:

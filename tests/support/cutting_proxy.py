@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 _COMMIT = b"COMMIT;"
+_AT_ONCE = b"WITH standing"  # the statement that is its own transaction, prepared under a name before it is used
 _SOCKET = ".s.PGSQL.5432"
 
 
@@ -75,10 +76,11 @@ class CuttingProxy:
         up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
         self._open |= {writer, up_writer}
         answers = asyncio.create_task(_copy(up_reader, writer))
+        names: set[bytes] = set()
         try:
             while data := await reader.read(1 << 16):
-                if _COMMIT in data and self.cuts:
-                    await self._cut(self.cuts.pop(0), data, up_reader, up_writer, answers)
+                if _commits(data, names) and self.cuts:
+                    await self._cut(self.cuts.pop(0), data, reader, up_reader, up_writer, answers)
                     return
                 up_writer.write(data)
                 await up_writer.drain()
@@ -89,14 +91,30 @@ class CuttingProxy:
             self._open -= {writer, up_writer}
 
     async def _cut(
-        self, cut: Cut, data: bytes, up_reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter, answers: asyncio.Task[None]
+        self,
+        cut: Cut,
+        data: bytes,
+        reader: asyncio.StreamReader,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+        answers: asyncio.Task[None],
     ) -> None:
         if cut is Cut.BEFORE:
             return
         answers.cancel()
         await asyncio.gather(answers, return_exceptions=True)
         up_writer.write(data)
+        rest = asyncio.create_task(_copy(reader, up_writer))
         await up_reader.read(1)  # it has committed and answers; nobody hears
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
+
+
+def _commits(data: bytes, names: set[bytes]) -> bool:
+    """Whether these messages to the server end a transaction; `names` collects what statements are prepared under."""
+    if data[:1] == b"P" and _AT_ONCE in data:
+        names.add(data[5 : data.index(b"\0", 5)])
+    return _COMMIT in data or (data[:1] == b"B" and any(b"\0" + name + b"\0" in data for name in names))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
