@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from protocol import ysync
 from protocol.closes import Close
 from protocol.errors import ProtocolError
-from protocol.ysync import Awareness, Message, QueryAwareness, Step1, Step2, Update, decode, decode_varuint, encode, encode_varuint
+from protocol.ysync import (
+    Awareness,
+    Message,
+    QueryAwareness,
+    Step1,
+    Step2,
+    Update,
+    decode,
+    decode_varuint,
+    encode,
+    encode_varuint,
+    update_in,
+)
 
 payloads = st.binary(max_size=300)
 messages = st.one_of(
@@ -117,3 +129,18 @@ def test_a_length_that_does_not_fit_the_frame_is_refused(head: bytes, payload: b
 def test_the_keep_alive_is_presence_of_nobody() -> None:
     assert ysync.KEEP_ALIVE.hex() == "010100"  # an empty frame makes clients throw
     assert decode(ysync.KEEP_ALIVE) == Awareness(b"\x00")
+
+
+@given(st.one_of(messages.map(encode), st.binary(max_size=40), st.builds(lambda rest: b"\x00\x02" + rest, payloads)))
+def test_the_short_way_to_an_update_agrees_with_the_long_one(frame: bytes) -> None:
+    found = update_in(frame)
+    if found is not None:
+        assert decode(frame) in (Step2(found), Update(found))
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 16_383])
+def test_the_short_way_takes_every_small_update(size: int) -> None:
+    for message in (Step2(b"x" * size), Update(b"x" * size)):
+        assert update_in(encode(message)) == message.update
+    assert update_in(encode(Update(b"x" * size)) + b"x") is None
+    assert update_in(encode(Step1(b"x" * size))) is None
