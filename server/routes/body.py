@@ -14,9 +14,6 @@ from pydantic_core import from_json
 
 from server.errors import Refused
 
-_MALFORMED = Refused(400, "malformed_json", "The body is not one JSON value in UTF-8 that every reader reads alike")
-_NOT_JSON = Refused(415, "unsupported_media_type", "The body must be application/json, not compressed")
-
 
 class StrictRoute(APIRoute):
     """A route whose JSON body is read by `parse`, and only when it says that it is plain JSON."""
@@ -49,7 +46,8 @@ def parse(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)
         json.loads(body, object_pairs_hook=_distinct, parse_float=_finite)
     except ValueError as error:
-        raise _MALFORMED from error
+        # a new one each time: an exception that is raised again keeps the frames, and so the bodies, of every time before
+        raise Refused(400, "malformed_json", "The body is not one JSON value in UTF-8 that every reader reads alike") from error
     return value
 
 
@@ -66,4 +64,4 @@ def _finite(text: str) -> None:
 def _require_json(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise _NOT_JSON
+        raise Refused(415, "unsupported_media_type", "The body must be application/json, not compressed")

@@ -8,9 +8,10 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from server.errors import Refused
-from server.routes.body import parse
+from server.routes.body import _require_json, parse
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, rest_api
 
@@ -199,3 +200,21 @@ def test_any_bytes_are_one_value_or_refused(body: bytes) -> None:
 )
 def test_what_every_reader_reads_alike_is_read(value: object) -> None:
     assert parse(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+def test_a_refusal_keeps_nothing_of_the_bodies_refused_before() -> None:
+    refusals = []
+    for body in (b'{"password": "first', b'{"password": "second'):
+        with pytest.raises(Refused) as refused:
+            parse(body)
+        refusals.append(refused.value)
+    assert refusals[0] is not refusals[1]
+
+
+def test_unlike_media_types_are_refused_by_an_error_of_their_own_each_time() -> None:
+    refusals = []
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            _require_json(Request({"type": "http", "headers": []}))
+        refusals.append(refused.value)
+    assert refusals[0] is not refusals[1]
