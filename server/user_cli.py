@@ -19,6 +19,8 @@ from server.keys import open_key_file
 from server.services import Services, make_services
 from server.terminal import explained, fail, settings_of_terminal
 from storage import schema, users
+from storage.cluster import claim
+from storage.libraries import draw_client_id
 from storage.pool import Database
 
 app = typer.Typer(help="Accounts of this server.", no_args_is_help=True)
@@ -92,8 +94,10 @@ async def _services(settings: Settings, dsn: str) -> AsyncIterator[Services]:
     database = await Database.open(dsn, size=2)
     try:
         key_file, _ = await open_key_file(settings, database)
-        yield make_services(
-            settings, database=database, keyring=key_file.live_keyring(), signing_keys=[(key.id, key.seed) for key in key_file.signing]
-        )
+        keyring = key_file.live_keyring()
+        # as a server does: what these keys seal without being the database's would keep every later start out
+        async with database.acquire() as connection:
+            await claim(connection, keyring, new_client_id=lambda: draw_client_id(secrets.token_bytes))
+        yield make_services(settings, database=database, keyring=keyring, signing_keys=[(key.id, key.seed) for key in key_file.signing])
     finally:
         await database.close()

@@ -1,14 +1,21 @@
+import asyncio
 import os
 import re
+import secrets
 from pathlib import Path
 
+import asyncpg
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from server import cli, user_cli
+from server.config import load_settings
+from server.services import utc_now
 from server.terminal import explained
+from storage.cluster import claim
 from storage.errors import DataFolderBusy, SchemaMismatch
+from storage.keyfile import KeyFile, Origin
 
 
 @pytest.fixture
@@ -39,6 +46,31 @@ def test_an_account_is_made_and_listed_without_showing_its_password(external: st
 def test_a_generated_password_is_shown_once(external: str) -> None:
     added = CliRunner().invoke(user_cli.app, ["add", "b@example.com", "--generate"])
     assert re.search(r"Password \(shown only now\): \S{20}", added.output), added.output
+
+
+def test_an_account_made_before_the_first_start_leaves_a_database_that_servers_take(external: str) -> None:
+    assert CliRunner().invoke(user_cli.app, ["add", "a@example.com", "--generate"]).exit_code == 0
+
+    async def claimed() -> tuple[str, ...]:
+        connection = await asyncpg.connect(external)
+        try:
+            return (await claim(connection, KeyFile.load(load_settings().key_path).keyring, new_client_id=lambda: 1)).registered
+        finally:
+            await connection.close()
+
+    assert asyncio.run(claimed()) == ()
+
+
+def test_no_account_is_sealed_with_the_keys_of_another_database(external: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CliRunner()
+    run.invoke(user_cli.app, ["add", "a@example.com", "--generate"])
+    other = tmp_path / "other" / "keys.json"
+    KeyFile.create(other, Origin.OPERATOR, utc_now(), secrets.token_bytes)
+    monkeypatch.setenv("PROMPTSYNC_KEYS_FILE", str(other))
+    refused = run.invoke(user_cli.app, ["add", "b@example.com", "--generate"])
+    assert refused.exit_code == 1
+    assert "another database" in refused.output
+    assert "b@example.com" not in run.invoke(user_cli.app, ["list"], env={"COLUMNS": "200"}).output
 
 
 @pytest.mark.parametrize(("email", "says"), [("nonsense", "not a mail address"), ("a@example.com", "exists")])
