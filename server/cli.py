@@ -62,11 +62,13 @@ def demo(
 
 def main() -> None:
     """Run the command line: the groups are added here, where they are really needed."""
+    from server.epoch_cli import app as epoch
     from server.keys_cli import app as keys
     from server.user_cli import app as user
 
     app.add_typer(user, name="user")
     app.add_typer(keys, name="keys")
+    app.add_typer(epoch, name="epoch")
     app()
 
 
