@@ -5,11 +5,6 @@ from storage.libraries import Role
 _WRITERS = frozenset({Role.OWNER, Role.EDITOR})
 
 
-def may_read(role: Role) -> bool:
-    """Whether a member in this role may open the library: every member may."""
-    return role in Role
-
-
 def may_write(role: Role) -> bool:
     """Whether a member in this role may add anything to the library."""
     return role in _WRITERS

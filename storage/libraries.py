@@ -1,6 +1,6 @@
 """The libraries' rows, their members, and their end: marked in a moment, destroyed in chunks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -27,12 +27,7 @@ _FOR_USER = f"""
     SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
     WHERE m.library_id = $1 AND m.user_id = $2 AND l.deleted_at IS NULL
 """  # noqa: S608  # constants only
-_ROLES = """
-    SELECT m.library_id, m.user_id, m.role FROM unnest($1::uuid[], $2::uuid[]) AS asked (library_id, user_id)
-    JOIN members m USING (library_id, user_id) JOIN libraries l ON l.id = m.library_id WHERE l.deleted_at IS NULL
-"""
 _MARK_DELETED = "UPDATE libraries SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING id"
-_DELETED_IDS = "SELECT id FROM libraries WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT $1"
 # SKIP LOCKED: two processes purge two libraries instead of waiting for each other.
 _NEXT_TO_PURGE = """
     SELECT id, wrapped_key IS NOT NULL AS readable FROM libraries WHERE deleted_at IS NOT NULL
@@ -132,23 +127,12 @@ async def for_user(connection: Connection, library_id: UUID, user_id: UUID) -> L
     return _library(row) if row else None
 
 
-async def roles(connection: Connection, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Role]:
-    """The role for each (library, user) that still has one: for closing the sockets of the others."""
-    rows = await connection.fetch(_ROLES, [library for library, _ in pairs], [user for _, user in pairs])
-    return {(row["library_id"], row["user_id"]): Role(row["role"]) for row in rows}
-
-
 async def mark_deleted(connection: Connection, library_id: UUID, *, now: datetime) -> bool:
     """Hide a library from everyone at once; False when it is gone already. Its rows go by `purge_step`.
 
     Waits for the row's lock, so no update can be stored in it after this has committed.
     """
     return await connection.fetchval(_MARK_DELETED, library_id, now) is not None
-
-
-async def deleted_ids(connection: Connection, limit: int) -> list[UUID]:
-    """Libraries that are marked and not yet purged, the longest marked first."""
-    return [row["id"] for row in await connection.fetch(_DELETED_IDS, limit)]
 
 
 async def purge_step(connection: Connection, limit: int) -> bool:

@@ -1,6 +1,5 @@
 """The sessions' rows: one live row a device. Whoever mints a token or revokes does it under the row's lock."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -36,7 +35,6 @@ _IDENTIFY = f"""
     SELECT {_USER}, s.id AS session_id, s.refresh_counter, s.current_used, s.expires_at
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
-_LIVE = f"SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = ANY($1) AND {_ALIVE}"  # noqa: S608  # constants only
 _MARK_USED = """
     UPDATE sessions SET current_used = true, last_seen_at = $3 WHERE id = $1 AND refresh_counter = $2 AND NOT current_used
 """
@@ -163,11 +161,6 @@ async def identify(connection: Connection, session_id: UUID, *, now: datetime) -
         current_used=row["current_used"],
         expires_at=row["expires_at"],
     )
-
-
-async def live(connection: Connection, session_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
-    """Those of the sessions that may still be served: for closing the sockets of the others."""
-    return {row["id"] for row in await connection.fetch(_LIVE, list(session_ids), now)}
 
 
 async def mark_used(connection: Connection, session_id: UUID, generation: int, *, now: datetime) -> None:
