@@ -26,6 +26,8 @@ MAX_FRAGMENTS = 16_384
 """Fragments of one message; empty ones cost memory without ever reaching the limit of bytes. Past it: close 4400."""
 CLOSE_SECONDS = 5.0
 """How long a peer has to read what was written and answer a close before its socket is aborted."""
+SLOWEST_BYTES = 16 << 10
+"""Bytes a second, either way, that show a peer to be there while its pong waits behind a large message."""
 SEND_BUFFER_BYTES = 128 << 10
 """Kernel send buffer: by default it takes up to 4 MB, and a slow reader would only be noticed after that."""
 
@@ -103,11 +105,13 @@ class Wire:
     def pause(self) -> None:
         """Stop reading from the peer."""
         if not self._protocol.transport.is_closing():
+            self._protocol.unheard = True
             self._protocol.transport.pause_reading()
 
     def resume(self) -> None:
         """Read from the peer again."""
         if not self._protocol.transport.is_closing():
+            self._protocol.unheard = False
             self._protocol.transport.resume_reading()
 
 
@@ -116,6 +120,10 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     sink: Callable[[bytes], None] | None = None
     refuse: Callable[[Close, str], None] | None = None
+    unheard = False
+    """Whether we have stopped reading, so that no pong can come."""
+    received = 0
+    _moved = (0, 0)  # bytes received and unsent when the pong was last looked for
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,6 +136,7 @@ class WireProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         conn = self.conn
+        self.received += len(data)
         if self.sink is not None and conn.state is OPEN and conn.current_size is None and not conn.reader.buffer:
             # between two messages: nearly always small binary frames follow, and are read here
             data = data[self._read_small(data, self.sink) :]
@@ -232,9 +241,22 @@ class WireProtocol(WebSocketsSansIOProtocol):
         super().handle_close(event)
         self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
+    def send_keepalive_ping(self) -> None:
+        super().send_keepalive_ping()
+        self._moved = self.received, self.transport.get_write_buffer_size()
+
     def keepalive_timeout(self) -> None:
+        if self._moving() and self.ping_timeout is not None:
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
         super().keepalive_timeout()
         self.transport.abort()  # close() would wait for a peer that does not read
+
+    def _moving(self) -> bool:
+        """Whether a pong may just be late: 7 MB take a minute at 1 Mbit/s, and ping and pong stand in line behind them."""
+        (received, unsent), self._moved = self._moved, (self.received, self.transport.get_write_buffer_size())
+        moved = self._moved[0] - received + max(0, unsent - self._moved[1])
+        return not self.close_sent and (self.unheard or moved >= SLOWEST_BYTES * (self.ping_timeout or 0))
 
 
 def _close_frame(code: int, reason: str) -> bytes:
