@@ -80,11 +80,14 @@ async def _serve(settings: Settings, dsn: str, embedded: Embedded | None) -> Non
         services = make_services(
             settings, database=database, keyring=keyring, signing_keys=[(key.id, key.seed) for key in key_file.signing]
         )
-        listener = _listen(settings)
         try:
-            await _run(settings, Application(services), listener, embedded, dsn, key_file_made=made)
+            listener = _listen(settings)
+            try:
+                await _run(settings, Application(services), listener, embedded, dsn, key_file_made=made)
+            finally:
+                listener.close()
         finally:
-            listener.close()
+            services.passwords.close()
     finally:
         await database.close()
 
@@ -184,10 +187,9 @@ def _listen(settings: Settings) -> socket.socket:
         infos = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = infos[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with HOST and PORT"
-        ) from error
+    except (OSError, UnicodeError) as error:  # the latter of a name with a label that is empty or too long
+        reason = error.strerror if isinstance(error, OSError) else "no such name"
+        raise CannotListen(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another with HOST and PORT") from error
 
 
 @contextmanager
