@@ -15,5 +15,5 @@ def test_a_port_that_is_taken_is_said_with_the_remedy() -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", "256.1.1.1", "192.0.2.1"])
 def test_a_host_that_cannot_be_ours_is_said_with_the_remedy(host: str) -> None:
-    with pytest.raises(CannotListen, match="cannot listen on .*HOST and PORT"):
+    with pytest.raises(CannotListen, match=r"cannot listen on .*HOST and PORT"):
         _listen(load_settings(host=host, port=0))
