@@ -1,9 +1,11 @@
 """The settings: the only place that reads the environment."""
 
+import ipaddress
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,7 +22,7 @@ class Environment(StrEnum):
 class Settings(BaseSettings):
     """Every setting, its default and what it is for. Read from `PROMPTSYNC_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="PROMPTSYNC_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PROMPTSYNC_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     env: Environment = Field(Environment.DEVELOPMENT, description="development, staging or production")
     host: str = Field(
@@ -48,8 +50,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
 
     access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
-    session_idle_days: int = Field(60, ge=1, description="a session that is not refreshed for so long ends")
-    session_absolute_days: int = Field(180, ge=1, description="a session ends after so long in any case")
+    session_idle_days: int = Field(60, ge=1, le=36500, description="a session that is not refreshed for so long ends")
+    session_absolute_days: int = Field(180, ge=1, le=36500, description="a session ends after so long in any case")
     refresh_grace_seconds: int = Field(
         30, ge=0, le=300, description="how long the previous refresh token still answers with the current one"
     )
@@ -80,6 +82,30 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # "*" among them would let every page read answers, and a path or a space never equals what a browser sends
+        if not all(_is_origin(origin) for origin in value):
+            raise ValueError("each origin is a scheme and a host as browsers send them, https://app.example, with no path and no *")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip():
+                ipaddress.ip_network(part.strip(), strict=False)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_postgres(value.get_secret_value()):
+            # a password with / # ? or @ in it is the usual cause; the parser's own error would quote a part of it
+            raise ValueError("not postgresql://user:password@host:port/database; special characters in it are percent-encoded")
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _level(cls, value: str, info: ValidationInfo) -> str:
@@ -106,6 +132,26 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env is Environment.PRODUCTION
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            text == f"{parts.scheme}://{parts.netloc}" and bool(parts.scheme and parts.hostname) and "*" not in text and text.isprintable()
+        )
+    except ValueError:
+        return False
+
+
+def _is_postgres(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # asyncpg takes several hosts, host:port,host:port
+        ports = [int(host.rpartition("]")[2].partition(":")[2] or 5432) for host in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        return False
+    return parts.scheme in ("postgres", "postgresql") and not parts.fragment and all(0 < port < 1 << 16 for port in ports)
 
 
 def load_settings(**given: object) -> Settings:

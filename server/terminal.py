@@ -21,7 +21,7 @@ def explained() -> Iterator[None]:
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
             where = ".".join(str(part) for part in problem["loc"]).upper().removeprefix("PROMPTSYNC_")
-            typer.echo(f"promptsync: {f'PROMPTSYNC_{where}: ' if where else ''}{problem['msg']}", err=True)
+            typer.echo(f"promptsync: {f'PROMPTSYNC_{where}: ' if where else ''}{problem['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None
     except SchemaMismatch as error:
         newer = error.found is not None and error.found > error.needed

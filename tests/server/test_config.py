@@ -2,10 +2,12 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic import ValidationError
 
 from server.config import Environment, environment_for, load_settings
 from server.settings_table import table, written_into
+from server.terminal import explained
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -34,6 +36,68 @@ def test_host_and_port_are_read_without_the_prefix_and_the_prefix_wins(monkeypat
 def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTSYNC_ALLOWED_ORIGINS", "https://a.example, https://b.example/")
     assert load_settings().allowed_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", "https://*.example", "https://a.example/path", "a.example", "https://a.example https://b.example", "https://[a"]
+)
+def test_an_origin_that_is_not_exact_is_refused(origins: str) -> None:
+    with pytest.raises(ValidationError, match="no path and no"):
+        load_settings(allowed_origins=origins)
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        load_settings(trusted_proxies="10.0.0.0/8, proxy.example")
+    assert load_settings(trusted_proxies="10.0.0.1/8, ::1,").trusted_proxies
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:sekret@db/x",
+        "postgresql://u:sek/ret@db/x",
+        "postgresql://u:sek#ret@db/x",
+        "postgresql://u:sekret@db:port/x",
+        "postgresql://u:sekret@db:99999/x",
+        "postgresql://u:sekret@[::1/x",
+        "sekret",
+    ],
+)
+def test_a_database_address_that_cannot_be_read_is_refused_without_being_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), explained():
+        load_settings(database_url=url)
+    said = capsys.readouterr().err
+    assert said.startswith("promptsync: PROMPTSYNC_DATABASE_URL: ")
+    assert said.count("\n") == 1
+    assert "sek" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://promptsync@/promptsync?host=/a/b&port=5432",
+        "postgres://u:s%2Fret@db:5433/x?sslmode=require",
+        "postgresql://u:p@[::1]:5432,db2/x",
+        "postgresql://",
+    ],
+)
+def test_the_forms_of_a_database_address_are_taken(url: str) -> None:
+    given = load_settings(database_url=url).database_url
+    assert given is not None
+    assert given.get_secret_value() == url
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROMPTSYNC_DATABASE_URL", "PROMPTSYNC_KEYS_FILE", "PORT"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert (settings.database_url, settings.keys_file, settings.port) == (None, None, 8000)
+
+
+def test_a_life_past_what_a_calendar_holds_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        load_settings(session_absolute_days=10**9)
 
 
 @pytest.mark.parametrize("url", [None, "http://sync.example"])
