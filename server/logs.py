@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -9,6 +10,22 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 _QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "httpx2", "httpcore2", "alembic")
 """Libraries that log addresses with their queries, or every frame, at INFO."""
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: loggers are kept, and outlive a stream that was put in its place.
+
+    A line that cannot be written (a pipe whose reader has gone, a full disk) is lost: it must not end what it tells of.
+    """
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logs(level: str, *, json: bool) -> None:
@@ -30,7 +47,7 @@ def configure_logs(level: str, *, json: bool) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all that print() asks of a file
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s %(message)s", force=True)

@@ -126,15 +126,7 @@ class Shelf:
     async def _make(self, room: Room) -> tuple[int, bytes]:
         least = room.head
         try:
-            cached = self._cached.get(room.library_id)
-            if cached is not None and cached[0] == room.epoch and cached[1] < room.head:
-                async with self._database.acquire() as connection:
-                    loaded = await updates.since(connection, room.library_id, cached[1])
-                parts = [cached[2]]
-            else:
-                async with self._database.acquire() as connection:
-                    loaded = await updates.load(connection, room.library_id, content=True)
-                parts = await self._snapshot(room, loaded)
+            loaded, parts = await self._read(room)
             for count, row in enumerate(loaded.tail, 1):
                 parts.append(room.key.open(row.sealed, update_place(room.library_id, row.epoch, row.seq)))
                 if count % BREATH_ROWS == 0:
@@ -146,6 +138,19 @@ class Shelf:
             return loaded.head, merged
         finally:
             del self._making[room.library_id]
+
+    async def _read(self, room: Room) -> tuple[updates.Loaded, list[bytes]]:
+        """The updates to merge with what is given: the cached answer, if the log still reaches back to it, else the snapshot."""
+        cached = self._cached.get(room.library_id)
+        if cached is not None and cached[0] == room.epoch and cached[1] < room.head:
+            try:
+                async with self._database.acquire() as connection:
+                    return await updates.since(connection, room.library_id, cached[1]), [cached[2]]
+            except updates.LogBroken:
+                self.forget(room.library_id)  # older than the oldest kept row
+        async with self._database.acquire() as connection:
+            loaded = await updates.load(connection, room.library_id, content=True)
+        return loaded, await self._snapshot(room, loaded)
 
     async def _snapshot(self, room: Room, loaded: updates.Loaded) -> list[bytes]:
         snapshot = loaded.snapshot

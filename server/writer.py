@@ -11,7 +11,6 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from time import perf_counter
 from uuid import UUID
 
@@ -20,9 +19,10 @@ import structlog
 from protocol.closes import Close
 from server import metrics
 from server.batch import Entry, Fate, OutcomeUnknown, Refusal, Share, committed, settle, share_out, store, store_at_once
+from server.lane import RECONNECT_SECONDS, Lane
 from server.rooms import Room, Rooms
-from storage.backends import Backend, backend_of
-from storage.pool import Database, Dedicated, is_connection_failure
+from storage.backends import Backend
+from storage.pool import Database, is_connection_failure
 
 log = structlog.get_logger(__name__)
 
@@ -34,55 +34,6 @@ LARGE_BYTES = 256 << 10
 """An update past this goes alone over the second connection."""
 LOCKED_RETRY_SECONDS = 0.005
 """How long a library whose row is locked elsewhere is left alone before it is tried again."""
-RECONNECT_SECONDS = (0.05, 1.0)
-"""First and longest wait between attempts to reach the database again; it doubles in between."""
-COMMAND_SECONDS = 15.0
-"""A statement that takes longer counts as a broken connection."""
-IDLE_IN_TRANSACTION = {"small": "1s", "large": "10s"}
-"""PostgreSQL ends a transaction whose process paused inside it for so long, and frees the row locks."""
-
-
-class Lane:
-    """One connection that stores batches, renewed whenever it breaks."""
-
-    def __init__(self, name: str, database: Database, reconnected: Callable[[], Awaitable[None]]) -> None:
-        self.name = name
-        self._database = database
-        self._reconnected = reconnected
-        self._connection: Dedicated | None = None
-        self._backend = Backend(0, datetime.min.replace(tzinfo=UTC))
-        self._used = False
-
-    async def connection(self) -> Dedicated:
-        """A working connection, for which it waits as long as it takes."""
-        wait, longest = RECONNECT_SECONDS
-        while self._connection is None or self._connection.is_closed():
-            try:
-                connection = await self._database.connect(
-                    self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
-                )
-                try:
-                    self._backend = await backend_of(connection)
-                    if self._used:
-                        await self._reconnected()
-                except BaseException:
-                    connection.terminate()
-                    raise
-                self._connection, self._used = connection, True
-            except Exception as error:
-                if not is_connection_failure(error):
-                    raise
-                log.warning("database_unreachable", lane=self.name, error=type(error).__name__)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, longest)
-        return self._connection
-
-    def abandon(self) -> Backend:
-        """Let go of a connection that cannot be trusted any more; which backend served it."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-        return self._backend
 
 
 class Writer:

@@ -13,6 +13,7 @@ from auth.permissions import may_write
 from auth.tokens import Audience
 from crdt.updates import EMPTY_UPDATE, Limits
 from server.batch import Entry, Refusal
+from server.budget import ByteBudget
 from server.errors import Refused, TryLater, Unstorable
 from server.routes.asking import bearer_token
 from server.services import Services
@@ -22,8 +23,10 @@ from storage.errors import NotFound
 from storage.libraries import Library
 
 MEDIA_TYPE = "application/octet-stream"
-UPLOADS = 2
-"""Uploads read and inspected at once in this process: each may take fifty times its size in a worker; others wait."""
+INSPECTED_AT_ONCE = 2
+"""Uploads inspected and stored at once in this process: each may take many times its size in a worker; others wait."""
+UPLOAD_SECONDS = 120.0
+"""How long a body may take to arrive: it holds its part of what may be in memory at once, which is two of the largest uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +68,30 @@ class _Awaited:
 
 def sync_routes(services: Services, hall: Hall) -> list[Route]:
     """The route, over these services."""
-    turns = asyncio.Semaphore(UPLOADS)
+    turns = asyncio.Semaphore(INSPECTED_AT_ONCE)
+    uploads = ByteBudget(2 * hall.settings.max_upload_bytes)
 
     async def push(request: Request) -> Response:
         library, session_id = await _library(services, request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
             raise Refused(415, "unsupported_media_type", f"The body must be {MEDIA_TYPE}: one Yjs update (v1)")
-        async with turns:
-            update = await request.body()
-            outcome = await _store(hall, library, session_id, update)
+        async with uploads.taken(_announced(request, hall.settings.max_upload_bytes)):
+            try:
+                update = await asyncio.wait_for(request.body(), UPLOAD_SECONDS)
+            except TimeoutError:
+                raise Refused(408, "too_slow", f"The body did not arrive within {UPLOAD_SECONDS:.0f} s") from None
+            async with turns:
+                outcome = await _store(hall, library, session_id, update)
         room = await hall.rooms.open(library.id)
         return JSONResponse({"seq": outcome.seq, "epoch": room.epoch, "stored": outcome.stored})
 
     return [Route("/api/sync/{library_id:uuid}", push, methods=["POST"])]
+
+
+def _announced(request: Request, most: int) -> int:
+    """How many bytes the body has, as far as the client tells; one that comes in chunks may be as large as any."""
+    announced = request.headers.get("content-length", "")
+    return min(int(announced), most) if announced.isdecimal() else most
 
 
 async def _library(services: Services, request: Request) -> tuple[Library, UUID]:

@@ -10,7 +10,7 @@ import pytest
 
 from crdt.updates import inspect
 from protocol.closes import Close
-from server import batch, writer
+from server import batch, lane, writer
 from server.batch import Entry, Fate, Refusal, share_out
 from server.rooms import Room
 from storage import updates
@@ -263,7 +263,7 @@ async def test_a_wrong_password_or_a_missing_database_is_waited_for_and_refuses_
 
 
 async def test_a_process_paused_inside_its_transaction_frees_the_row(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(writer.IDLE_IN_TRANSACTION, "small", "200ms")
+    monkeypatch.setitem(lane.IDLE_IN_TRANSACTION, "small", "200ms")
     room, listener = await running.joined()
     real, paused = batch._sealed, False
 

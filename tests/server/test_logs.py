@@ -1,6 +1,8 @@
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -30,6 +32,19 @@ def test_a_traceback_shows_no_local_variables(as_json: bool, capsys: pytest.Capt
     assert "it_failed" in written
     assert "a reason" in written
     assert "hidden-token" not in written
+
+
+def test_a_reader_of_the_logs_that_goes_away_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w", buffering=1) as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        configure_logs("info", json=True)
+        os.close(reader)
+        for _ in range(3):
+            structlog.get_logger("a third").info("nobody reads this")
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            stream.close()
 
 
 def test_production_writes_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from crdt.replica import Replica
+from server.routes import sync
 from tests.support.core import deleted, typed
 from tests.support.database import Databases
 from tests.support.rest import code_of
@@ -89,6 +90,23 @@ async def test_a_body_that_announces_too_much_is_refused_before_it_comes(server:
     assert b"application/problem+json" in head
     writer.close()
     await writer.wait_closed()
+
+
+async def test_uploads_that_trickle_hold_nobody_up_and_end(
+    server: Running, client: httpx2.AsyncClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "UPLOAD_SECONDS", 1.0)
+    path = f"/api/sync/{user.library_id}"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\nContent-Type: application/octet-stream\r\n"
+    slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]
+    for _, writer in slow:
+        writer.write(f"{head}Content-Length: 1000\r\n\r\nx".encode())
+    answer = await client.post(path, content=typed("quick", 7, 0), headers=OCTETS)
+    assert answer.json()["stored"] is True
+    for reader, writer in slow:
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.transport.abort()
 
 
 async def test_another_users_library_is_like_none(server: Running, client: httpx2.AsyncClient) -> None:

@@ -1,0 +1,62 @@
+"""A lane: one connection to the database that stores batches, renewed whenever it breaks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from storage.backends import Backend, backend_of
+from storage.pool import Database, Dedicated, is_connection_failure
+
+log = structlog.get_logger(__name__)
+
+RECONNECT_SECONDS = (0.05, 1.0)
+"""First and longest wait between attempts to reach the database again; it doubles in between."""
+COMMAND_SECONDS = 15.0
+"""A statement that takes longer counts as a broken connection."""
+IDLE_IN_TRANSACTION = {"small": "1s", "large": "10s"}
+"""PostgreSQL ends a transaction whose process paused inside it for so long, and frees the row locks."""
+
+
+class Lane:
+    """One connection that stores batches, renewed whenever it breaks."""
+
+    def __init__(self, name: str, database: Database, reconnected: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._database = database
+        self._reconnected = reconnected
+        self._connection: Dedicated | None = None
+        self._backend = Backend(0, datetime.min.replace(tzinfo=UTC))
+        self._used = False
+
+    async def connection(self) -> Dedicated:
+        """A working connection, for which it waits as long as it takes."""
+        wait, longest = RECONNECT_SECONDS
+        while self._connection is None or self._connection.is_closed():
+            try:
+                connection = await self._database.connect(
+                    self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
+                )
+                try:
+                    self._backend = await backend_of(connection)
+                    if self._used:
+                        await self._reconnected()
+                except BaseException:
+                    connection.terminate()
+                    raise
+                self._connection, self._used = connection, True
+            except Exception as error:
+                if not is_connection_failure(error):
+                    raise
+                log.warning("database_unreachable", lane=self.name, error=type(error).__name__)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, longest)
+        return self._connection
+
+    def abandon(self) -> Backend:
+        """Let go of a connection that cannot be trusted any more; which backend served it."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        return self._backend
