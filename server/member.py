@@ -7,6 +7,7 @@ group, and the frames after it wait their turn in a bounded backlog.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -42,6 +43,10 @@ from storage.errors import StorageError
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_FRAME = encode_frame(KEEP_ALIVE)
+FRAME_BYTES = 100
+"""What a frame that waits takes of memory besides its own bytes; an empty one takes some, too."""
+SLICE_BYTES = 64 << 10
+"""Frames that waited are handled in slices of this, and others get their turn in between: the worst take about 10 ms."""
 BUDGETED_BYTES = 64 << 10
 """An opening answer past this counts against the budget of bytes in flight."""
 
@@ -114,7 +119,7 @@ class Device:
         if self._backlog is None:
             self._backlog = deque()
         self._backlog.append(frame)
-        self._backlog_bytes += len(frame)
+        self._backlog_bytes += len(frame) + FRAME_BYTES
         self._throttle()
 
     def begin(self, room: Room) -> None:
@@ -125,10 +130,15 @@ class Device:
         self._catch_up_on_backlog()
 
     def _catch_up_on_backlog(self) -> None:
-        self._busy = False
+        self._busy, handled = False, 0
         while self._backlog and not self._busy and not self.closed:
+            if handled > SLICE_BYTES:
+                self._busy = True  # what comes meanwhile waits behind the rest
+                asyncio.get_running_loop().call_soon(self._catch_up_on_backlog)
+                break
             frame = self._backlog.popleft()
-            self._backlog_bytes -= len(frame)
+            self._backlog_bytes -= len(frame) + FRAME_BYTES
+            handled += len(frame) + FRAME_BYTES
             self._handle(frame)
         if not self._backlog:
             self._backlog = None
@@ -169,9 +179,12 @@ class Device:
             self.refuse(Close.TOO_LARGE, f"update past {self._limits.size} bytes: use POST /api/sync/{{library}}")
         elif len(update) <= INLINE_INSPECT_BYTES:
             self._submit(update, inspect(update, limits=self._limits))
+        elif self._hall.inspecting_bytes and self._hall.inspecting_bytes + len(update) > self._hall.settings.writer_queue_bytes:
+            self.refuse(Close.TRY_LATER, "too much is waiting to be read")
         else:
             self._busy = True
-            self._spawn(self._take_large(update))
+            self._hall.inspecting_bytes += len(update)
+            self._spawn(self._take_large(update)).add_done_callback(partial(self._hall.inspected, len(update)))
 
     async def _take_large(self, update: bytes) -> None:
         try:
@@ -249,15 +262,16 @@ class Device:
                 log.error("opening_failed", library=str(self.library_id), error=type(error).__name__)
                 self.refuse(close_for_unreadable(error), "the library cannot be read at the moment")
             else:
-                await self._send_opening(encode_step2(answer))
+                await self._send_opening(answer)
             state_vector, self._next_vector = self._next_vector, None
         self._opening = False
 
-    async def _send_opening(self, message: bytes) -> None:
-        if len(message) <= BUDGETED_BYTES:
-            self._send(message)
+    async def _send_opening(self, answer: bytes) -> None:
+        if len(answer) <= BUDGETED_BYTES:
+            self._send(encode_step2(answer))
             return
-        async with self._hall.opening_budget.taken(len(message)):
+        async with self._hall.opening_budget.taken(len(answer)):  # who waits here holds no copy of its own of a cached answer
+            message = encode_step2(answer)
             self._exempt_bytes = len(message)
             self._send(message)
             self._exempt_bytes = len(message)
@@ -313,5 +327,5 @@ class Device:
         self._backlog = None
         self._wire.close(code, reason)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._group.create_task(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return self._group.create_task(work)

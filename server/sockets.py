@@ -45,6 +45,8 @@ class Hall:
     workers: Workers
     opening_budget: ByteBudget
     devices: set["Device"] = field(default_factory=set)
+    inspecting_bytes: int = 0
+    """Large updates of devices that wait for a worker or are in one."""
 
     @staticmethod
     def now() -> float:
@@ -60,6 +62,10 @@ class Hall:
         """A device is gone."""
         self.devices.discard(device)
         metrics.sockets.set(len(self.devices))
+
+    def inspected(self, size: int, _: object) -> None:
+        """A large update of so many bytes is read, or given up."""
+        self.inspecting_bytes -= size
 
     def close_sessions(self, session_ids: Iterable[UUID]) -> None:
         """Close what these sessions have open: they were revoked."""
