@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import structlog
 from server.config import Settings
 from storage.embedded import Embedded
 from storage.errors import DataFolderBusy, EmbeddedFailed
+from storage.privatefile import replace_private
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +51,9 @@ def reachable_dsn(settings: Settings) -> Iterator[str]:
 
 
 def write_facts(data_dir: Path, **facts: object) -> None:
-    """Tell commands and supervisors about the running server: `<data_dir>/server.json`, replaced in one step."""
+    """Tell commands and supervisors about the running server: `<data_dir>/server.json`, 0600, replaced in one step. Raises OSError."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = data_dir / f"{FACTS_FILE}.{os.getpid()}"
-    unfinished.write_text(json.dumps(facts) + "\n")
-    unfinished.chmod(0o600)
-    unfinished.replace(data_dir / FACTS_FILE)
+    replace_private(data_dir / FACTS_FILE, json.dumps(facts).encode() + b"\n")
 
 
 def read_facts(data_dir: Path) -> dict[str, object]:
@@ -84,7 +81,7 @@ async def keep_running(embedded: Embedded, restarted: asyncio.Event) -> None:
         log.error("postgres_ended", status=status)
         try:
             await asyncio.to_thread(embedded.start)
-        except EmbeddedFailed as error:
+        except (EmbeddedFailed, DataFolderBusy) as error:  # the latter while a command has it up for itself
             log.error("postgres_not_restarted", reason=str(error))
         else:
             log.warning("postgres_restarted", pid=embedded.pid)

@@ -139,7 +139,10 @@ def _on_signal(stop: asyncio.Event, server: "_Server") -> None:
 async def _keep_facts(settings: Settings, embedded: Embedded, url: str, port: int, dsn: str, restarted: asyncio.Event) -> None:
     while True:
         restarted.clear()
-        write_facts(settings.data_dir, pid=os.getpid(), port=port, url=url, postgres_pid=embedded.pid, database=dsn)
+        try:
+            write_facts(settings.data_dir, pid=os.getpid(), port=port, url=url, postgres_pid=embedded.pid, database=dsn)
+        except OSError as error:  # a full disk is no reason to send devices away: PostgreSQL may have room
+            log.error("server_json_not_written", reason=error.strerror)
         await restarted.wait()
 
 

@@ -28,6 +28,8 @@ def explained() -> Iterator[None]:
         fail(f"{error}: {'run a newer version of promptsync' if newer else 'run `promptsync migrate`'}")
     except (StorageError, ServerError) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
     except KeyboardInterrupt:
         fail("interrupted")
 

@@ -147,6 +147,10 @@ class Embedded:
             with _log(home) as log:
                 self._process = process = launch(_command(home, sockets, durable=self._durable), home.account, log)
             asyncio.run(self._until_ready(process, _address(sockets), timeout))
+        except OSError as error:  # a full or read-only disk, mostly
+            self._stop(0.0)
+            where = f" {error.filename}" if error.filename is not None else ""
+            raise EmbeddedFailed(f"cannot make PostgreSQL's files{where}: {error.strerror or error}") from error
         except BaseException:
             self._stop(0.0)
             raise

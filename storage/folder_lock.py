@@ -54,8 +54,12 @@ class FolderLock:
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
             raise DataFolderBusy(f"the data folder {self._folder} is in use by another server, process {holder}") from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(file)
+            raise EmbeddedFailed(f"cannot write in {self._folder}: {error.strerror}") from error
         self._file = file
 
     def release(self) -> None:

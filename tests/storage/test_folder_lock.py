@@ -1,5 +1,6 @@
 """One server a data folder."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -72,3 +73,15 @@ def test_a_symbolic_link_as_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedFailed, match="cannot write"):
         FolderLock(tmp_path).acquire()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_is_said_and_the_lock_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", full)
+        with pytest.raises(EmbeddedFailed, match=rf"cannot write in {tmp_path}: No space left"):
+            FolderLock(tmp_path).acquire()
+    with FolderLock(tmp_path) as lock:
+        assert lock.held
