@@ -41,6 +41,8 @@ class Purge:
                 await self._purge()
             except StorageError as error:
                 log.warning("purge_postponed", error=type(error).__name__)
+            except Exception as error:  # a damaged row: nobody else's trouble, and no reason to end the process
+                log.error("purge_failed", error=type(error).__name__, exc_info=error)
 
     async def _purge(self) -> None:
         more = True

@@ -90,6 +90,8 @@ class Hall:
                     await self._compare(devices[start : start + ASKED_AT_ONCE])
                 except StorageError as error:
                     log.warning("sessions_not_compared", error=type(error).__name__)
+                except Exception as error:  # the next question may be answered: no reason to end the process
+                    log.error("sessions_not_compared", error=type(error).__name__, exc_info=error)
 
     async def _compare(self, devices: list["Device"]) -> None:
         async with self.database.acquire() as connection:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from server import purge
@@ -77,7 +78,8 @@ async def test_the_key_goes_first_and_each_chunk_is_small(running: Core) -> None
     assert not await left(running, library_id)
 
 
-async def test_a_purge_that_fails_goes_on_when_it_is_woken(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [Unavailable(), asyncpg.DataCorruptedError("invalid page")], ids=["away", "damaged"])
+async def test_a_purge_that_fails_goes_on_when_it_is_woken(running: Core, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
     library_id = await filled(running, 3)
     await mark(running, library_id)
     failures, real = 1, libraries.purge_step
@@ -86,7 +88,7 @@ async def test_a_purge_that_fails_goes_on_when_it_is_woken(running: Core, monkey
         nonlocal failures
         if failures:
             failures -= 1
-            raise Unavailable
+            raise failure
         return await real(connection, limit)  # type: ignore[arg-type]  # only passed on
 
     monkeypatch.setattr(libraries, "purge_step", step)

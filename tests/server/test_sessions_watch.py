@@ -127,3 +127,21 @@ async def test_the_watch_goes_on_after_the_database_was_away(
         await until(lambda: asked > 2, "questions that fail")
     await server.execute("UPDATE sessions SET revoked_at = now() WHERE id = $1", guest.session_id)
     assert (await closed(socket, within=20 * POLL_SECONDS))[0] == Close.UNAUTHENTICATED
+
+
+async def test_a_question_that_fails_ends_neither_the_watch_nor_the_process(
+    server: Running, user: User, guest: User, bystander: WireClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = await server.socket(guest, user.library_id)
+    failures = 0
+
+    async def fails(*_: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise asyncpg.DataCorruptedError("invalid page")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("server.sockets.standings", fails)
+        await until(lambda: failures > 1, "the next question after one that failed")
+    await server.execute("UPDATE sessions SET revoked_at = now(), revoke_reason = 'test' WHERE id = $1", guest.session_id)
+    assert (await closed(socket, within=2))[0] == Close.UNAUTHENTICATED
