@@ -18,6 +18,7 @@ from server.app import Application
 from server.config import Settings
 from server.database import MIGRATIONS, STOP_SECONDS, forget_facts, keep_running, write_facts
 from server.errors import ServerError
+from server.heads import BoundedHttp
 from server.keys import open_key_file
 from server.services import make_services
 from server.wire import WireProtocol
@@ -166,7 +167,7 @@ class _Server(uvicorn.Server):
 
 def _uvicorn_config(settings: Settings, app: Application) -> uvicorn.Config:
     options: dict[str, Any] = {
-        "http": "httptools",
+        "http": BoundedHttp,
         "ws": WireProtocol,
         "loop": "none",
         "lifespan": "off",
@@ -180,7 +181,6 @@ def _uvicorn_config(settings: Settings, app: Application) -> uvicorn.Config:
         "ws_ping_timeout": settings.ping_seconds,
         "timeout_graceful_shutdown": GRACE_SECONDS,
         "timeout_keep_alive": 30,
-        "h11_max_incomplete_event_size": 64 << 10,
     }
     return uvicorn.Config(app, **options)
 

@@ -1,0 +1,65 @@
+"""HTTP connections whose heads are bounded in bytes and in time: httptools collects headers without end, and waits for them for ever."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 << 10
+"""A request line and its headers; ours take under 2 KiB."""
+BYTES_AROUND_A_BODY_BYTE = 16
+"""What chunking may cost: sizes, extensions and trailers come on top of the body, and no body limit counts them."""
+HEAD_SECONDS = 20.0
+"""From the connection, or the first byte of a further request, to the end of its head."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP, answering 400 and closing where a head takes too much or too long."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._received = 0
+        self._allowed = MAX_HEAD_BYTES
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._received > self._allowed and not self.transport.is_closing():
+            self._refuse("The request's head or framing is too large.")
+
+    def on_message_begin(self) -> None:
+        self._received, self._allowed = 0, MAX_HEAD_BYTES
+        self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._allowed += len(body) * (1 + BYTES_AROUND_A_BODY_BYTE)
+        super().on_body(body)
+
+    def _await_head(self) -> None:
+        self._head_came()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, "The request's head did not come in time.")
+
+    def _head_came(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, why: str) -> None:
+        if self._received and (self.cycle is None or self.cycle.response_complete):
+            self.send_400_response(why)
+        else:
+            self.transport.close()  # nothing was asked, or an answer is under way
