@@ -32,7 +32,7 @@ _DELETE_BYTES = 2  # least bytes of a deletion: clock, length
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an update may be. `clients` counts those with structs, and apart from them those with deletions.
+    """What an update may be. `clients` counts those with structs, and apart from them those with deletions; `ranges` both kinds of runs.
 
     `size` is the update's, in bytes. `memory` is what Yrs takes to decode it, estimated, in bytes: what clients write takes up to twenty
     times its size (one-letter strings of 11 bytes take 190), but empty subdocuments take 121 times it, 4 GB for 32 MiB.
@@ -41,6 +41,7 @@ class Limits:
     size: int = 32 * 1024 * 1024  # a week offline came as 7 MB in one message
     memory: int = 768 * 1024 * 1024  # above what 32 MiB of one-letter strings take
     clients: int = 262_144  # twenty sessions a day, each with a new id, for 35 years
+    ranges: int = 524_288  # of both kinds; a much edited library has 9,000, and a reader's work grows with them
 
 
 LIMITS = Limits()
@@ -83,6 +84,8 @@ def inspect(update: bytes, *, limits: Limits = LIMITS) -> Inspected:
         raise InvalidUpdate("update ends early" if at > size else "bytes after the update", min(at, size))
     if weight > limits.memory:
         raise InvalidUpdate("update too heavy for its size", size)
+    if len(held) + len(deleted) > 3 * limits.ranges:
+        raise InvalidUpdate("too many separate ranges", size)
     _yrs(get_state, update)  # whether Yrs can decode it: last, for it reserves what counts announce
     return Inspected(held, deleted)
 

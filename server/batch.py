@@ -17,6 +17,9 @@ from storage.pool import Connection, is_connection_failure
 
 SLICED_BYTES = 256 << 10
 """Past this an update is sealed slice by slice in a thread: sealing holds the interpreter (7 MB: 10 ms)."""
+KNOWLEDGE_BYTES = 128 << 20
+"""What a room may take of memory for what it knows (clients and ranges); past it the library takes nothing new. Room for half a
+million clients, or eight million ranges; a library of many years has thousands."""
 
 
 class Refusal(Enum):
@@ -24,6 +27,7 @@ class Refusal(Enum):
 
     GONE = "library_gone"
     FORBIDDEN = "forbidden"
+    OVERGROWN = "library_overgrown"
     UNSTORABLE = "unstorable"
     STALE = "room_stale"
     FULL = "writer_full"
@@ -66,6 +70,7 @@ class Share:
     adding: list[Entry] = field(default_factory=list)
     redundant: list[Entry] = field(default_factory=list)
     forbidden: list[Entry] = field(default_factory=list)
+    overgrown: list[Entry] = field(default_factory=list)
     learnt: Scratch | None = None  # the room's knowledge at `head`, with what the adding entries bring
     head: int = 0
 
@@ -104,11 +109,14 @@ def share_out(entries: Sequence[Entry]) -> list[Share]:
     for room, share in shares.items():
         scratch = share.learnt = room.knowledge.scratch()
         share.head = room.head
+        is_overgrown = room.knowledge.nbytes > KNOWLEDGE_BYTES
         for entry in share.entries:
             if not scratch.adds(entry.inspected):
                 share.redundant.append(entry)
             elif not entry.may_write:
                 share.forbidden.append(entry)
+            elif is_overgrown:
+                share.overgrown.append(entry)
             else:
                 scratch.learn(entry.inspected)
                 share.adding.append(entry)

@@ -44,6 +44,10 @@ class Unstorable(ServerError):
     """The database refuses this update for its content."""
 
 
+class Overgrown(ServerError):
+    """The library has as many clients and separate ranges as one may: it takes nothing new."""
+
+
 class WorkerDied(ServerError):
     """A worker process ended while it worked on this, twice: it took too much memory, or it was killed."""
 
@@ -90,6 +94,7 @@ TABLE: dict[type[Exception], Answer] = {
     crdt.CrdtError: Answer(422, "invalid_update", "These bytes are not a Yjs update (v1) that can be taken", Close.MALFORMED),
     TryLater: Answer(503, "try_later", "This cannot be taken at the moment: send it again", Close.TRY_LATER, RETRY_SECONDS),
     Unstorable: Answer(422, "unstorable", "The database refuses this update", Close.MALFORMED),
+    Overgrown: Answer(413, "library_overgrown", "The library has too many clients or separate deletions", Close.TOO_LARGE),
     WorkerDied: Answer(413, "too_costly", "This update takes more memory than one may", Close.TOO_LARGE),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),

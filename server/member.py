@@ -53,6 +53,7 @@ BUDGETED_BYTES = 64 << 10
 CLOSE_OF = {
     Refusal.GONE: (Close.NOT_FOUND, "the library was deleted"),
     Refusal.FORBIDDEN: (Close.FORBIDDEN, "this session may not write"),
+    Refusal.OVERGROWN: (Close.TOO_LARGE, "the library has too many clients or separate deletions"),
     Refusal.UNSTORABLE: (Close.MALFORMED, "the update cannot be stored"),
     Refusal.STALE: (Close.RESTART, "the library was reloaded: start again"),
     Refusal.FULL: (Close.TRY_LATER, "too much is waiting to be stored"),

@@ -16,7 +16,7 @@ from storage.pool import Database
 
 BREATH_ROWS = 500
 """Rows that are opened and inspected before other tasks get their turn: about 5 ms."""
-STORED_LIMITS = Limits(size=1 << 30)
+STORED_LIMITS = Limits(size=1 << 30, ranges=1 << 30)
 """What is stored was inspected when it came; only its form is read again."""
 
 

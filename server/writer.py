@@ -304,6 +304,9 @@ class Writer:
         metrics.redundant.inc(len(share.redundant))
         for entry in share.forbidden:
             self._refuse(entry, Refusal.FORBIDDEN)
+        for entry in share.overgrown:
+            log.error("library_overgrown", library=str(room.library_id), knowledge_bytes=room.knowledge.nbytes)
+            self._refuse(entry, Refusal.OVERGROWN)
 
     def _refused_as_stale(self, entry: Entry) -> bool:
         if entry.room.dropped:

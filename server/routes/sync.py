@@ -14,7 +14,7 @@ from auth.tokens import Audience
 from crdt.updates import EMPTY_UPDATE, Limits
 from server.batch import Entry, Refusal
 from server.budget import ByteBudget
-from server.errors import Refused, TryLater, Unstorable
+from server.errors import Overgrown, Refused, TryLater, Unstorable
 from server.routes.asking import bearer_token
 from server.services import Services
 from server.sockets import Hall
@@ -40,6 +40,7 @@ class Outcome:
 _REFUSALS: dict[Refusal, type[Exception]] = {
     Refusal.GONE: NotFound,
     Refusal.FORBIDDEN: Forbidden,
+    Refusal.OVERGROWN: Overgrown,
     Refusal.UNSTORABLE: Unstorable,
     Refusal.STALE: TryLater,
     Refusal.FULL: TryLater,

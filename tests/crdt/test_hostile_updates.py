@@ -149,6 +149,13 @@ def test_limits_bound_bytes_and_clients() -> None:
         inspect(bytes.fromhex("00 01 01 01 00 01"), limits=Limits(clients=0))
 
 
+def test_limits_bound_separate_ranges() -> None:
+    update = bytes.fromhex("00 01 01 03 00 01 02 01 04 01")
+    assert triples(inspect(update, limits=Limits(ranges=3)).deleted) == [[1, 0, 1], [1, 2, 3], [1, 4, 5]]
+    with pytest.raises(InvalidUpdate, match="too many separate ranges"):
+        inspect(update, limits=Limits(ranges=2))
+
+
 @pytest.mark.parametrize(
     "struct",
     ["87 01 00 00", "89 01 00 00 76 00", "88 01 00 01 76 00", "85 01 00 03 7b 7d 20", "81 01 00 01"],

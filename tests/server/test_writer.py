@@ -106,6 +106,19 @@ async def test_a_viewer_may_repeat_but_not_add(running: Core) -> None:
     assert len(await running.log(room.library_id)) == 1 == len(listener.updates)
 
 
+async def test_a_library_that_knows_too_much_takes_nothing_new(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.batch.KNOWLEDGE_BYTES", 3_000)
+    room, listener = await running.joined()
+    stored = 0
+    while isinstance((await running.push(room, typed("a", 1 + stored, 0)))[0], int):
+        stored += 1
+    assert 3_000 // 300 < stored < 3_000 // 100
+    repeated, adding = running.submit(room, typed("a", 1, 0)), running.submit(room, deleted(1, 0, 1))
+    assert await running.settled(repeated, adding) == [stored, Refusal.OVERGROWN]
+    assert len(await running.log(room.library_id)) == stored == len(listener.updates)
+    assert await running.push(await running.room(), typed("a", 1, 0)) == [1]
+
+
 async def test_an_update_that_leans_on_a_refused_one_is_not_taken_for_redundant(running: Core) -> None:
     room, _ = await running.joined()
     forbidden = running.submit(room, typed("a", 1, 0), may_write=False)
