@@ -19,6 +19,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._received = 0
+        self._began = False
         self._allowed = MAX_HEAD_BYTES
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -31,13 +32,15 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._received += len(data)
+        self._began = False
         super().data_received(data)
+        # the read in which a head begins may hold the end of the body before it, and is bounded by itself
+        self._received += 1 if self._began else len(data)
         if self._received > self._allowed and not self.transport.is_closing():
             self._refuse("The request's head or framing is too large.")
 
     def on_message_begin(self) -> None:
-        self._received, self._allowed = 0, MAX_HEAD_BYTES
+        self._received, self._allowed, self._began = 0, MAX_HEAD_BYTES, True
         self._await_head()
         super().on_message_begin()
 

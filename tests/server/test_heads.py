@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +14,13 @@ CHUNK = b"a" * 65536
 async def connection(server: Running) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     yield reader, writer
+    await aborted(writer)
+
+
+async def aborted(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def sent_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: bytes, more: bytes) -> bytes:
@@ -63,7 +70,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(server: Running, monk
     writer.write(start)
     async with asyncio.timeout(10):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 " if start else b"")
-    writer.transport.abort()
+    await aborted(writer)
 
 
 async def test_a_body_in_tiny_chunks_and_further_requests_on_one_connection_are_served(
