@@ -1,14 +1,14 @@
 """`POST /api/sync/{library}`: one update in, committed, its seq out. The door for updates too large for a socket."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from auth.errors import Forbidden
+from auth.errors import Forbidden, SessionEnded
 from auth.permissions import may_write
 from auth.tokens import Audience
 from crdt.updates import EMPTY_UPDATE, Limits
@@ -21,6 +21,7 @@ from server.sockets import Hall
 from storage import libraries
 from storage.errors import NotFound
 from storage.libraries import Library
+from storage.standings import standings
 
 MEDIA_TYPE = "application/octet-stream"
 INSPECTED_AT_ONCE = 2
@@ -82,6 +83,7 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
             except TimeoutError:
                 raise Refused(408, "too_slow", f"The body did not arrive within {UPLOAD_SECONDS:.0f} s") from None
             async with turns:
+                library = await _as_it_stands(services, library, session_id)
                 outcome = await _store(hall, library, session_id, update)
         room = await hall.rooms.open(library.id)
         return JSONResponse({"seq": outcome.seq, "epoch": room.epoch, "stored": outcome.stored})
@@ -102,6 +104,23 @@ async def _library(services: Services, request: Request) -> tuple[Library, UUID]
     if library is None:
         raise NotFound
     return library, principal.session_id
+
+
+async def _as_it_stands(services: Services, library: Library, session_id: UUID) -> Library:
+    """The library and the role in it now: the body may have been minutes on its way, and a revoked session must not write.
+
+    Raises:
+        SessionEnded: the session was revoked or is over.
+        NotFound: the library is deleted, or the user is no member any more.
+    """
+    async with services.database.acquire() as connection:
+        known = await standings(connection, [(session_id, library.id)])
+    standing = known.get((session_id, library.id))
+    if standing is None:
+        raise SessionEnded
+    if standing.role is None:
+        raise NotFound
+    return replace(library, role=standing.role)
 
 
 async def _store(hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from crdt.replica import Replica
 from server.routes import sync
@@ -147,3 +148,37 @@ async def test_while_the_writer_is_full_it_is_to_be_tried_later(
     assert int(answer.headers["retry-after"]) > 0
     monkeypatch.undo()
     assert (await client.post(path, content=typed("a", 1, 0), headers=OCTETS)).json()["seq"] == 1
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status"),
+    [
+        ("UPDATE sessions SET revoked_at = now(), revoke_reason = 'test' WHERE user_id = $1", 401),
+        ("UPDATE members SET role = 'viewer' WHERE user_id = $1", 403),
+        ("DELETE FROM members WHERE user_id = $1", 404),
+        ("UPDATE libraries SET deleted_at = now() WHERE owner_id = $1", 404),
+    ],
+    ids=["revoked", "viewer", "no member", "deleted"],
+)
+async def test_who_may_write_is_asked_again_once_the_body_is_there(
+    server: Running, user: User, monkeypatch: pytest.MonkeyPatch, meanwhile: str, status: int
+) -> None:
+    update, half, admitted, announced = typed("ab", 1, 0), asyncio.Event(), asyncio.Event(), sync._announced
+
+    def admits(request: Request, most: int) -> int:
+        admitted.set()
+        return announced(request, most)
+
+    monkeypatch.setattr(sync, "_announced", admits)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield update[:3]
+        await half.wait()
+        yield update[3:]
+
+    async with server.http(user) as client:
+        uploading = asyncio.create_task(client.post(f"/api/sync/{user.library_id}", content=body(), headers=OCTETS))
+        await asyncio.wait_for(admitted.wait(), 10)
+        await server.execute(meanwhile, user.id)
+        half.set()
+        assert (await uploading).status_code == status
