@@ -7,6 +7,7 @@ from uuid import UUID
 from crdt.knowledge import Knowledge
 from crdt.updates import Limits, decode_state_vector
 from server import metrics
+from server.batch import SLICED_BYTES
 from server.rooms import Committed, Room
 from server.workers import Workers
 from storage import updates
@@ -48,7 +49,10 @@ class Shelf:
             place = knowledge_place(library_id, loaded.snapshot.epoch, head)
             knowledge = Knowledge.unpack(key.open(loaded.snapshot.knowledge, place))
         room = Room(library_id, key, loaded.epoch, head, knowledge)
-        room.advance(await self._open(library_id, key, loaded.tail))
+        committed = await self._open(library_id, key, loaded.tail)
+        for start in range(0, len(committed), BREATH_ROWS):
+            room.advance(committed[start : start + BREATH_ROWS])
+            await asyncio.sleep(0)
         return room
 
     async def catch_up(self, room: Room) -> None:
@@ -64,7 +68,7 @@ class Shelf:
     async def _open(self, library_id: UUID, key: DataKey, tail: list[updates.Sealed]) -> list[Committed]:
         items = []
         for count, row in enumerate(tail, 1):
-            update = key.open(row.sealed, update_place(library_id, row.epoch, row.seq))
+            update = await _opened(key, row, library_id)
             items.append(Committed(row.seq, update, await self._workers.inspect(update, STORED_LIMITS)))
             if count % BREATH_ROWS == 0:
                 await asyncio.sleep(0)
@@ -128,7 +132,7 @@ class Shelf:
         try:
             loaded, parts = await self._read(room)
             for count, row in enumerate(loaded.tail, 1):
-                parts.append(room.key.open(row.sealed, update_place(room.library_id, row.epoch, row.seq)))
+                parts.append(await _opened(room.key, row, room.library_id))
                 if count % BREATH_ROWS == 0:
                     await asyncio.sleep(0)
             if loaded.head < least:
@@ -170,3 +174,11 @@ class Shelf:
         """Keep nothing of this library in the cache."""
         if (entry := self._cached.pop(library_id, None)) is not None:
             self._kept_bytes -= len(entry[2])
+
+
+async def _opened(key: DataKey, row: updates.Sealed, library_id: UUID) -> bytes:
+    """The update in a row, opened in a thread when it is large: opening holds the interpreter (128 MB: 0.2 s)."""
+    place = update_place(library_id, row.epoch, row.seq)
+    if len(row.sealed) > SLICED_BYTES:
+        return await asyncio.to_thread(key.open_in_slices, row.sealed, place)
+    return key.open(row.sealed, place)

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from crdt.errors import InvalidStateVector
-from crdt.knowledge import Knowledge
+from crdt.knowledge import Knowledge, Scratch
 from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, encode_state_vector, inspect, merge
-from server import rooms
-from server.rooms import Room
+from server import rooms, shelf
+from server.rooms import Committed, Room
 from storage import snapshots, updates
-from storage.cipher import knowledge_place, snapshot_place
+from storage.cipher import DataKey, knowledge_place, snapshot_place
 from storage.errors import NotFound, SealBroken, StorageError, WrongKeys
 from storage.updates import LogBroken, SealedSnapshot
 from tests.support.core import Core, core, deleted, new_keyring, spans, typed, typing
@@ -303,3 +303,31 @@ async def test_what_a_room_keeps_of_recent_updates_is_counted(running: Core) -> 
     assert len(room._tail) > 100
     assert room.nbytes >= len(room._tail) * 400 + rooms.ROOM_BYTES  # so much each takes, however few its own bytes are
     assert room._tail_bytes <= rooms.TAIL_BYTES
+
+
+async def test_a_long_log_and_large_rows_are_read_without_holding_up_others(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "BREATH_ROWS", 10)
+    keyring, large = new_keyring(), typed("x" * 300_000, 2, 0)
+    async with core(database_dsn, keyring=keyring) as before:
+        room = await before.room()
+        await before.push(room, large, *typing(1, 95))
+    steps, opened = list[int](), list[int]()
+    advance, open_at_once = Room.advance, DataKey.open
+
+    def counted(room: Room, committed: Sequence[Committed], learnt: Scratch | None = None) -> None:
+        steps.append(len(committed))
+        advance(room, committed, learnt)
+
+    def noted(key: DataKey, sealed: bytes, place: bytes) -> bytes:
+        opened.append(len(sealed))
+        return open_at_once(key, sealed, place)
+
+    monkeypatch.setattr(Room, "advance", counted)
+    monkeypatch.setattr(DataKey, "open", noted)
+    async with core(database_dsn, keyring=keyring) as after:
+        again = await after.room(room.library_id)
+        assert again.head == 96 == sum(steps)
+        assert max(steps) <= 10
+        assert again.knowledge == room.knowledge
+        assert len(await after.shelf.content(again)) > len(large)
+    assert max(opened) < 1_000
