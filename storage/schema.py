@@ -40,15 +40,22 @@ async def revision(dsn: str) -> str | None:
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise Unavailable(f"cannot connect to the database: {error}") from error
+        raise Unavailable(f"cannot connect to the database: {_said(error)}") from error
     try:
         found: str | None = await connection.fetchval(_FOUND)
     except asyncpg.UndefinedTableError:
         return None
+    except asyncpg.PostgresError as error:
+        raise Unavailable(f"cannot read the database's revision: {_said(error)}") from error
     else:
         return found
     finally:
         await connection.close()
+
+
+def _said(error: Exception) -> str:
+    """The error's first line, since hints follow; its kind where it has none, as a timeout."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def needed_revision(scripts: Path) -> str:
