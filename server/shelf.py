@@ -149,7 +149,9 @@ class Shelf:
         if cached is not None and cached[0] == room.epoch and cached[1] < room.head:
             try:
                 async with self._database.acquire() as connection:
-                    return await updates.since(connection, room.library_id, cached[1]), [cached[2]]
+                    loaded = await updates.since(connection, room.library_id, cached[1])
+                if loaded.epoch == room.epoch:  # else the log may have been put back, and written again, below what is cached
+                    return loaded, [cached[2]]
             except updates.LogBroken:
                 self.forget(room.library_id)  # older than the oldest kept row
         async with self._database.acquire() as connection:

@@ -331,3 +331,14 @@ async def test_a_long_log_and_large_rows_are_read_without_holding_up_others(data
         assert again.knowledge == room.knowledge
         assert len(await after.shelf.content(again)) > len(large)
     assert max(opened) < 1_000
+
+
+async def test_a_cached_answer_is_not_made_longer_by_what_another_epoch_wrote(running: Core, other: Core) -> None:
+    room = await running.room()
+    await running.push(room, *typing(1, 3))
+    await running.shelf.content(room)
+    await running.execute("DELETE FROM updates WHERE library_id = $1 AND seq > 1", room.library_id)
+    await running.execute("UPDATE libraries SET head = 1, epoch = 2 WHERE id = $1", room.library_id)
+    await other.push(await other.room(room.library_id), *typing(2, 4))
+    room.head = 4  # it has seen a part of that
+    assert spans(inspect(await running.shelf.content(room)).held) == [(2, 0, 4), (1, 0, 1)]
