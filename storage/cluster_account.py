@@ -28,6 +28,8 @@ from storage.folder_lock import FolderLock, make_private
 ACCOUNT = "promptsync"
 MAJOR = "18"
 SHARED = Path("/var/lib/promptsync")
+PLACE_FILE = "cluster"
+"""In the data folder: where its cluster lives, when that is elsewhere."""
 _SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _FIRST_ORDINARY_UID = 1000  # UID_MIN of Debian and Ubuntu
 _USERADD = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(SHARED), "--shell", "/usr/sbin/nologin", ACCOUNT]
@@ -94,9 +96,27 @@ def prepare_home(folder: Path) -> ClusterHome:
     with FolderLock(SHARED, wait=True):
         account = _account()
         binaries = _copy_binaries(find_binaries())
+    _remember_place(folder / PLACE_FILE, path)
     _make_roots(path, account.gid, 0o710)
     notice = f"started as root: PostgreSQL runs as the account {ACCOUNT}, its data is in {path / 'data'} and not in {folder}"
     return ClusterHome(path=path, binaries=binaries, account=account, clients=(user.name, account.name), notice=notice)
+
+
+def _remember_place(mark: Path, path: Path) -> None:
+    """Note in the data folder where its cluster is. Moved or renamed, it would otherwise begin anew with an empty one."""
+    try:
+        file = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "r+") as stream:
+            known = stream.read(4096).strip()
+            if known and known != str(path) and Path(known).is_dir():
+                raise EmbeddedFailed(
+                    f"{mark.parent} was moved: its cluster is {known}. Move the folder back, or take the cluster along: mv {known} {path}"
+                )
+            stream.seek(0)
+            stream.truncate()
+            stream.write(f"{path}\n")
+    except OSError as error:
+        raise EmbeddedFailed(f"cannot write {mark}: {error.strerror}") from error
 
 
 def find_binaries() -> Path:

@@ -142,3 +142,26 @@ def test_the_account_is_refused_data_that_belongs_to_another(own_folder: Path) -
     with pytest.raises(EmbeddedFailed, match=f"belongs to uid {NOBODY}, but PostgreSQL would run as {ACCOUNT}"):
         Embedded(own_folder).start()
     os.chown(data, owner.st_uid, owner.st_gid)
+
+
+def test_a_moved_data_folder_is_told_where_its_cluster_is(shared: Path, tmp_path: Path) -> None:
+    folder, moved = tmp_path / "data", tmp_path / "moved"
+    before = prepare_home(folder).path
+    folder.rename(moved)
+    with pytest.raises(EmbeddedFailed, match=f"mv {before} {home_path(moved)}"):
+        prepare_home(moved)
+    before.rename(home_path(moved))  # as the message says
+    assert prepare_home(moved).path == home_path(moved)
+    moved.rename(folder)
+    home_path(moved).rename(before)
+    assert prepare_home(folder).path == before
+
+
+def test_the_note_of_the_cluster_follows_no_planted_link(shared: Path, tmp_path: Path) -> None:
+    folder, victim = tmp_path / "data", tmp_path / "victim"
+    folder.mkdir(mode=0o700)
+    victim.write_text("precious")
+    (folder / cluster_account.PLACE_FILE).symlink_to(victim)
+    with pytest.raises(EmbeddedFailed, match="cannot write"):
+        prepare_home(folder)
+    assert victim.read_text() == "precious"
