@@ -163,7 +163,7 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
         rows = [row for share in writable for row in await _sealed(share, firsts[share.room.library_id])]
         if rows:
             await updates.append(connection, rows)
-    except BaseException:
+    except Exception:  # a cancellation waits for nobody: the lane ends its connection, and so the transaction
         if not connection.is_closed():
             await transaction.rollback()
         raise

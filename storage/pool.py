@@ -90,6 +90,10 @@ class Database:
         try:
             try:
                 yield connection
+            except asyncio.CancelledError:
+                # Giving it back would wait for the answer, and a stalled database's silence would pass for an error in place of this one.
+                connection.terminate()
+                raise
             finally:
                 await self._pool.release(connection)
         except _CONNECTION_FAILURES as error:
@@ -102,8 +106,16 @@ class Database:
         Raises:
             Unavailable: no connection could be had, or it broke; after a broken COMMIT the outcome is unknown.
         """
-        async with self.acquire() as connection, connection.transaction():
-            yield connection
+        async with self.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except Exception:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def connect(self, name: str, *, command_seconds: float = COMMAND_SECONDS, **settings: str) -> Dedicated:
         """A connection of the caller's own, outside the pool, named `name` in pg_stat_activity.

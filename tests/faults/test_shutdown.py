@@ -1,11 +1,16 @@
 """SIGTERM and SIGINT under load, a second server on the same data, and starting again after every kind of end."""
 
 import asyncio
+import contextlib
+import os
 import random
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from protocol.closes import Close
 from tests.faults.writers import load, lost, open_libraries, wait_for_acknowledgements
@@ -119,5 +124,30 @@ def test_a_first_start_that_was_killed_on_the_way_is_finished_by_the_next(made: 
         server.start()
 
         server.register()
+    finally:
+        server.cleanup()
+
+
+def test_a_stop_while_the_database_is_stalled_comes_to_its_end() -> None:
+    server = Server()
+    try:
+        server.start()
+        account = server.register()
+        headers = {"Authorization": f"Bearer {account.sync_token}"}
+        with connect(f"{server.sync_url}/{account.library_id}", additional_headers=headers, subprotocols=[Subprotocol("yjs")], proxy=None):
+            postmaster = server.postmaster()
+            children = subprocess.run(["pgrep", "-P", str(postmaster)], capture_output=True, text=True, check=True).stdout
+            processes = [int(pid) for pid in f"{postmaster} {children}".split()]
+            for pid in processes:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                wait_until(lambda: not server.answers("/readyz"), within=10, what="a database that does not answer")
+                assert server.process is not None
+                server.process.terminate()
+                server.process.wait(30)  # a cancelled question once passed for one that failed, and the stop never came to its end
+            finally:
+                for pid in processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
     finally:
         server.cleanup()
