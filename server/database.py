@@ -20,7 +20,7 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 FACTS_FILE = "server.json"
 WATCH_SECONDS = 0.25
 """How often it is asked whether PostgreSQL still runs."""
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.0
 """PostgreSQL's share of the ten seconds in which everything stops; past it the next start recovers."""
 
 

@@ -13,8 +13,8 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = (0.05, 1.0)
 """First and longest wait between attempts to reach the database again; it doubles in between."""
-COMMAND_SECONDS = 15.0
-"""A statement that takes longer counts as a broken connection."""
+COMMAND_SECONDS = {"small": 15.0, "large": 120.0}
+"""A statement that takes longer counts as a broken connection. A row of 128 MB takes a while to reach a database across a network."""
 IDLE_IN_TRANSACTION = {"small": "1s", "large": "10s"}
 """PostgreSQL ends a transaction whose process paused inside it for so long, and frees the row locks."""
 
@@ -36,7 +36,9 @@ class Lane:
         while self._connection is None or self._connection.is_closed():
             try:
                 connection = await self._database.connect(
-                    self.name, command_seconds=COMMAND_SECONDS, idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name]
+                    self.name,
+                    command_seconds=COMMAND_SECONDS[self.name],
+                    idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION[self.name],
                 )
                 try:
                     self._backend = await backend_of(connection)

@@ -298,7 +298,7 @@ async def _knock(address: str) -> None:
 
 def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
     """Stop a program of ours: SIGINT, after `timeout` seconds SIGQUIT, at last SIGKILL."""
-    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 5.0), (signal.SIGKILL, None)):
+    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 1.5), (signal.SIGKILL, None)):
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)

@@ -18,6 +18,8 @@ CONNECT_SECONDS = 5.0
 """How long one attempt to connect may take before it counts as failed."""
 ACQUIRE_SECONDS = 10.0
 """How long a question waits for a free connection before it is answered `Unavailable`."""
+CLOSE_SECONDS = 1.0
+"""The pool's share of the ten seconds in which a server stops: what is still asked then is cut."""
 COMMAND_SECONDS = 30.0
 """How long one statement on the pool may take before it is cancelled."""
 
@@ -131,9 +133,9 @@ class Database:
             raise Unavailable(type(error).__name__) from error
 
     async def close(self) -> None:
-        """Close every pooled connection, waiting up to five seconds for those in use."""
+        """Close every pooled connection, waiting up to a second for those in use."""
         try:
-            await asyncio.wait_for(self._pool.close(), 5)
+            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
         except TimeoutError:
             self._pool.terminate()
 
