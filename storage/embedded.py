@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from storage.cluster_account import MAJOR, ClusterHome, home_path, prepare_home
+from storage.cluster_account import MAJOR, PLACE_FILE, ClusterHome, home_path, prepare_home
 from storage.cluster_process import INITDB_PREFIX, launch, remove_stale_files, stop_processes
 from storage.errors import EmbeddedFailed
 from storage.folder_lock import FolderLock
@@ -222,6 +222,7 @@ def remove(folder: Path) -> None:
         stop_processes(home, timeout=0.0)
         forget_socket_folder(home)
         shutil.rmtree(home.path)
+    (folder / PLACE_FILE).unlink(missing_ok=True)
 
 
 def _address(sockets: Path) -> str:
