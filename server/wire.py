@@ -225,6 +225,13 @@ class WireProtocol(WebSocketsSansIOProtocol):
         self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
+    def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            # uvicorn would close the transport at once: what the peer is still sending then resets it, and the code is lost
+            self.close(Close.RESTART, "the server restarts")
+        elif self.close_timer is None:
+            super().shutdown()
+
     def handle_parser_exception(self) -> None:
         told = self.conn.close_sent is not None and self.handshake_complete and not self.close_sent
         self.conn.data_to_send()  # the library's own close frame: 1009 and 1002 are retried for ever by stock clients
