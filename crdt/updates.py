@@ -73,7 +73,10 @@ def inspect(update: bytes, *, limits: Limits = LIMITS) -> Inspected:
         raise InvalidUpdate("update too large", size)
     try:
         held, at, weight = _structs(update, limits.clients)
-        deleted, at = _deletions(update, at, limits.clients)
+        if update[at]:
+            deleted, at = _deletions(update, at, limits.clients)
+        else:  # nearly every edit deletes nothing
+            deleted, at = array("Q"), at + 1
     except IndexError:
         raise InvalidUpdate("update ends early", size) from None
     except UnicodeDecodeError:

@@ -69,22 +69,24 @@ class Room:
         self._deletions: tuple[int, bytes] | None = None
 
     def advance(self, committed: Sequence[Committed], learnt: Scratch | None = None) -> None:
-        """Take what was committed, in seq order from `head` + 1 on, and relay it to every member, its sender included.
+        """Know what was committed, in seq order from `head` + 1 on. It is to be given to `relay` next, in the same order.
 
         `learnt` is a scratch of this room's knowledge that has learnt exactly these updates, to be taken over as it is.
         """
         if [item.seq for item in committed] != list(range(self.head + 1, self.head + 1 + len(committed))):
             raise ValueError(f"seqs {[item.seq for item in committed]} after head {self.head}")
         self.head += len(committed)
-        frames: list[bytes] = []
         for item in committed:
             self._remember(item)
-            frames.append(encode_frame(encode_update(item.update)))
         if learnt is not None:
             learnt.commit()
         else:
             for item in committed:
                 self.knowledge.learn(item.inspected)
+
+    def relay(self, committed: Sequence[Committed]) -> None:
+        """Write what was committed to every member, its sender included."""
+        frames = [encode_frame(encode_update(item.update)) for item in committed]
         payload = frames[0] if len(frames) == 1 else b"".join(frames)
         for member in tuple(self.members):
             member.relay(payload)

@@ -55,15 +55,17 @@ class Shelf:
             await asyncio.sleep(0)
         return room
 
-    async def catch_up(self, room: Room) -> None:
-        """Let the room advance over everything committed since its head, by whichever process.
+    async def catch_up(self, room: Room) -> list[Committed]:
+        """Let the room advance over everything committed since its head, by whichever process; those updates, to be relayed.
 
         Raises:
             as `room` does; the room has advanced over nothing then.
         """
         async with self._database.acquire() as connection:
             loaded = await updates.since(connection, room.library_id, room.head)
-        room.advance([item for item in await self._open(room.library_id, room.key, loaded.tail) if item.seq > room.head])
+        missed = [item for item in await self._open(room.library_id, room.key, loaded.tail) if item.seq > room.head]
+        room.advance(missed)
+        return missed
 
     async def _open(self, library_id: UUID, key: DataKey, tail: list[updates.Sealed]) -> list[Committed]:
         items = []

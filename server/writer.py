@@ -20,7 +20,7 @@ from protocol.closes import Close
 from server import metrics
 from server.batch import Entry, Fate, OutcomeUnknown, Refusal, Share, committed, settle, share_out, store, store_at_once
 from server.lane import RECONNECT_SECONDS, Lane
-from server.rooms import Room, Rooms
+from server.rooms import Committed, Room, Rooms
 from storage.backends import Backend
 from storage.pool import Database, is_connection_failure
 
@@ -44,7 +44,7 @@ class Writer:
         database: Database,
         rooms: Rooms,
         *,
-        catch_up: Callable[[Room], Awaitable[None]],
+        catch_up: Callable[[Room], Awaitable[Sequence[Committed]]],
         reconnected: Callable[[], Awaitable[None]],
         queue_bytes: int,
     ) -> None:
@@ -60,6 +60,7 @@ class Writer:
         self._numbers = itertools.count()
         self._counted: Counter[Room] = Counter()  # entries on the small lane, queued or in flight
         self._bytes = self._entries = 0
+        self._untold: deque[tuple[Share, Sequence[Committed], Sequence[Committed]]] = deque()
         self._stopping = False
         self._small_ready = asyncio.Event()
         self._large_ready = asyncio.Event()
@@ -193,6 +194,11 @@ class Writer:
             # what does not stand where its room does is looked at under the row locks
             pending = [entry for share in shares if fates[share.room.library_id] is Fate.MOVED for entry in share.entries]
             under_locks = True
+        if self._small:
+            # The next batch is on its way to the database by the time these are relayed: neither waits for the other.
+            asyncio.get_running_loop().call_soon(self._tell)
+        else:
+            self._tell()
         return any_locked
 
     def _hold(self, shares: Sequence[Share]) -> None:
@@ -282,18 +288,32 @@ class Writer:
                 await self._advance(share, firsts.get(room.library_id))
 
     async def _advance(self, share: Share, first: int | None) -> None:
-        """The share is committed: the room advances and relays, then each origin hears of it."""
+        """The share is committed: the room advances; what is to be told of it is told next."""
         room = share.room
         items = committed(share, first) if first is not None else []
+        relayed: Sequence[Committed] = items
         if items:
             try:
                 if items[0].seq == room.head + 1:
                     room.advance(items, share.learnt if room.head == share.head else None)
                 else:
-                    await self._catch_up(room)  # another process wrote in between: its updates go out first
+                    self._tell()
+                    relayed = await self._catch_up(room)  # another process wrote in between: its updates go out first
             except Exception as error:
                 log.error("room_not_advanced", library=str(room.library_id), exc_info=error)
                 self._rooms.drop(room, Close.RESTART, "start again")
+                relayed = ()
+        self._untold.append((share, items, relayed))
+
+    def _tell(self) -> None:
+        """Relay what was committed, then tell each origin; in the order of the commits."""
+        while self._untold:
+            self._tell_of(*self._untold.popleft())
+
+    def _tell_of(self, share: Share, items: Sequence[Committed], relayed: Sequence[Committed]) -> None:
+        room = share.room
+        if relayed:
+            room.relay(relayed)
         metrics.stored.inc(len(items))
         for item, entry in zip(items, share.adding, strict=True):
             self._settled(entry)

@@ -46,9 +46,13 @@ def test_a_room_advances_in_order_and_relays_to_everybody() -> None:
     room, listeners = room_of(), [Listener(), Listener()]
     room.members = dict.fromkeys(listeners)
     made = [*typing(1, 5), deleted(1, 0, 1)]
-    room.advance(committed(*made[:3]))
-    room.advance(committed(*made[3:], start=4))
+    first, second = committed(*made[:3]), committed(*made[3:], start=4)
+    room.advance(first)
+    room.advance(second)
     assert room.head == 6
+    assert not any(listener.updates for listener in listeners), "knowing and telling are two steps"
+    room.relay(first)
+    room.relay(second)
     assert spans(tuple(edge for triple in room.knowledge.held for edge in triple)) == [(1, 0, 5)]
     assert all(listener.updates == made for listener in listeners)
 

@@ -79,6 +79,18 @@ async def test_the_same_update_twice_in_one_batch_is_stored_once(running: Core) 
     assert [entry for entry in running.told.acknowledged if entry in entries] == entries
 
 
+async def test_what_is_told_while_the_next_batch_is_stored_stays_in_order(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "BATCH_ROWS", 1)
+    room, listener = await running.joined()
+    made = typing(1, 8)
+    sent = [update for edit in made for update in (edit, edit)]  # every other batch writes nothing, and so waits for nothing
+    entries = [running.submit(room, update) for update in sent]
+    await running.settled(*entries)
+    assert listener.updates == made
+    told = [entry for entry in running.told.acknowledged if entry in entries]
+    assert told == entries
+
+
 async def test_an_update_is_told_only_once_it_is_in_the_database(running: Core) -> None:
     room, listener = await running.joined()
     watcher = await asyncpg.connect(running.dsn)
