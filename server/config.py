@@ -43,6 +43,19 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="an external PostgreSQL >= 15, `postgresql://…`; default: the embedded one")
     database_pool: int = Field(8, ge=2, le=100, description="connections for REST and openings; two more write, one watches sessions")
 
+    workers: int = Field(1, ge=1, le=64, description="processes that serve the port; each takes devices of any library")
+    redis_url: SecretStr | None = Field(
+        None, description="`redis://…` or `rediss://…`: Redis or Valkey carries messages between processes; default: PostgreSQL does"
+    )
+    jobs: bool = Field(True, description="run background jobs inside `serve`; false where `promptsync worker` runs them")
+    drain_seconds: float = Field(4.0, ge=0, le=5, description="a server that stops closes its sockets spread over so long")
+
+    compact_updates: int = Field(500, ge=2, description="updates after the snapshot from which on a library is compacted")
+    compact_bytes: int = Field(
+        256 << 10, ge=1024, description="their bytes from which on it is (or a third of the snapshot, if that is more)"
+    )
+    trim_after_seconds: float = Field(3600.0, ge=0, description="how long compacted updates are kept besides their snapshot")
+
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="exact browser origins, comma separated; empty: same host only"
     )
