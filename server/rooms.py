@@ -54,7 +54,18 @@ class Committed(NamedTuple):
 class Room:
     """One open library."""
 
-    def __init__(self, library_id: UUID, key: DataKey, epoch: int, head: int, knowledge: Knowledge) -> None:
+    def __init__(
+        self,
+        library_id: UUID,
+        key: DataKey,
+        epoch: int,
+        head: int,
+        knowledge: Knowledge,
+        *,
+        snapshot_seq: int = 0,
+        snapshot_bytes: int = 0,
+        quarantined: Knowledge | None = None,
+    ) -> None:
         self.library_id = library_id
         self.key = key
         self.epoch = epoch
@@ -67,6 +78,14 @@ class Room:
         self._tail: deque[Committed] = deque()
         self._tail_bytes = 0
         self._deletions: tuple[int, bytes] | None = None
+        self._vector: tuple[int, bytes] | None = None
+        self.snapshot_seq = snapshot_seq
+        self.snapshot_bytes = snapshot_bytes
+        self.tail_updates = head - snapshot_seq
+        """Updates after the snapshot, and their bytes: what compaction goes by."""
+        self.tail_bytes = 0
+        self.quarantined = quarantined or Knowledge()
+        """What the updates hold that break Yrs: it is not asked for again, and makes no other update redundant."""
 
     def advance(self, committed: Sequence[Committed], learnt: Scratch | None = None) -> None:
         """Know what was committed, in seq order from `head` + 1 on. It is to be given to `relay` next, in the same order.
@@ -76,6 +95,7 @@ class Room:
         if [item.seq for item in committed] != list(range(self.head + 1, self.head + 1 + len(committed))):
             raise ValueError(f"seqs {[item.seq for item in committed]} after head {self.head}")
         self.head += len(committed)
+        self.tail_updates += len(committed)
         for item in committed:
             self._remember(item)
         if learnt is not None:
@@ -93,14 +113,28 @@ class Room:
         metrics.deliveries.inc(len(frames) * len(self.members))
 
     def _remember(self, item: Committed) -> None:
+        self.tail_bytes += len(item.update)
         self._tail.append(item)
         self._tail_bytes += len(item.update) + ITEM_BYTES
         while self._tail_bytes > TAIL_BYTES:
             self._tail_bytes -= len(self._tail.popleft().update) + ITEM_BYTES
 
     def state_vector(self) -> bytes:
-        """What to ask a device with: the contiguous prefix, so that whatever lies in a gap is asked for."""
-        return encode_state_vector(self.knowledge.state_vector())
+        """What to ask a device with: the contiguous prefix, so that whatever lies in a gap is asked for. Made once per head."""
+        if self._vector is None or self._vector[0] != self.head:
+            knowledge = self.knowledge
+            if self.quarantined:
+                knowledge = knowledge.copy()
+                knowledge.union(self.quarantined)
+            self._vector = (self.head, encode_state_vector(knowledge.state_vector()))
+        return self._vector[1]
+
+    def compacted(self, seq: int, nbytes: int) -> None:
+        """A snapshot of so many bytes now holds everything up to `seq`."""
+        if seq > self.snapshot_seq:
+            self.tail_bytes = self.tail_bytes * (self.head - seq) // max(1, self.tail_updates)  # about; what came meanwhile is little
+            self.tail_updates = self.head - seq
+            self.snapshot_seq, self.snapshot_bytes = seq, nbytes
 
     def deletions(self) -> bytes:
         """An update of no structs and everything deleted here, made once per head."""
