@@ -18,7 +18,7 @@ _INSERT = """
     INSERT INTO members (library_id, user_id, role, created_at) SELECT id, owner_id, 'owner', $7 FROM library
 """
 _COUNT = "SELECT count(*) FROM libraries WHERE owner_id = $1 AND deleted_at IS NULL"
-_COLUMNS = "l.id, l.name, l.owner_id, l.created_at, m.role"
+_COLUMNS = "l.id, l.name, l.owner_id, l.created_at, l.head, l.epoch, m.role"
 _OF_USER = f"""
     SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
     WHERE m.user_id = $1 AND l.deleted_at IS NULL ORDER BY l.created_at, l.id
@@ -41,6 +41,10 @@ _PURGE_UPDATES = """
 _PURGE_SNAPSHOTS = """
     DELETE FROM snapshots WHERE library_id = $1
     AND seq = ANY(ARRAY(SELECT seq FROM snapshots WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
+"""
+_PURGE_QUARANTINED = """
+    DELETE FROM quarantined WHERE library_id = $1
+    AND seq = ANY(ARRAY(SELECT seq FROM quarantined WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
 """
 _REMOVE = "DELETE FROM libraries WHERE id = $1"
 
@@ -75,6 +79,8 @@ class Library:
     owner_id: UUID
     role: Role
     created_at: datetime
+    head: int = 0
+    epoch: int = 1
 
 
 def draw_client_id(random: Callable[[int], bytes]) -> int:
@@ -139,7 +145,8 @@ async def purge_step(connection: Connection, limit: int) -> bool:
     """Destroy one chunk of one deleted library; whether there may be more to do.
 
     Runs inside the caller's transaction, which stays short: at most `limit` rows go. The data key goes first, so that the content
-    cannot be read from then on (nor in later backups); then the log, the snapshots and at last the row with its members.
+    cannot be read from then on (nor in later backups); then the log, the snapshots, what is quarantined, and at last the row with its
+    members.
     """
     library = await connection.fetchrow(_NEXT_TO_PURGE)
     if library is None:
@@ -147,7 +154,7 @@ async def purge_step(connection: Connection, limit: int) -> bool:
     if library["readable"]:
         await connection.execute(_DESTROY_KEY, library["id"])
         return True
-    for statement in (_PURGE_UPDATES, _PURGE_SNAPSHOTS):
+    for statement in (_PURGE_UPDATES, _PURGE_SNAPSHOTS, _PURGE_QUARANTINED):
         if await connection.fetch(statement, library["id"], limit):
             return True
     await connection.execute(_REMOVE, library["id"])
@@ -155,4 +162,12 @@ async def purge_step(connection: Connection, limit: int) -> bool:
 
 
 def _library(row: Record) -> Library:
-    return Library(id=row["id"], name=row["name"], owner_id=row["owner_id"], role=Role(row["role"]), created_at=row["created_at"])
+    return Library(
+        id=row["id"],
+        name=row["name"],
+        owner_id=row["owner_id"],
+        role=Role(row["role"]),
+        created_at=row["created_at"],
+        head=row["head"],
+        epoch=row["epoch"],
+    )

@@ -68,7 +68,9 @@ CREATE TABLE public.libraries (
     wrapped_key bytea,
     key_id text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    deleted_at timestamp with time zone
+    deleted_at timestamp with time zone,
+    snapshot_seq bigint DEFAULT 0 NOT NULL,
+    compacted_at timestamp with time zone
 );
 
 
@@ -83,6 +85,21 @@ CREATE TABLE public.members (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'editor'::text, 'viewer'::text])))
 );
+
+
+--
+-- Name: quarantined; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.quarantined (
+    library_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    epoch bigint NOT NULL,
+    reason text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    sealed bytea NOT NULL
+);
+ALTER TABLE ONLY public.quarantined ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 
 --
@@ -120,7 +137,10 @@ CREATE TABLE public.snapshots (
     epoch bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     sealed_knowledge bytea NOT NULL,
-    sealed bytea NOT NULL
+    sealed bytea NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 NOT NULL,
+    pinned boolean DEFAULT false NOT NULL
 )
 PARTITION BY HASH (library_id);
 ALTER TABLE ONLY public.snapshots ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
@@ -137,7 +157,10 @@ CREATE TABLE public.snapshots_0 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_0 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_0 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -153,7 +176,10 @@ CREATE TABLE public.snapshots_1 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_1 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_1 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -169,7 +195,10 @@ CREATE TABLE public.snapshots_10 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_10 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_10 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -185,7 +214,10 @@ CREATE TABLE public.snapshots_11 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_11 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_11 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -201,7 +233,10 @@ CREATE TABLE public.snapshots_12 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_12 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_12 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -217,7 +252,10 @@ CREATE TABLE public.snapshots_13 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_13 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_13 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -233,7 +271,10 @@ CREATE TABLE public.snapshots_14 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_14 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_14 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -249,7 +290,10 @@ CREATE TABLE public.snapshots_15 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_15 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_15 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -265,7 +309,10 @@ CREATE TABLE public.snapshots_2 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_2 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_2 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -281,7 +328,10 @@ CREATE TABLE public.snapshots_3 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_3 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_3 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -297,7 +347,10 @@ CREATE TABLE public.snapshots_4 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_4 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_4 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -313,7 +366,10 @@ CREATE TABLE public.snapshots_5 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_5 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_5 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -329,7 +385,10 @@ CREATE TABLE public.snapshots_6 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_6 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_6 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -345,7 +404,10 @@ CREATE TABLE public.snapshots_7 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_7 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_7 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -361,7 +423,10 @@ CREATE TABLE public.snapshots_8 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_8 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_8 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -377,7 +442,10 @@ CREATE TABLE public.snapshots_9 (
     epoch bigint CONSTRAINT snapshots_epoch_not_null NOT NULL,
     created_at timestamp with time zone DEFAULT now() CONSTRAINT snapshots_created_at_not_null NOT NULL,
     sealed_knowledge bytea CONSTRAINT snapshots_sealed_knowledge_not_null NOT NULL,
-    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL
+    sealed bytea CONSTRAINT snapshots_sealed_not_null NOT NULL,
+    verified_at timestamp with time zone,
+    bytes bigint DEFAULT 0 CONSTRAINT snapshots_bytes_not_null NOT NULL,
+    pinned boolean DEFAULT false CONSTRAINT snapshots_pinned_not_null NOT NULL
 );
 ALTER TABLE ONLY public.snapshots_9 ALTER COLUMN sealed_knowledge SET STORAGE EXTERNAL;
 ALTER TABLE ONLY public.snapshots_9 ALTER COLUMN sealed SET STORAGE EXTERNAL;
@@ -920,6 +988,14 @@ ALTER TABLE ONLY public.libraries
 
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_pkey PRIMARY KEY (library_id, user_id);
+
+
+--
+-- Name: quarantined quarantined_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.quarantined
+    ADD CONSTRAINT quarantined_pkey PRIMARY KEY (library_id, seq);
 
 
 --
