@@ -93,7 +93,7 @@ class Application:
             log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
         self._drop_rooms_ahead(rooms, found)
 
-    def _drop_rooms_ahead(self, rooms: list[Room], found: dict[UUID, updates.Locked]) -> None:
+    def _drop_rooms_ahead(self, rooms: list[Room], found: dict[UUID, updates.Place]) -> None:
         for room in rooms:
             place = found.get(room.library_id)
             if place is not None and (place.epoch != room.epoch or place.head < room.head):

@@ -135,7 +135,7 @@ async def store_at_once(connection: Connection, shares: Sequence[Share]) -> tupl
     """
     rows = [row for share in shares for row in await _sealed(share, share.head + 1)]
     firsts = {share.room.library_id: share.head + 1 for share in shares}
-    places = {share.room.library_id: updates.Locked(share.head, share.room.epoch) for share in shares}
+    places = {share.room.library_id: updates.Place(share.head, share.room.epoch) for share in shares}
     try:
         stored = await updates.append_at_once(connection, rows, places)
     except BaseException as error:
@@ -176,7 +176,7 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
     return fates, firsts
 
 
-def _fate(room: Room, locked: dict[UUID, updates.Locked]) -> Fate:
+def _fate(room: Room, locked: dict[UUID, updates.Place]) -> Fate:
     place = locked.get(room.library_id)
     if place is None:
         return Fate.LOCKED

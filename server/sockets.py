@@ -102,7 +102,7 @@ class Hall:
     def _apply(self, device: "Device", standing: Standing | None) -> None:
         if standing is None:
             device.close(Close.UNAUTHENTICATED, "the session has ended")
-        elif not standing.exists:
+        elif standing.place is None:
             self.close_library(device.library_id)
             device.close(Close.NOT_FOUND, "the library was deleted")
         elif standing.role is None:

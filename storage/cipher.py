@@ -166,6 +166,11 @@ def knowledge_place(library_id: UUID, epoch: int, seq: int) -> bytes:
     return _ROW.pack(b"PS1k", library_id.bytes, epoch, seq)
 
 
+def presence_place(library_id: UUID) -> bytes:
+    """The place of what one process tells another about who is present in a library."""
+    return _OWNER.pack(b"PS1p", library_id.bytes)
+
+
 def secret_place(user_id: UUID, purpose: str, id: UUID) -> bytes:
     """The place of one of a user's secrets: `purpose` says of which kind, `id` which one."""
     return _SECRET.pack(b"PS1x", user_id.bytes, id.bytes) + purpose.encode()

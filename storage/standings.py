@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage.libraries import Role
-from storage.pool import Connection
+from storage.pool import Connection, Record
+from storage.updates import Place
 
 _STANDINGS = """
-    SELECT asked.session_id, asked.library_id, m.role, l.id IS NOT NULL AS exists
+    SELECT asked.session_id, asked.library_id, m.role, l.head, l.epoch
     FROM unnest($1::uuid[], $2::uuid[]) AS asked (session_id, library_id)
     JOIN sessions AS s ON s.id = asked.session_id
         AND s.revoked_at IS NULL AND s.idle_expires_at > now() AND s.expires_at > now()
@@ -20,14 +21,19 @@ _STANDINGS = """
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A live session's role in a library, or None when it is no member; `exists` is false once the library is deleted."""
+    """A live session's role in a library, or None when it is no member; and where its log stands, None once it is deleted."""
 
     role: Role | None
-    exists: bool
+    place: Place | None
 
 
 async def standings(connection: Connection, pairs: Iterable[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Standing]:
     """For each (session, library) whose session still lives, what it is to the library now. Ended sessions are absent."""
     asked = list(pairs)
     rows = await connection.fetch(_STANDINGS, [session for session, _ in asked], [library for _, library in asked])
-    return {(row["session_id"], row["library_id"]): Standing(Role(row["role"]) if row["role"] else None, row["exists"]) for row in rows}
+    return {(row["session_id"], row["library_id"]): _standing(row) for row in rows}
+
+
+def _standing(row: Record) -> Standing:
+    place = Place(row["head"], row["epoch"]) if row["head"] is not None else None
+    return Standing(Role(row["role"]) if row["role"] else None, place)

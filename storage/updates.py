@@ -47,12 +47,20 @@ _LIBRARY = "SELECT head, epoch, wrapped_key, key_id FROM libraries WHERE id = $1
 _SNAPSHOT = "SELECT seq, epoch, sealed_knowledge, sealed FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
 _SNAPSHOT_KNOWLEDGE = "SELECT seq, epoch, sealed_knowledge FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
 _SINCE = "SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq"
+# LATERAL: one index walk a library, whatever the planner thinks of the table; and none can crowd out the others.
+_BEHIND = """
+    SELECT u.library_id, u.seq, u.epoch, u.sealed FROM unnest($1::uuid[], $2::bigint[]) AS asked (id, head)
+    CROSS JOIN LATERAL (
+        SELECT library_id, seq, epoch, CASE WHEN octet_length(sealed) <= $4 THEN sealed END AS sealed
+        FROM updates WHERE library_id = asked.id AND seq > asked.head ORDER BY seq LIMIT $3
+    ) AS u ORDER BY u.library_id, u.seq
+"""
 _HEADS = "SELECT id, head, epoch FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
-    """A library whose row lock this transaction holds: its last seq and its epoch."""
+class Place:
+    """Where a library's log stands: its last seq and its epoch."""
 
     head: int
     epoch: int
@@ -107,16 +115,16 @@ class LogBroken(StorageError):
         self.library_id = library_id
 
 
-async def lock(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Locked]:
+async def lock(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Place]:
     """Lock those of the libraries that exist and that nobody else holds, in id order.
 
     Runs inside the caller's transaction. What is missing from the answer is either gone or locked: ask `existing`.
     """
     rows = await connection.fetch(_LOCK, library_ids)
-    return {row["id"]: Locked(row["head"], row["epoch"]) for row in rows}
+    return {row["id"]: Place(row["head"], row["epoch"]) for row in rows}
 
 
-async def append_at_once(connection: Connection, rows: Sequence[Row], heads: Mapping[UUID, Locked]) -> set[UUID]:
+async def append_at_once(connection: Connection, rows: Sequence[Row], heads: Mapping[UUID, Place]) -> set[UUID]:
     """Store rows of libraries that stand where `heads` says, in one statement that is its own transaction; which those were.
 
     The rows follow their library's head without gaps. Of a library that is locked, gone or elsewhere by now nothing is stored. What is
@@ -204,9 +212,30 @@ async def since(connection: Connection, library_id: UUID, seq: int) -> Loaded:
     return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], None, rows)
 
 
-async def heads(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Locked]:
+async def behind(connection: Connection, heads: Mapping[UUID, int], *, rows: int, largest: int) -> dict[UUID, list[Sealed | None]]:
+    """What each library's log holds after the given head: at most so many rows a library, in seq order, from one moment.
+
+    A row of more than `largest` bytes is None, and ends its library's list: `since` reads it. Libraries of which there is nothing are absent.
+
+    Raises:
+        LogBroken: rows are missing after a given head, for the first library of which that is so.
+    """
+    found: dict[UUID, list[Sealed | None]] = {}
+    for row in await connection.fetch(_BEHIND, list(heads), list(heads.values()), rows, largest):
+        library_id = row["library_id"]
+        sealed = found.setdefault(library_id, [])
+        if sealed and sealed[-1] is None:
+            continue
+        expected = heads[library_id] + len(sealed) + 1
+        if row["seq"] != expected:
+            raise LogBroken(library_id, expected, row["seq"])
+        sealed.append(Sealed(row["seq"], row["epoch"], row["sealed"]) if row["sealed"] is not None else None)
+    return found
+
+
+async def heads(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Place]:
     """Head and epoch of those of the libraries that exist."""
-    return {row["id"]: Locked(row["head"], row["epoch"]) for row in await connection.fetch(_HEADS, library_ids)}
+    return {row["id"]: Place(row["head"], row["epoch"]) for row in await connection.fetch(_HEADS, library_ids)}
 
 
 def _contiguous(library_id: UUID, before: int, tail: Sequence[Record], head: int) -> list[Sealed]:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from storage.backends import Backend, backend_of, end
-from storage.updates import Locked, Row, append_at_once, load, stored_of
+from storage.updates import Place, Row, append_at_once, load, stored_of
 from tests.support.core import store_user
 
 ROUNDS = 150
@@ -42,7 +42,7 @@ async def test_only_libraries_that_stand_where_expected_are_written(connection: 
     await connection.execute("UPDATE libraries SET epoch = 2 WHERE id = $1", other_epoch)
     await connection.execute("UPDATE libraries SET deleted_at = now() WHERE id = $1", deleted)
     rows = [_row(library, seq) for library in (there, elsewhere, other_epoch, deleted, uuid4()) for seq in (1, 2)]
-    assert await append_at_once(connection, rows, {row.library_id: Locked(0, 1) for row in rows}) == {there}
+    assert await append_at_once(connection, rows, {row.library_id: Place(0, 1) for row in rows}) == {there}
     assert [row.seq for row in (await load(connection, there, content=False)).tail] == [1, 2]
     assert await connection.fetchval("SELECT count(*) FROM updates") == 2
 
@@ -57,7 +57,7 @@ async def test_a_locked_library_is_passed_over_and_delays_nobody(
             await other.execute("SELECT 1 FROM libraries WHERE id = $1 FOR UPDATE", locked)
             rows = [_row(locked, 1), _row(free, 1)]
             async with asyncio.timeout(5):
-                assert await append_at_once(connection, rows, dict.fromkeys((locked, free), Locked(0, 1))) == {free}
+                assert await append_at_once(connection, rows, dict.fromkeys((locked, free), Place(0, 1))) == {free}
     finally:
         await other.close()
 
@@ -71,7 +71,7 @@ async def test_writers_and_others_that_update_the_row_leave_a_log_without_gaps(
     async def write(number: int) -> int:
         own, written = await asyncpg.connect(database_dsn), 0
         for _ in range(ROUNDS):
-            heads = {row["id"]: Locked(row["head"], 1) for row in await own.fetch("SELECT id, head FROM libraries")}
+            heads = {row["id"]: Place(row["head"], 1) for row in await own.fetch("SELECT id, head FROM libraries")}
             rows = [_row(library, heads[library].head + 1 + place) for library in libraries for place in range(number)]
             written += number * len(await append_at_once(own, rows, heads))
         await own.close()
@@ -95,7 +95,7 @@ async def test_writers_and_others_that_update_the_row_leave_a_log_without_gaps(
 async def test_a_row_is_told_from_another_at_its_place(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     library = await _library(connection)
     stored, other = _row(library, 1), _row(library, 1)
-    await append_at_once(connection, [stored], {library: Locked(0, 1)})
+    await append_at_once(connection, [stored], {library: Place(0, 1)})
     assert await stored_of(connection, [stored]) == {library}
     assert await stored_of(connection, [other]) == set()
 

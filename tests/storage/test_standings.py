@@ -8,6 +8,7 @@ import pytest
 from storage.libraries import Role
 from storage.pool import Database
 from storage.standings import Standing, standings
+from storage.updates import Place
 from tests.support.core import store_user
 
 
@@ -46,17 +47,17 @@ async def test_each_session_is_told_what_it_is_to_its_library(database: Database
 
         known = await standings(connection, asked)
         assert [known[session, libraries[0]] for session in sessions] == [
-            Standing(Role.OWNER, True),
-            Standing(Role.EDITOR, True),
-            Standing(Role.VIEWER, True),
-            Standing(None, True),
+            Standing(Role.OWNER, Place(0, 1)),
+            Standing(Role.EDITOR, Place(0, 1)),
+            Standing(Role.VIEWER, Place(0, 1)),
+            Standing(None, Place(0, 1)),
         ]
-        assert known[sessions[0], libraries[1]] == Standing(None, True)
-        assert known[sessions[0], UUID(int=1)] == Standing(None, False)
+        assert known[sessions[0], libraries[1]] == Standing(None, Place(0, 1))
+        assert known[sessions[0], UUID(int=1)] == Standing(None, None)
         assert len(known) == len(asked)
 
         await connection.execute("UPDATE libraries SET deleted_at = now() WHERE id = $1", libraries[0])
-        assert (await standings(connection, asked))[sessions[1], libraries[0]].exists is False
+        assert (await standings(connection, asked))[sessions[1], libraries[0]].place is None
 
 
 ENDINGS = ["revoked_at = now()", "expires_at = now() - interval '1 s'", "idle_expires_at = now() - interval '1 s'"]

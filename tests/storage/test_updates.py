@@ -10,7 +10,7 @@ import pytest
 from storage import snapshots, updates
 from storage.errors import NotFound
 from storage.pool import Database
-from storage.updates import Locked, LogBroken, Row, SealedSnapshot
+from storage.updates import Place, LogBroken, Row, SealedSnapshot
 from tests.support.core import store_user
 from tests.support.database import Databases
 
@@ -50,7 +50,7 @@ async def test_rows_are_appended_and_the_heads_advance(database: Database) -> No
     await append(database, *rows_of(one, 1, 3), *rows_of(two, 1, 1))
     await append(database, *rows_of(one, 4, 5))
     async with database.acquire() as connection:
-        assert await updates.heads(connection, [one, two, uuid4()]) == {one: Locked(5, 1), two: Locked(1, 1)}
+        assert await updates.heads(connection, [one, two, uuid4()]) == {one: Place(5, 1), two: Place(1, 1)}
         loaded = await updates.load(connection, one, content=True)
         assert (loaded.head, loaded.epoch, loaded.snapshot) == (5, 1, None)
         assert [(row.seq, row.sealed) for row in loaded.tail] == [(seq, b"sealed %d" % seq) for seq in range(1, 6)]
@@ -64,7 +64,7 @@ async def test_what_is_locked_elsewhere_is_left_out_and_nothing_waits(database: 
         await connection.execute("UPDATE libraries SET deleted_at = now() WHERE id = $1", gone)
     async with database.transaction() as holder, database.transaction() as other, asyncio.timeout(5):
         await updates.lock(holder, [held])
-        assert await updates.lock(other, [held, free, gone, uuid4()]) == {free: Locked(0, 1)}
+        assert await updates.lock(other, [held, free, gone, uuid4()]) == {free: Place(0, 1)}
         assert await updates.existing(other, [held, free, gone]) == {held, free}
         assert await updates.lock(other, [held]) == {}
 
