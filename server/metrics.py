@@ -8,6 +8,7 @@ sockets = Gauge("promptsync_sockets", "Open sync sockets.", registry=registry)
 rooms = Gauge("promptsync_rooms", "Libraries whose ranges this process holds.", registry=registry)
 deliveries = Counter("promptsync_deliveries", "Updates relayed to devices, senders included.", registry=registry)
 stored = Counter("promptsync_updates_stored", "Updates stored.", registry=registry)
+followed = Counter("promptsync_updates_followed", "Updates taken over from other processes.", registry=registry)
 redundant = Counter("promptsync_updates_redundant", "Updates acknowledged without storing: they added nothing.", registry=registry)
 refused = Counter("promptsync_updates_refused", "Updates refused.", ["reason"], registry=registry)
 closes = Counter("promptsync_socket_closes", "Sockets this process closed.", ["code"], registry=registry)
@@ -27,6 +28,9 @@ batch_rows = Histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000),
     registry=registry,
 )
+bus_said = Counter("promptsync_bus_said", "Messages said to other processes.", registry=registry)
+bus_heard = Counter("promptsync_bus_heard", "Messages of other processes.", registry=registry)
+bus_dropped = Counter("promptsync_bus_dropped", "Messages to or of other processes that were dropped.", ["reason"], registry=registry)
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
 
 
