@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_a_stop_under_load_is_in_order_and_loses_nothing(server: Server, number: signal.Signals) -> None:
-    libraries = await open_libraries(server, 4)
+    libraries = await open_libraries(4, server)
     devices = [device for library in libraries for device in library.devices]
 
     async with load(libraries, random.Random(number)):
@@ -49,7 +49,7 @@ async def test_a_stop_under_load_is_in_order_and_loses_nothing(server: Server, n
 
 
 async def test_what_was_sent_before_the_stop_is_acknowledged_or_given_again(server: Server) -> None:
-    (library,) = await open_libraries(server, 1)
+    (library,) = await open_libraries(1, server)
     writer = library.writers[0]
     for number in range(200):
         await writer.wire.push(writer.replica.write_prompt(f"p{number}", "x"))

@@ -1,10 +1,14 @@
-"""Load for the kill tests: devices that write without pause, and the question of what a new device gets."""
+"""Load for the fault tests: devices on one or several server processes that write without pause, and somebody beside them."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+
+import websockets
 
 from crdt.knowledge import Knowledge
 from crdt.replica import Replica
@@ -14,14 +18,20 @@ from tests.support.wire_client import WireClient
 
 IN_FLIGHT = 4
 """Updates a writer sends before it waits for an acknowledgement."""
+PROVIDER_SECONDS = 0.1
+"""A stock provider's first wait before it connects again."""
+BYSTANDER_SECONDS = 0.02
+"""Between two edits of somebody who types beside the load."""
 
 
 class Device:
     """A device on one library: it writes prompts of its own, edits and deletes them, or only looks on."""
 
-    def __init__(self, server: Server, account: Account, library: str, name: str) -> None:
+    def __init__(self, servers: Sequence[Server], account: Account, library: str, name: str) -> None:
+        """It belongs to the first of `servers`, and tries the others when that one does not let it in."""
         self.replica = Replica()
-        self.wire = WireClient(server.sync_url, library, account.sync_token, self.replica)
+        self.servers = servers
+        self.wire = WireClient(servers[0].sync_url, library, account.sync_token, self.replica)
         self.name = name
         self.living: list[str] = []
         self._written = 0
@@ -44,6 +54,24 @@ class Device:
         self.living.append(prompt)
         return self.replica.write_prompt(prompt, f"Prompt {self._written}")
 
+    async def come_back(self, *, within: float = 60.0) -> None:
+        """Connect again as a provider behind a load balancer does: at home, else at another process; until it works."""
+        async with asyncio.timeout(within):
+            while not self.wire.online:
+                for server in self.servers:
+                    self.wire.move(server.sync_url)
+                    with suppress(OSError, websockets.WebSocketException, AssertionError):
+                        await self.wire.connect(within=5.0)
+                        break
+                else:
+                    await asyncio.sleep(PROVIDER_SECONDS)
+
+    async def stay(self) -> None:
+        """Come back whenever the connection ends, until cancelled."""
+        while True:
+            await self.wire.offline(within=3600)
+            await self.come_back(within=120)
+
     @property
     def told(self) -> list[bytes]:
         """Every update this device was told is stored, or was shown of others, since it began."""
@@ -51,12 +79,21 @@ class Device:
 
 
 class Library:
-    """Two devices that write and one that looks on."""
+    """Two devices that write and one that looks on, spread over the server processes; with several, one more looks on elsewhere."""
 
-    def __init__(self, server: Server, account: Account, library: str) -> None:
-        self.server, self.account, self.id = server, account, library
-        self.writers = [Device(server, account, library, name) for name in ("a", "b")]
-        self.devices = [*self.writers, Device(server, account, library, "observer")]
+    def __init__(self, servers: Sequence[Server], account: Account, library: str) -> None:
+        self.servers, self.account, self.id = servers, account, library
+        names = ["a", "b", "observer", *(["far observer"] if len(servers) > 1 else [])]
+        made = [self._device(name, place) for place, name in enumerate(names)]
+        self.writers, self.devices = made[:2], made
+
+    def _device(self, name: str, home: int) -> Device:
+        first = home % len(self.servers)
+        return Device([*self.servers[first:], *self.servers[:first]], self.account, self.id, name)
+
+    def at_home(self, server: Server) -> list[Device]:
+        """The devices that belong to this process."""
+        return [device for device in self.devices if device.servers[0] is server]
 
     @property
     def acknowledged(self) -> int:
@@ -64,14 +101,19 @@ class Library:
         return sum(len(device.wire.acknowledged) for device in self.devices)
 
     @property
+    def shown(self) -> int:
+        """How many updates were shown to others so far."""
+        return sum(len(device.wire.shown) for device in self.devices)
+
+    @property
     def expected(self) -> set[str]:
         """The prompts there are once everything has arrived: each is touched by one device only."""
         return {prompt for device in self.writers for prompt in device.living}
 
-    async def opened_by_a_new_device(self) -> Device:
-        """A device without any data that has opened the library."""
-        device = Device(self.server, self.account, self.id, "new")
-        await device.wire.reconnect()
+    async def opened_by_a_new_device(self, server: Server | None = None) -> Device:
+        """A device without any data that has opened the library, at this process if one is given."""
+        device = Device([server] if server else self.servers, self.account, self.id, "new")
+        await device.come_back()
         return device
 
     async def wait_until_converged(self, devices: Iterable[Device]) -> None:
@@ -83,6 +125,48 @@ class Library:
         return set(device.replica.prompts()) == self.expected
 
 
+class Bystander:
+    """Somebody who types into another library all the while, and how long each edit takes to reach the other device."""
+
+    def __init__(self, account: Account, library: str, here: Server, there: Server) -> None:
+        self.writer = Device([here], account, library, "bystander")
+        self.reader = Device([there], account, library, "bystander's reader")
+        self.milliseconds: list[float] = []
+
+    async def type(self) -> None:
+        """Write one edit after the other until cancelled; AssertionError when the connection ends."""
+        await asyncio.gather(self.writer.wire.connect(), self.reader.wire.connect())
+        replica, seen = self.writer.replica, self.reader.wire.shown
+        await self.writer.wire.push(replica.write_prompt("beside", ""))
+        while True:
+            began, wanted = time.perf_counter(), len(seen)
+            await self.writer.wire.push(replica.edit_text("beside", 0, "x"))
+            await self.reader.wire.until(lambda wanted=wanted: len(seen) > wanted, within=30, what="the bystander's edit")  # type: ignore[misc]
+            self.milliseconds.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(BYSTANDER_SECONDS)
+
+    @property
+    def p99(self) -> float:
+        """Milliseconds from an edit to its arrival at the other device: the 99th of a hundred, or the worst of fewer."""
+        ordered = sorted(self.milliseconds)
+        return statistics.quantiles(ordered, n=100)[98] if len(ordered) > 100 else max(ordered, default=0.0)
+
+
+@asynccontextmanager
+async def bystander(here: Server, there: Server) -> AsyncIterator[Bystander]:
+    """Somebody of another account, typing until the end of the block, whom nothing may cut off."""
+    account = await asyncio.to_thread(here.register)
+    beside = Bystander(account, account.library_id, here, there)
+    typing = asyncio.create_task(beside.type())
+    try:
+        yield beside
+        assert not typing.done(), typing.exception()
+    finally:
+        typing.cancel()
+        await asyncio.gather(typing, return_exceptions=True)
+        await asyncio.gather(beside.writer.wire.disconnect(), beside.reader.wire.disconnect())
+
+
 def lost(told: Iterable[bytes], new: Device) -> list[bytes]:
     """Which of the updates in `told` a new device was not given, by the structs and deletions they consist of."""
     given = Knowledge()
@@ -91,11 +175,11 @@ def lost(told: Iterable[bytes], new: Device) -> list[bytes]:
     return [update for update in told if given.adds(inspect(update))]
 
 
-async def open_libraries(server: Server, count: int) -> list[Library]:
+async def open_libraries(count: int, *servers: Server) -> list[Library]:
     """`count` fresh libraries of a fresh account, every device of them online."""
-    account = await asyncio.to_thread(server.register)
-    ids = [await asyncio.to_thread(server.create_library, account) for _ in range(count)]
-    opened = [Library(server, account, library) for library in ids]
+    account = await asyncio.to_thread(servers[0].register)
+    ids = [await asyncio.to_thread(servers[0].create_library, account) for _ in range(count)]
+    opened = [Library(servers, account, library) for library in ids]
     await asyncio.gather(*(device.wire.connect() for library in opened for device in library.devices))
     return opened
 
@@ -105,25 +189,29 @@ async def close_libraries(libraries: Iterable[Library]) -> None:
 
 
 @asynccontextmanager
-async def load(libraries: list[Library], random_source: random.Random) -> AsyncIterator[None]:
-    """Everybody writes until the end of the block."""
-    writers = [asyncio.create_task(device.write(random_source)) for library in libraries for device in library.writers]
+async def load(libraries: list[Library], random_source: random.Random, *, coming_back: bool = False) -> AsyncIterator[None]:
+    """Everybody writes until the end of the block; `coming_back`: and connects again whenever cut off."""
+    devices = [device for library in libraries for device in library.devices]
+    tasks = [asyncio.create_task(device.write(random_source)) for library in libraries for device in library.writers]
+    tasks += [asyncio.create_task(device.stay()) for device in devices] if coming_back else []
     try:
         yield
     finally:
-        for writer in writers:
-            writer.cancel()
-        ended = await asyncio.gather(*writers, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
     failures = [error for error in ended if isinstance(error, Exception)]
     assert not failures, failures
 
 
-async def wait_for_acknowledgements(libraries: list[Library], count: int) -> None:
-    """Wait until each library that is still connected has `count` more acknowledged updates than now."""
+async def wait_for_acknowledgements(libraries: list[Library], count: int, *, among: Sequence[Device] = (), within: float = 60.0) -> None:
+    """Wait until each library that is still connected has `count` more acknowledged updates than now; or just of devices `among` it."""
 
-    def enough(library: Library, wanted: int, device: Device) -> bool:
-        return library.acknowledged >= wanted or not device.wire.online
+    def enough(devices: Sequence[Device], wanted: int, device: Device) -> bool:
+        return sum(len(each.wire.acknowledged) for each in devices) >= wanted or not device.wire.online
 
-    for library, wanted in [(library, library.acknowledged + count) for library in libraries]:
-        for device in library.writers:
-            await device.wire.until(partial(enough, library, wanted, device), within=60, what="acknowledgements under load")
+    asked = [[device for device in library.writers if not among or device in among] for library in libraries]
+    wanted = [sum(len(device.wire.acknowledged) for device in devices) + count for devices in asked]
+    for devices, least in zip(asked, wanted, strict=True):
+        for device in devices:
+            await device.wire.until(partial(enough, devices, least, device), within=within, what="acknowledgements under load")

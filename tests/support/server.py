@@ -89,14 +89,18 @@ class Server:
 
     def spawn(self, *, port: int | None = None) -> subprocess.Popen[bytes]:
         """Start a process on this data folder and return at once; the caller ends it (`start` does all that)."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTSYNC_")}
-        env |= GENEROUS_LIMITS | {"PROMPTSYNC_DATA_DIR": str(self.data_dir), "HOST": "127.0.0.1"}
-        env |= {"PORT": str(self.port if port is None else port), "PYTHONUNBUFFERED": "1"} | self._env
+        env = self.environment() | ({} if port is None else {"PORT": str(port)})
         with self.log_file.open("ab") as log:
             # a session of its own: a Ctrl-C at the tests must not reach it
             return subprocess.Popen(
                 self._command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+
+    def environment(self) -> dict[str, str]:
+        """What the process is started with, and what a command about the same server has to be."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTSYNC_")}
+        env |= GENEROUS_LIMITS | {"PROMPTSYNC_DATA_DIR": str(self.data_dir), "HOST": "127.0.0.1"}
+        return env | {"PORT": str(self.port), "PYTHONUNBUFFERED": "1"} | self._env
 
     def _ready(self) -> bool:
         assert self.process is not None

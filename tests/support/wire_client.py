@@ -34,11 +34,16 @@ class WireClient:
         self.synced = False
         self.close_code: int | None = None
         self._stored = Knowledge()  # what the server has said to hold
+        self._library_id = library_id
         self._address = f"{sync_url}/{library_id}"
         self._token = token
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
+
+    def move(self, sync_url: str) -> None:
+        """Use another server process from the next connection on."""
+        self._address = f"{sync_url}/{self._library_id}"
 
     # -- the connection -----------------------------------------------------------------------------------------
 
