@@ -24,6 +24,9 @@ EMPTY_STATE_VECTOR = b"\x00"
 # Yrs keeps clocks in 32 bits and wraps without a word; a client that really made 4,294,967,295 changes has none left.
 MAX_CLOCK = 2**32 - 1
 
+MERGED_AT_ONCE = 500
+"""Updates in one call of Yrs: what it takes grows with their square (10,000 at once 0.74 s, 500 at a time 0.05 s)."""
+
 _ORIGIN, _RIGHT_ORIGIN, _PARENT_KEY, _KIND = 0x80, 0x40, 0x20, 0x1F
 _CLIENT_STRUCTS_BYTES = 3  # least bytes of a client's structs: their number, client, clock
 _CLIENT_DELETES_BYTES = 2  # least bytes of a client's deletions: client, their number
@@ -98,6 +101,8 @@ def merge(updates: Sequence[bytes]) -> bytes:
 
     Keeps what could not be applied yet, unlike a document. Raises InvalidUpdate. The updates must have been inspected.
     """
+    while len(updates) > MERGED_AT_ONCE:
+        updates = [_yrs(merge_updates, *updates[start : start + MERGED_AT_ONCE]) for start in range(0, len(updates), MERGED_AT_ONCE)]
     return _yrs(merge_updates, *updates) if updates else EMPTY_UPDATE
 
 
