@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from crdt.fold import Folded, fold
 from crdt.updates import Inspected, Limits, diff, inspect, merge
 from server.errors import WorkerDied
 
@@ -17,16 +18,26 @@ INLINE_INSPECT_BYTES = 64 << 10
 """Past this an update is inspected in a worker: 64 KiB of tiny structs take about 6 ms."""
 INLINE_MERGE_BYTES = 256 << 10
 """Past this bytes are merged and diffed in a worker: 256 KiB take about 2 ms."""
+FOLD_SECONDS = 120.0
+"""How long a fold may take before its process is ended: 75 MB take about 20 s. Past it: as if the process had died."""
 
 Result = TypeVar("Result")
 
 
 class Workers:
-    """A few processes, started when first needed, replaced when they die; they end with their parent."""
+    """A few processes, started when first needed, replaced when they die; they end with their parent.
 
-    def __init__(self, count: int) -> None:
+    `niceness` is added to theirs: work that nobody waits for leaves the processors to what somebody does wait for.
+    """
+
+    def __init__(self, count: int, *, niceness: int = 0) -> None:
         self._count = count
+        self._niceness = niceness
         self._pool: ProcessPoolExecutor | None = None
+        self._suspects: ProcessPoolExecutor | None = None
+        self._alone = asyncio.Lock()
+        self._suspected = 0
+        self._closings = 0
 
     async def inspect(self, update: bytes, limits: Limits) -> Inspected:
         """`crdt.updates.inspect`, in a worker when the update is large.
@@ -51,33 +62,81 @@ class Workers:
             return diff(update, state_vector)
         return await self._run(diff, update, state_vector)
 
-    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
-        for _ in range(2):
-            pool = self._pool = self._pool or self._start()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
-            except BrokenProcessPool:
-                if self._pool is pool:
-                    self._pool = None
-        raise WorkerDied
+    async def fold(self, snapshot: bytes | None, updates: Sequence[bytes]) -> Folded:
+        """`crdt.fold.fold`, always in a worker: a document may break its process.
 
-    def _start(self) -> ProcessPoolExecutor:
+        Raises:
+            FoldBroken: as `fold` does.
+            WorkerDied: the process broke, twice, or took longer than FOLD_SECONDS.
+        """
+        try:
+            async with asyncio.timeout(FOLD_SECONDS):
+                return await self._run(fold, snapshot, updates)
+        except TimeoutError:
+            self.close()  # nothing else ends what is being worked on
+            raise WorkerDied from None
+
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        pool, closings = self._pool or self._start(self._count), self._closings
+        self._pool = pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+        except BrokenProcessPool:
+            if self._pool is pool:
+                self._pool = None
+        if closings != self._closings:
+            raise WorkerDied  # it was ended on purpose
+        self._suspected += 1
+        try:
+            async with self._alone:
+                return await self._run_alone(function, *arguments)
+        finally:
+            self._suspected -= 1
+            if not self._suspected and self._suspects is not None:
+                _end(self._suspects)
+                self._suspects = None
+
+    async def _run_alone(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """What was in flight when a worker died goes one after the other, in a process apart: only what kills it is refused."""
+        pool = self._suspects = self._suspects or self._start(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+        except BrokenProcessPool:
+            self._suspects = None
+            raise WorkerDied from None
+        except asyncio.CancelledError:
+            self._suspects = None
+            _end(pool)  # it may still be at work on this, and die of it while the next one is tried
+            raise
+
+    def _start(self, count: int) -> ProcessPoolExecutor:
         # spawn: a fork would copy this process with its sockets and keys
-        return ProcessPoolExecutor(self._count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(self._niceness,))
 
     def close(self) -> None:
-        """End the processes without waiting for what they do."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        """End the processes without waiting for what they do. They start again when needed."""
+        self._closings += 1
+        for pool in (self._pool, self._suspects):
+            if pool is not None:
+                _end(pool)
+        self._pool = self._suspects = None
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    processes = list((pool._processes or {}).values())  # no public name for them before Python 3.14
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
 
 
 def _inspect(update: bytes, limits: Limits) -> Inspected:
     return inspect(update, limits=limits)
 
 
-def _begin() -> None:
+def _begin(niceness: int) -> None:
     """Ctrl-C is the parent's business; and whatever ends the parent, SIGKILL too, ends this process."""
+    os.nice(niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
