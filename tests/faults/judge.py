@@ -119,16 +119,17 @@ async def judge(libraries: Sequence[Library], archive: Archive, fresh: Sequence[
     """
     verdict = Verdict()
     for library in libraries:
-        told = [update for device in library.devices for update in device.told]
+        told = library.told
         stored = await archive.stored(library.id)
         missing = {update for update in told if stored.knowledge.adds(inspect(update))}
         for server in fresh:
-            missing |= await _not_shown(library, told, server)
+            missing |= await not_shown(library, told, server)
         verdict += Verdict(acknowledged=library.acknowledged, seen=library.shown, lost=len(missing), duplicates=stored.duplicates)
     return verdict
 
 
-async def _not_shown(library: Library, told: list[bytes], server: Server) -> set[bytes]:
+async def not_shown(library: Library, told: list[bytes], server: Server) -> set[bytes]:
+    """What of `told` a new device at this process is not given, however long it waits."""
     new = await library.opened_by_a_new_device(server)
     deadline = time.monotonic() + SHOWN_SECONDS
     while (missing := lost(told, new)) and time.monotonic() < deadline:

@@ -96,6 +96,11 @@ class Library:
         return [device for device in self.devices if device.servers[0] is server]
 
     @property
+    def told(self) -> list[bytes]:
+        """Every update that anybody here was told is stored, or was shown."""
+        return [update for device in self.devices for update in device.told]
+
+    @property
     def acknowledged(self) -> int:
         """How many updates were acknowledged so far."""
         return sum(len(device.wire.acknowledged) for device in self.devices)
@@ -148,8 +153,8 @@ class Bystander:
     @property
     def p99(self) -> float:
         """Milliseconds from an edit to its arrival at the other device: the 99th of a hundred, or the worst of fewer."""
-        ordered = sorted(self.milliseconds)
-        return statistics.quantiles(ordered, n=100)[98] if len(ordered) > 100 else max(ordered, default=0.0)
+        assert self.milliseconds, "no edit of the bystander has arrived"
+        return statistics.quantiles(self.milliseconds, n=100)[98] if len(self.milliseconds) > 100 else max(self.milliseconds)
 
 
 @asynccontextmanager
