@@ -31,6 +31,7 @@ batch_rows = Histogram(
 bus_said = Counter("promptsync_bus_said", "Messages said to other processes.", registry=registry)
 bus_heard = Counter("promptsync_bus_heard", "Messages of other processes.", registry=registry)
 bus_dropped = Counter("promptsync_bus_dropped", "Messages to or of other processes that were dropped.", ["reason"], registry=registry)
+jobs = Gauge("promptsync_jobs", "Background jobs of this database that are not done, by state.", ["state"], registry=registry)
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
 
 

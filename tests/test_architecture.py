@@ -26,6 +26,7 @@ ONLY_IN = {
     "sqlalchemy": ("storage", "migrations"),
     "alembic": ("storage", "migrations"),
     "authlib": ("auth/social.py",),
+    "pgqueuer": ("storage",),
 }
 TOP_LEVEL = {"server", "crdt", "storage", "auth", "protocol", "migrations", "tests", "docs", "benchmarks", "deploy", "web"}
 SQL = re.compile(

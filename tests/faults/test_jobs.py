@@ -150,7 +150,7 @@ async def test_a_worker_outlives_every_connection_and_finishes_its_job(jobs: Ben
 async def test_bare_names_in_the_environment_reach_no_statement(jobs: Bench) -> None:
     names = ("CHANNEL", "FUNCTION", "QUEUE_TABLE", "QUEUE_TABLE_LOG", "TRIGGER", "SCHEDULES_TABLE", "STATISTICS_TABLE", "QUEUE_STATUS_TYPE")
     hostile = {f"{before}{name}": "evil" for name in names for before in ("", "PGQUEUER_")}
-    worker = jobs.worker(PGQUEUER_PREFIX="evil_", PGQUEUER_SCHEMA="evil", **hostile)
+    worker = jobs.worker(env=hostile | {"PGQUEUER_PREFIX": "evil_", "PGQUEUER_SCHEMA": "evil"})
     assert await jobs.until_noted(await jobs.enqueue("note"), "ran") == [worker.pid]
     assert worker.process.poll() is None
 
