@@ -10,7 +10,9 @@ How a server uses it, with one Presence a room and an opaque hashable `owner` fo
 - a socket did not claim within GREETING_DELAY: send it `greeting`;
 - a socket asks for presence: send it `greeting`;
 - a socket closed: send what `leave` returns to the greeted members;
-- every few seconds: send what `expire` returns to the greeted members.
+- every few seconds: send what `expire` returns to the greeted members;
+- other servers hold sockets of the same room: tell them what `spoken` returns after a `receive`, and what `leave` returned; give what they tell
+  to `overhear`, and send the relay to the greeted members.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ EXPIRY = 30.0  # seconds: clients renew after 15 and drop after 30 what was not 
 MAX_STATES = 1_000  # live states a room: each is relayed to every member every 15 s
 MAX_BYTES = 1024 * 1024  # UTF-8 bytes of all states of a room: what a greeting may weigh
 MAX_HEARD = 10_000  # client ids remembered for a socket that only watches; past that it may not claim any more
+
+
+_AFAR = object()
+"""The owner of what other servers' sockets have claimed."""
 
 
 class Received(NamedTuple):
@@ -101,6 +107,37 @@ class Presence:
         """Whether the socket speaks for a client id."""
         return owner in self._claims
 
+    def spoken(self, owner: Hashable) -> list[Entry]:
+        """What the socket says of itself, as it stands: the one state it owns, or nothing."""
+        client = self._claims.get(owner)
+        state = None if client is None else self._states.get(client)
+        return [Entry(client, state.clock, state.text)] if client is not None and state is not None and state.owner == owner else []
+
+    def here(self) -> list[tuple[Hashable, Entry]]:
+        """Every live state of a socket of this server, with its user: for another server that has just opened the room."""
+        return [(state.user, Entry(client, state.clock, state.text)) for client, state in self._states.items() if state.owner is not _AFAR]
+
+    def overhear(self, user: Hashable, entries: Sequence[Entry], now: float) -> list[Entry]:
+        """Take in what another server says of a socket of `user`; what to send to the greeted members.
+
+        An id that is live here passes over if the user is the same and the clock not older (the device is on that server now), and else
+        stays. Entries with older clocks and those past the room's bounds are dropped.
+        """
+        relay = [entry for entry in entries if self._overhear(user, entry, now)]
+        for heard in self._heard.values():
+            heard.update(entry.client for entry in relay)
+        return relay
+
+    def _overhear(self, user: Hashable, entry: Entry, now: float) -> bool:
+        state = self._states.get(entry.client)
+        if state is not None and state.owner is not _AFAR:
+            if state.user != user or entry.clock < state.clock or entry.state == GONE:
+                return False
+            self._dispossess(state.owner, entry.client)
+            state.owner = _AFAR
+            state.renewed = now
+        return self._accept(_AFAR, user, entry, now)
+
     def leave(self, owner: Hashable) -> list[Entry]:
         """Forget a socket that closed. Its state goes, at the same clock, unless a newer socket has taken the id over."""
         self._greeted.discard(owner)
@@ -144,6 +181,8 @@ class Presence:
         return True
 
     def _dispossess(self, owner: Hashable, client: int) -> None:
+        if owner is _AFAR:
+            return
         # The older socket goes on as one that has heard of its former id, so that the two do not take it from each other in turn.
         del self._claims[owner]
         self._heard[owner] = {client, *self._states}
@@ -154,7 +193,7 @@ class Presence:
             if entry.state == GONE or not self._fits(entry, None):
                 return False
             state = self._states[entry.client] = _State(owner, user)
-        elif state.owner != owner:
+        elif state.owner != owner or state.user != user:
             return False
         elif entry.state == GONE:
             if entry.clock < state.clock:

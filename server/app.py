@@ -11,6 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from protocol.closes import Close
 from server.api import create_api
 from server.budget import ByteBudget
+from server.bus import Bus
+from server.buses import make_bus
+from server.follower import Follower
+from server.neighbours import Neighbours
 from server.purge import Purge
 from server.rooms import Room, Rooms
 from server.routes.health import health_routes
@@ -32,24 +36,38 @@ log = structlog.get_logger(__name__)
 class Application:
     """The ASGI application: WebSockets go to the sync endpoint, everything else to the REST API."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, bus: Bus | None = None) -> None:
         settings = services.settings
         self.services = services
         self.workers = Workers(settings.update_workers)
         self.shelf = Shelf(services.database, services.keyring, self.workers, cache_bytes=settings.document_cache_bytes)
         self.rooms = Rooms(self.shelf.room, settings.room_cache_bytes)
+        self.follower = Follower(services.database, self.rooms, self.shelf, tell=lambda: self.writer.tell())
         self.writer = Writer(
             services.database,
             self.rooms,
-            catch_up=self.shelf.catch_up,
+            catch_up=self.follower.catch_up,
             reconnected=self._meet_the_database_again,
+            stored=self._stored,
             queue_bytes=settings.writer_queue_bytes,
         )
-        self.hall = Hall(settings, services.database, self.rooms, self.writer, self.shelf, self.workers, ByteBudget(settings.opening_bytes))
+        self.hall = Hall(
+            settings,
+            services.database,
+            self.rooms,
+            self.writer,
+            self.shelf,
+            self.follower,
+            self.workers,
+            ByteBudget(settings.opening_bytes),
+        )
+        self.bus = bus or make_bus(settings, services.database)
+        self.neighbours = Neighbours(self.bus, self.hall, self.follower)
+        self.rooms.neighbourhood = self.neighbours
         self.purge = Purge(services.database)
         self._sync = SyncEndpoint(services, self.hall)
         self._api: ASGIApp = create_api(services, routes=[*health_routes(services), *sync_routes(services, self.hall)])
-        services.hooks.sessions_revoked = self.hall.close_sessions
+        services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self._library_deleted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +77,15 @@ class Application:
     async def running(self) -> AsyncIterator[None]:
         """Run what works in the background. Drain the writer before leaving, or what it has taken stays unsettled."""
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(work) for work in (self.writer.run(), self.hall.watch_sessions(), self.hall.sweep(), self.purge.run())
-            ]
+            works = (
+                self.writer.run(),
+                self.follower.run(),
+                self.bus.run(self.neighbours),
+                self.hall.watch_sessions(),
+                self.hall.sweep(),
+                self.purge.run(),
+            )
+            tasks = [group.create_task(work) for work in works]
             try:
                 yield
             finally:
@@ -69,8 +93,11 @@ class Application:
                     task.cancel()
                 self.workers.close()
 
+    def _stored(self, room: Room) -> None:
+        self.neighbours.stored(room)
+
     def _library_deleted(self, library_id: UUID) -> None:
-        self.hall.close_library(library_id)
+        self.neighbours.library_deleted(library_id)
         self.purge.wake()
 
     async def _meet_the_database_again(self) -> None:
@@ -79,11 +106,11 @@ class Application:
         Raises:
             Unavailable: it cannot be asked, or is not one that these keys open; nothing is written to it meanwhile.
         """
-        rooms: list[Room] = list(self.rooms)
+        heads = {room: room.head for room in self.rooms}  # before the question: rooms advance meanwhile
         try:
             async with self.services.database.acquire() as connection:
                 claimed = await claim(connection, self.services.keyring, new_client_id=lambda: draw_client_id(self.services.random))
-                found = await updates.heads(connection, [room.library_id for room in rooms])
+                found = await updates.heads(connection, [room.library_id for room in heads])
         except Unavailable:
             raise
         except StorageError as error:
@@ -91,12 +118,12 @@ class Application:
             raise Unavailable("not the database it was") from error
         if claimed.raised:
             log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
-        self._drop_rooms_ahead(rooms, found)
+        self._drop_rooms_ahead(heads, found)
 
-    def _drop_rooms_ahead(self, rooms: list[Room], found: dict[UUID, updates.Place]) -> None:
-        for room in rooms:
+    def _drop_rooms_ahead(self, heads: dict[Room, int], found: dict[UUID, updates.Place]) -> None:
+        for room, head in heads.items():
             place = found.get(room.library_id)
-            if place is not None and (place.epoch != room.epoch or place.head < room.head):
-                log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, found=place.head)
+            if place is not None and not room.dropped and (place.epoch != room.epoch or place.head < head):
+                log.error("room_ahead_of_database", library=str(room.library_id), head=head, found=place.head)
                 self.shelf.forget(room.library_id)
                 self.rooms.drop(room, Close.RESTART, "the library was restored: start again")

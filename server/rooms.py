@@ -6,7 +6,7 @@ order, and what it relays is what was stored.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -51,6 +51,20 @@ class Committed(NamedTuple):
     inspected: Inspected
 
 
+def _say_nothing(room: "Room", user_id: UUID, entries: Sequence[Entry]) -> None:
+    """There is no other process."""
+
+
+class Neighbourhood(Protocol):
+    """Who tells the other processes about the rooms of this one."""
+
+    def occupied(self, room: "Room") -> None:
+        """The first device has come."""
+
+    def vacated(self, room: "Room") -> None:
+        """The last one has gone, or the room is dropped."""
+
+
 class Room:
     """One open library."""
 
@@ -75,6 +89,9 @@ class Room:
         self.presence = Presence()
         self.dropped = False
         self.unstored = 0  # entries of this library that the writer has not settled yet
+        self.say: Callable[[Room, UUID, Sequence[Entry]], None] = _say_nothing
+        """Tells the other processes who is present here: the room, the user, and the entries."""
+        self.moves = 0  # how often in a row the writer found the library's log past this room's head
         self._tail: deque[Committed] = deque()
         self._tail_bytes = 0
         self._deletions: tuple[int, bytes] | None = None
@@ -163,6 +180,13 @@ class Room:
         if received.claimed:
             self.greet(member)
         self._relay_presence(received.relay)
+        if received.claimed or received.relay:
+            # what was taken away is in the relay alone; a claim may come at the clock that is known already, and tells of the move
+            self.say(self, member.user_id, self.presence.spoken(member) or received.relay)
+
+    def overhear(self, user_id: UUID, entries: Sequence[Entry], now: float) -> None:
+        """Take presence from another process and relay it."""
+        self._relay_presence(self.presence.overhear(user_id, entries, now))
 
     def greet(self, member: Member) -> None:
         """Tell a member who is here; from now on it hears of changes."""
@@ -176,7 +200,10 @@ class Room:
     def forget(self, member: Member) -> None:
         """A member is gone, and its presence with it."""
         self.members.pop(member, None)
-        self._relay_presence(self.presence.leave(member))
+        gone = self.presence.leave(member)
+        self._relay_presence(gone)
+        if gone:
+            self.say(self, member.user_id, gone)
 
     def _relay_presence(self, entries: Sequence[Entry]) -> None:
         if entries:
@@ -213,6 +240,7 @@ class Rooms:
     """The rooms of this process: opened once however many ask, and kept within a bound while nobody is in them."""
 
     def __init__(self, load: Loader, cache_bytes: int) -> None:
+        self.neighbourhood: Neighbourhood | None = None
         self._load = load
         self._cache_bytes = cache_bytes
         self._rooms: dict[UUID, Room] = {}
@@ -258,12 +286,19 @@ class Rooms:
         """Let a device take part: from here on it gets whatever is committed."""
         self._wake(room)
         room.members[member] = None
+        if len(room.members) == 1 and self.neighbourhood is not None:
+            self.neighbourhood.occupied(room)
 
     def leave(self, room: Room, member: Member) -> None:
         """A device is gone. The room stays cached while there is space."""
         room.forget(member)
         if not room.members and not room.dropped:
+            self._vacate(room)
             self._rest(room)
+
+    def _vacate(self, room: Room) -> None:
+        if self.neighbourhood is not None:
+            self.neighbourhood.vacated(room)
 
     def drop(self, room: Room, code: Close, reason: str) -> None:
         """Forget a room that can no longer be believed, closing whoever is in it."""
@@ -271,6 +306,8 @@ class Rooms:
         room.close_members(code, reason)
 
     def _forget(self, room: Room) -> None:
+        if room.members and not room.dropped:
+            self._vacate(room)
         room.dropped = True
         self._wake(room)
         if self._rooms.get(room.library_id) is room:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -14,13 +15,16 @@ from protocol.closes import Close
 from server import metrics
 from server.budget import ByteBudget
 from server.config import Settings
-from server.rooms import Rooms
+from server.follower import Follower, RoomDropped
+from server.rooms import Room, Rooms
 from server.shelf import Shelf
 from server.workers import Workers
 from server.writer import Writer
-from storage.errors import StorageError
+from storage.errors import StorageError, Unavailable
+from storage.libraries import Library
 from storage.pool import Database
 from storage.standings import Standing, standings
+from storage.updates import Place
 
 if TYPE_CHECKING:
     from server.member import Device
@@ -29,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 ASKED_AT_ONCE = 5_000
 """Sockets whose sessions one question covers."""
+OPENING_ATTEMPTS = 5
+"""How often a room is opened that another process keeps writing to or restores; past it: close 1013."""
 SWEEP_SECONDS = 1.0
 """How often quiet sockets and silent presence are looked for."""
 
@@ -42,11 +48,16 @@ class Hall:
     rooms: Rooms
     writer: Writer
     shelf: Shelf
+    follower: Follower
     workers: Workers
     opening_budget: ByteBudget
     devices: set["Device"] = field(default_factory=set)
     inspecting_bytes: int = 0
     """Large updates of devices that wait for a worker or are in one."""
+    draining: bool = False
+    """Whether this process is about to stop: nobody is let in any more."""
+    _suspects: set["Device"] = field(default_factory=set)
+    _suspected: asyncio.Event = field(default_factory=asyncio.Event)
 
     @staticmethod
     def now() -> float:
@@ -80,11 +91,24 @@ class Hall:
         if (room := self.rooms.get(library_id)) is not None:
             self.rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
 
+    def suspect(self, devices: Iterable["Device"]) -> None:
+        """Compare these with their sessions and libraries now instead of at the next poll: a hint says that something has ended."""
+        self._suspects.update(devices)
+        if self._suspects:
+            self._suspected.set()
+
     async def watch_sessions(self) -> None:
-        """Compare the open sockets with their sessions and memberships, again and again, and close what has ended."""
+        """Compare the open sockets with their sessions, memberships and libraries, again and again, and close what has ended."""
+        due = self.now() + self.settings.session_poll_seconds
         while True:
-            await asyncio.sleep(self.settings.session_poll_seconds)
-            devices = list(self.devices)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._suspected.wait(), max(0.0, due - self.now()))
+            devices = [device for device in self._suspects if not device.closed]
+            self._suspects.clear()
+            self._suspected.clear()
+            if self.now() >= due:
+                due = self.now() + self.settings.session_poll_seconds
+                devices = list(self.devices)
             for start in range(0, len(devices), ASKED_AT_ONCE):
                 try:
                     await self._compare(devices[start : start + ASKED_AT_ONCE])
@@ -109,6 +133,37 @@ class Hall:
             device.close(Close.NOT_FOUND, "no longer a member of this library")
         else:
             device.may_write = may_write(standing.role)
+            if device.room is not None and not device.room.dropped:
+                self._compare_place(device.room, standing.place)
+
+    def _compare_place(self, room: Room, place: Place) -> None:
+        if place.epoch > room.epoch:
+            self._drop_restored(room)
+        elif place.head > room.head:
+            self.follower.behind(room)  # the bus has told of it already, or has lost it
+
+    def _drop_restored(self, room: Room) -> None:
+        log.warning("epoch_raised", library=str(room.library_id), epoch=room.epoch)
+        self.shelf.forget(room.library_id)
+        self.rooms.drop(room, Close.RESTART, "the library was restored: start again")
+
+    async def room_of(self, library: Library) -> Room:
+        """The library's room, at the place where the library was seen or later. Join it before the next await.
+
+        Raises:
+            Unavailable: it cannot be read now; others as `Shelf.room`.
+        """
+        for _ in range(OPENING_ATTEMPTS):
+            room = await self.rooms.open(library.id)
+            if room.epoch < library.epoch:
+                self._drop_restored(room)
+                continue
+            if room.head < library.head:  # kept from before, while nobody here listened
+                with suppress(RoomDropped):
+                    await self.follower.catch_up(room)
+            if not room.dropped and room.head >= library.head:
+                return room
+        raise Unavailable("the room falls behind")
 
     async def sweep(self) -> None:
         """Keep quiet sockets alive, and take away presence that nobody renews."""

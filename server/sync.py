@@ -95,7 +95,7 @@ class SyncEndpoint:
                 wire.listen(device.receive, device.refuse)
                 self._hall.enter(device)
                 try:
-                    await self._join(device)
+                    await self._join(device, admitted.library)
                     await _until_disconnected(receive)
                 finally:
                     device.leave()
@@ -106,9 +106,9 @@ class SyncEndpoint:
             log.error("device_failed", exc_info=errors)
             wire.close(Close.TRY_LATER, "something went wrong here")
 
-    async def _join(self, device: Device) -> None:
+    async def _join(self, device: Device, library: Library) -> None:
         try:
-            room = await self._hall.rooms.open(device.library_id)
+            room = await self._hall.room_of(library)
         except Exception as error:
             # A library that cannot be read is refused; it never passes for an empty one.
             if not is_expected(error):
@@ -121,6 +121,8 @@ class SyncEndpoint:
 
     async def _admit(self, scope: Scope) -> Admitted:
         """Everything that must hold before a socket may open; nothing asks the database before the address is counted."""
+        if self._hall.draining:
+            raise Turned(Close.RESTART, "the server is going down")
         if not self._services.openings.allow(self._address(scope)):
             raise Turned(Close.BUSY, "too many openings from this address")
         headers = Headers(scope=scope)

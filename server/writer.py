@@ -8,9 +8,9 @@ updates are stored in the order they came.
 """
 
 import asyncio
-import itertools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter
 from uuid import UUID
 
@@ -20,20 +20,17 @@ from protocol.closes import Close
 from server import metrics
 from server.batch import Entry, Fate, OutcomeUnknown, Refusal, Share, committed, settle, share_out, store, store_at_once
 from server.lane import RECONNECT_SECONDS, Lane
+from server.queues import Queues
 from server.rooms import Committed, Room, Rooms
 from storage.backends import Backend
 from storage.pool import Database, is_connection_failure
 
 log = structlog.get_logger(__name__)
 
-BATCH_ROWS = 2_000
-"""Updates in one transaction at most: keeps the time a batch holds its row locks in the tens of milliseconds."""
-BATCH_BYTES = 4 << 20
-"""Bytes in one transaction at most, for the same reason; a single update may exceed it."""
-LARGE_BYTES = 256 << 10
-"""An update past this goes alone over the second connection."""
 LOCKED_RETRY_SECONDS = 0.005
 """How long a library whose row is locked elsewhere is left alone before it is tried again."""
+MOVES = 3
+"""How often in a row a library may be found elsewhere, because other processes write it too, before its row is locked to write it."""
 
 
 class Writer:
@@ -44,26 +41,23 @@ class Writer:
         database: Database,
         rooms: Rooms,
         *,
-        catch_up: Callable[[Room], Awaitable[Sequence[Committed]]],
+        catch_up: Callable[[Room], Awaitable[None]],
         reconnected: Callable[[], Awaitable[None]],
+        stored: Callable[[Room], None],
         queue_bytes: int,
     ) -> None:
+        """`stored` hears of each room that has advanced over updates of this process, after its devices have."""
         self._rooms = rooms
         self._catch_up = catch_up
+        self._stored = stored
         self._queue_bytes = queue_bytes
         self._small_lane = Lane("small", database, reconnected)
         self._large_lane = Lane("large", database, reconnected)
-        self._small: deque[Entry] = deque()
-        self._large: deque[Room] = deque()
-        self._held: dict[Room, deque[Entry]] = {}
-        self._locked: set[Room] = set()  # those of them whose row another process holds: they are tried again soon
-        self._numbers = itertools.count()
-        self._counted: Counter[Room] = Counter()  # entries on the small lane, queued or in flight
+        self._queues = Queues()
+        self._waits: set[asyncio.Task[None]] = set()  # libraries that catch up with other processes
         self._bytes = self._entries = 0
         self._untold: deque[tuple[Share, Sequence[Committed], Sequence[Committed]]] = deque()
         self._stopping = False
-        self._small_ready = asyncio.Event()
-        self._large_ready = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -81,38 +75,14 @@ class Writer:
         elif self._bytes and self._bytes + len(entry.update) > self._queue_bytes:
             refusal = Refusal.FULL
         else:
-            entry.number = next(self._numbers)
             self._bytes += len(entry.update)
             self._entries += 1
             entry.room.unstored += 1
             self._empty.clear()
-            self._route(entry)
+            self._queues.add(entry)
             return
         metrics.refused.labels(refusal.value).inc()
         entry.origin.refused(entry, refusal)
-
-    def _route(self, entry: Entry) -> None:
-        room = entry.room
-        if room in self._held:
-            self._held[room].append(entry)
-        elif _is_large(entry):
-            self._held[room] = deque((entry,))
-            if not self._counted[room]:
-                self._start_large(room)
-        else:
-            self._counted[room] += 1
-            self._small.append(entry)
-            self._small_ready.set()
-
-    def _start_large(self, room: Room) -> None:
-        self._large.append(room)
-        self._large_ready.set()
-
-    def _release(self, room: Room) -> None:
-        """Route what was held for a library again, in order."""
-        self._locked.discard(room)
-        for entry in self._held.pop(room, ()):
-            self._route(entry)
 
     async def run(self) -> None:
         """Store until cancelled."""
@@ -121,6 +91,8 @@ class Writer:
                 lanes.create_task(self._run_small())
                 lanes.create_task(self._run_large())
         finally:
+            for wait in self._waits:
+                wait.cancel()
             self._small_lane.abandon()
             self._large_lane.abandon()
 
@@ -136,104 +108,60 @@ class Writer:
 
     async def _run_small(self) -> None:
         while True:
-            await self._small_ready.wait()
-            batch = self._take()
+            await self._queues.small_ready.wait()
+            batch = self._queues.take_small()
             await self._settle(self._small_lane, batch)
-            for room, count in Counter(entry.room for entry in batch).items():
-                self._leave_small(room, count)
-
-    def _take(self) -> list[Entry]:
-        batch: list[Entry] = []
-        size = 0
-        while self._small and len(batch) < BATCH_ROWS and size < BATCH_BYTES:
-            entry = self._small.popleft()
-            batch.append(entry)
-            size += len(entry.update)
-        if not self._small:
-            self._small_ready.clear()
-        return batch
-
-    def _leave_small(self, room: Room, count: int) -> None:
-        """So many of a library's entries are off the small lane; a large one that waited for the last of them may go."""
-        self._counted[room] -= count
-        if self._counted[room]:
-            return
-        del self._counted[room]
-        if (held := self._held.get(room)) and _is_large(held[0]):
-            self._start_large(room)
+            self._queues.leave_small(batch)
 
     async def _run_large(self) -> None:
         while True:
-            await self._large_ready.wait()
-            room = self._large.popleft()
-            if not self._large:
-                self._large_ready.clear()
-            locked = await self._settle(self._large_lane, [self._held[room].popleft()])
-            if not locked:
-                self._release(room)
+            await self._queues.large_ready.wait()
+            entry = self._queues.take_large()
+            await self._settle(self._large_lane, [entry])
+            self._queues.leave_large(entry)
 
-    async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> bool:
-        """Store a batch, however often the connection breaks; whether a library was locked elsewhere and is held."""
-        pending, any_locked, under_locks = entries, False, False
+    async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """Store a batch, however often the connection breaks. What cannot be settled now is held, and comes again."""
+        contended = [entry for entry in entries if entry.room.moves >= MOVES]
+        rest = [entry for entry in entries if entry.room.moves < MOVES] if contended else entries
+        await self._settle_group(lane, rest, under_locks=False)
+        await self._settle_group(lane, contended, under_locks=True)
+        if self._queues.any_small:
+            # The next batch is on its way to the database by the time these are relayed: neither waits for the other.
+            asyncio.get_running_loop().call_soon(self.tell)
+        else:
+            self.tell()
+
+    async def _settle_group(self, lane: Lane, entries: Sequence[Entry], *, under_locks: bool) -> None:
+        pending = entries
         while pending := [entry for entry in pending if not self._refused_as_stale(entry)]:
             shares = share_out(pending)
             try:
                 fates, firsts = await self._store(lane, shares, under_locks=under_locks)
             except Exception as error:
                 if not is_connection_failure(error):
-                    return await self._split(lane, pending, error) or any_locked
+                    return await self._split(lane, pending, error, under_locks=under_locks)
                 log.warning("write_retried", lane=lane.name, error=type(error).__name__, updates=len(pending))
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
-            locked = [share for share in shares if fates[share.room.library_id] is Fate.LOCKED]
-            self._hold(locked)
-            any_locked |= bool(locked)
-            for share in shares:
-                await self._conclude(share, fates, firsts)
-            # what does not stand where its room does is looked at under the row locks
-            pending = [entry for share in shares if fates[share.room.library_id] is Fate.MOVED for entry in share.entries]
-            under_locks = True
-        if self._small:
-            # The next batch is on its way to the database by the time these are relayed: neither waits for the other.
-            asyncio.get_running_loop().call_soon(self._tell)
-        else:
-            self._tell()
-        return any_locked
+            return self._conclude(shares, fates, firsts)
 
-    def _hold(self, shares: Sequence[Share]) -> None:
-        """Keep the shares of locked libraries, and what queued behind them on the small lane, until they are tried again."""
-        if not shares:
-            return
-        held: dict[Room, list[Entry]] = {share.room: list(share.entries) for share in shares}
-        rest: deque[Entry] = deque()
-        for entry in self._small:  # it came meanwhile and would be stored first
-            if entry.room in held:
-                held[entry.room].append(entry)
-                self._counted[entry.room] -= 1  # not to zero: those in flight are counted until they are concluded
-            else:
-                rest.append(entry)
-        self._small = rest
-        for room, entries in held.items():
-            self._put_back(room, entries)
-            self._locked.add(room)
-            asyncio.get_running_loop().call_later(LOCKED_RETRY_SECONDS, self._release, room)
-
-    def _put_back(self, room: Room, entries: Sequence[Entry]) -> None:
-        self._held[room] = deque(sorted([*entries, *self._held.get(room, ())], key=lambda entry: entry.number))
-
-    async def _split(self, lane: Lane, entries: list[Entry], error: Exception) -> bool:
+    async def _split(self, lane: Lane, entries: Sequence[Entry], error: Exception, *, under_locks: bool) -> None:
         """A batch that the database refused for its content: halve it until what is at fault stands alone."""
         if len(entries) == 1:
             log.error("update_unstorable", library=str(entries[0].room.library_id), error=type(error).__name__, exc_info=error)
             self._refuse(entries[0], Refusal.UNSTORABLE)
-            return False
+            return
         half = len(entries) // 2
-        locked = await self._settle(lane, entries[:half])
+        await self._settle_group(lane, entries[:half], under_locks=under_locks)
+        rest = []
         for entry in entries[half:]:
-            if entry.room in self._locked:
-                self._put_back(entry.room, [entry])
-        return await self._settle(lane, [entry for entry in entries[half:] if entry.room not in self._locked]) or locked
+            if self._queues.is_waiting(entry.room):
+                self._queues.put_back(entry.room, [entry])
+            else:
+                rest.append(entry)
+        await self._settle_group(lane, rest, under_locks=under_locks)
 
     async def _store(self, lane: Lane, shares: list[Share], *, under_locks: bool) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
         """One transaction for what adds something; when its connection breaks, it is asked after until its outcome is known.
@@ -271,41 +199,84 @@ class Writer:
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
 
-    async def _conclude(self, share: Share, fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
-        """Act on what became of one library's share; what is locked elsewhere is held already."""
-        room = share.room
-        match fates[room.library_id]:
-            case Fate.LOCKED | Fate.MOVED:
-                pass
-            case Fate.GONE:
-                self._refuse_all(share, Refusal.GONE)
-                self._rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
-            case Fate.STALE:
-                log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, epoch=room.epoch)
-                self._refuse_all(share, Refusal.STALE)
-                self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
-            case Fate.STORED:
-                await self._advance(share, firsts.get(room.library_id))
+    def _conclude(self, shares: Sequence[Share], fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+        """Act on what became of each library's share."""
+        back: dict[Room, Sequence[Entry]] = {}
+        waits: list[tuple[Room, Callable[[], Awaitable[None]]]] = []
+        for share in shares:
+            room = share.room
+            match fates[room.library_id]:
+                case Fate.STORED:
+                    if not self._advance(share, firsts.get(room.library_id)):
+                        back[room] = ()
+                        waits.append((room, partial(self._advance_later, share, firsts[room.library_id])))
+                case Fate.MOVED:
+                    room.moves += 1
+                    back[room] = share.entries
+                    waits.append((room, partial(self._follow, room)))
+                case Fate.LOCKED:
+                    back[room] = share.entries
+                    waits.append((room, partial(asyncio.sleep, LOCKED_RETRY_SECONDS)))
+                case Fate.GONE:
+                    self._refuse_all(share, Refusal.GONE)
+                    self._rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
+                case Fate.STALE:
+                    log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, epoch=room.epoch)
+                    self._refuse_all(share, Refusal.STALE)
+                    self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
+        self._queues.hold(back)
+        for room, wait in waits:
+            self._release_after(room, wait)
 
-    async def _advance(self, share: Share, first: int | None) -> None:
-        """The share is committed: the room advances; what is to be told of it is told next."""
+    def _release_after(self, room: Room, wait: Callable[[], Awaitable[None]]) -> None:
+        """Only this library waits: for another process' lock, or for what another process has stored in it."""
+
+        async def release() -> None:
+            try:
+                await wait()
+            finally:
+                self._queues.release(room)
+
+        task = asyncio.get_running_loop().create_task(release())
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
+
+    async def _follow(self, room: Room) -> None:
+        """Take over what others have stored; where there is nothing, the row is locked, or gone, and only its lock tells."""
+        head = room.head
+        await self._take_over(room)
+        if room.head == head:
+            room.moves = MOVES
+
+    async def _take_over(self, room: Room) -> None:
+        try:
+            await self._catch_up(room)
+        except Exception as error:  # the caller looks how far it came, and asks again
+            log.warning("room_not_followed", library=str(room.library_id), error=type(error).__name__)
+            await asyncio.sleep(RECONNECT_SECONDS[0])
+
+    async def _advance_later(self, share: Share, first: int) -> None:
+        """Another process wrote between the room's head and this share: its updates go out first."""
+        room, items = share.room, committed(share, first)
+        while not room.dropped and room.head < items[-1].seq:
+            await self._take_over(room)
+        self._untold.append((share, items, ()))
+        self.tell()
+
+    def _advance(self, share: Share, first: int | None) -> bool:
+        """The share is committed: the room advances, what is to be told of it is told next. False where the room lacks what came before."""
         room = share.room
         items = committed(share, first) if first is not None else []
-        relayed: Sequence[Committed] = items
-        if items:
-            try:
-                if items[0].seq == room.head + 1:
-                    room.advance(items, share.learnt if room.head == share.head else None)
-                else:
-                    self._tell()
-                    relayed = await self._catch_up(room)  # another process wrote in between: its updates go out first
-            except Exception as error:
-                log.error("room_not_advanced", library=str(room.library_id), exc_info=error)
-                self._rooms.drop(room, Close.RESTART, "start again")
-                relayed = ()
-        self._untold.append((share, items, relayed))
+        fresh = [item for item in items if item.seq > room.head]  # the follower may have read them already
+        if fresh:
+            if fresh[0].seq != room.head + 1:
+                return False
+            room.advance(fresh, share.learnt if room.head == share.head else None)
+            room.moves = 0
+        self._untold.append((share, items, fresh))
+        return True
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Relay what was committed, then tell each origin; in the order of the commits."""
         while self._untold:
             self._tell_of(*self._untold.popleft())
@@ -314,6 +285,8 @@ class Writer:
         room = share.room
         if relayed:
             room.relay(relayed)
+        if items:
+            self._stored(room)
         metrics.stored.inc(len(items))
         for item, entry in zip(items, share.adding, strict=True):
             self._settled(entry)
@@ -348,7 +321,3 @@ class Writer:
         self._entries -= 1
         if not self._entries:
             self._empty.set()
-
-
-def _is_large(entry: Entry) -> bool:
-    return len(entry.update) > LARGE_BYTES

@@ -10,7 +10,7 @@ import pytest
 
 from crdt.updates import inspect
 from protocol.closes import Close
-from server import batch, lane, writer
+from server import batch, lane, queues, writer
 from server.batch import Entry, Fate, Refusal, share_out
 from server.rooms import Room
 from storage import updates
@@ -21,7 +21,7 @@ from tests.support.cutting_proxy import Cut, CuttingProxy, cutting_proxy
 from tests.support.database import Databases
 
 LANES = ("promptsync small", "promptsync large")
-LARGE = "x" * (writer.LARGE_BYTES + 1)
+LARGE = "x" * (queues.LARGE_BYTES + 1)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import asyncpg
 import pytest
 
 from protocol.closes import Close
-from server import batch, writer
+from server import batch, queues, writer
 from server.batch import Entry, Refusal
 from storage import updates
 from storage.pool import Connection
 from tests.support.core import Core, core, deleted, typed, typing, until
 from tests.support.database import Databases
 
-LARGE = "x" * (writer.LARGE_BYTES + 1)
+LARGE = "x" * (queues.LARGE_BYTES + 1)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ async def test_the_same_update_twice_in_one_batch_is_stored_once(running: Core) 
 
 
 async def test_what_is_told_while_the_next_batch_is_stored_stays_in_order(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "BATCH_ROWS", 1)
+    monkeypatch.setattr(queues, "BATCH_ROWS", 1)
     room, listener = await running.joined()
     made = typing(1, 8)
     sent = [update for edit in made for update in (edit, edit)]  # every other batch writes nothing, and so waits for nothing
@@ -159,7 +159,7 @@ async def test_a_locked_library_delays_no_other_and_keeps_its_order(running: Cor
 
 async def test_what_queued_behind_a_locked_batch_does_not_overtake_it(running: Core) -> None:
     room, listener = await running.joined()
-    made = typing(1, writer.BATCH_ROWS + 500)
+    made = typing(1, queues.BATCH_ROWS + 500)
     async with locked(running.dsn, room.library_id):
         entries = [running.submit(room, update) for update in made]
         await asyncio.sleep(0.03)

@@ -13,6 +13,7 @@ from crdt.updates import Inspected, inspect
 from protocol import ysync
 from protocol.closes import Close
 from server.batch import Entry, Refusal
+from server.follower import Follower
 from server.rooms import Room, Rooms
 from server.shelf import Shelf
 from server.workers import Workers
@@ -141,7 +142,16 @@ class Core:
         self.shelf = Shelf(database, keyring, self.workers, cache_bytes=cache_bytes)
         self.rooms = Rooms(self.shelf.room, room_cache_bytes)
         self.reconnects = 0
-        self.writer = Writer(database, self.rooms, catch_up=self.shelf.catch_up, reconnected=self._reconnected, queue_bytes=queue_bytes)
+        self.stored_rooms: list[Room] = []
+        self.follower = Follower(database, self.rooms, self.shelf, tell=lambda: self.writer.tell())
+        self.writer = Writer(
+            database,
+            self.rooms,
+            catch_up=self.follower.catch_up,
+            reconnected=self._reconnected,
+            stored=self.stored_rooms.append,
+            queue_bytes=queue_bytes,
+        )
         self.told = Told()
         self._work: asyncio.Task[None] | None = None
 
@@ -150,7 +160,12 @@ class Core:
 
     def start(self) -> None:
         """Let the writer run."""
-        self._work = asyncio.create_task(self.writer.run())
+        self._work = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.writer.run())
+            group.create_task(self.follower.run())
 
     async def stop(self) -> None:
         """End the writer amid whatever it does."""

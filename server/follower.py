@@ -1,0 +1,165 @@
+"""The follower: rooms take over what other processes have stored in their libraries.
+
+Somebody says that a room is behind (a message on the bus, the poll, a write that found the library elsewhere); the follower reads what
+lies after the room's head, for many rooms with one question, and lets each advance and relay in seq order.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from crdt.errors import CrdtError
+from crdt.updates import inspect
+from protocol.closes import Close
+from server import metrics
+from server.errors import WorkerDied
+from server.rooms import Committed, Room, Rooms
+from server.shelf import STORED_LIMITS, Shelf
+from storage import updates
+from storage.cipher import update_place
+from storage.errors import StorageError, Unavailable
+from storage.pool import Database
+
+log = structlog.get_logger(__name__)
+
+ROOMS_AT_ONCE = 64
+"""Rooms that one question covers."""
+ROWS_A_ROOM = 128
+"""Updates of one library that one question reads; what is left is read by the next one, after the other libraries."""
+ROW_BYTES = 8 << 10
+"""A row past this is read by a question of its own: with the bounds above, an answer takes 64 MiB at the very most."""
+
+
+class Follower:
+    """Lets rooms catch up with the log, many at once, each in seq order."""
+
+    def __init__(self, database: Database, rooms: Rooms, shelf: Shelf, *, tell: Callable[[], None]) -> None:
+        """`tell` relays what this process has stored itself and not yet relayed: it comes first."""
+        self._database = database
+        self._rooms = rooms
+        self._shelf = shelf
+        self._tell = tell
+        self._waiting: dict[Room, list[asyncio.Future[None]]] = {}
+        self._ready = asyncio.Event()
+
+    def behind(self, room: Room) -> None:
+        """The log goes on after the room's head. What cannot be read now is told again by the poll."""
+        self._waiting.setdefault(room, [])
+        self._ready.set()
+
+    async def catch_up(self, room: Room) -> None:
+        """Wait until the room has taken over everything that is stored by now.
+
+        Raises:
+            Unavailable: the database cannot be asked.
+            RoomDropped: the room could not go on, and is dropped; whoever was in it is told to come back.
+        """
+        caught_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(room, []).append(caught_up)
+        self._ready.set()
+        await caught_up
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await self._ready.wait()
+            taken = {room: self._waiting.pop(room) for room in tuple(self._waiting)[:ROOMS_AT_ONCE]}
+            if not self._waiting:
+                self._ready.clear()
+            try:
+                await self._follow(taken)
+            except BaseException as error:
+                failure = error if isinstance(error, Exception) else Unavailable("stopping")
+                if isinstance(error, Unavailable):
+                    log.warning("rooms_not_followed", rooms=len(taken), error=str(error))
+                elif isinstance(error, Exception):
+                    log.error("rooms_not_followed", rooms=len(taken), exc_info=error)
+                for futures in taken.values():
+                    _fail(futures, failure)
+                if not isinstance(error, Exception):
+                    raise
+
+    async def _follow(self, taken: dict[Room, list[asyncio.Future[None]]]) -> None:
+        heads = {room.library_id: room.head for room in taken if not room.dropped}
+        found: dict[UUID, list[updates.Sealed]] = {}
+        if heads:
+            async with self._database.acquire() as connection:
+                found = await updates.behind(connection, heads, rows=ROWS_A_ROOM, largest=ROW_BYTES)
+        turns = deque(taken.items())
+        while turns:
+            room, futures = turns.popleft()
+            if room.dropped:
+                _fail(futures, RoomDropped())
+                continue
+            rows = found.get(room.library_id, [])
+            try:
+                more = await self._take_over(room, heads[room.library_id], rows)
+            except Unavailable as error:
+                _fail(futures, error)
+            except Exception as error:
+                self.give_up(room, error)
+                _fail(futures, RoomDropped())
+            else:
+                if more:
+                    self._waiting.setdefault(room, []).extend(futures)
+                    self._ready.set()
+                else:
+                    _settle(futures)
+            await asyncio.sleep(0)
+
+    async def _take_over(self, room: Room, head: int, rows: Sequence[updates.Sealed]) -> bool:
+        """Let the room advance over the rows; whether there may be more."""
+        items: list[Committed] = []
+        for expected, row in enumerate(rows, head + 1):
+            if row.seq != expected:
+                raise updates.LogBroken(room.library_id, expected, row.seq)  # below the oldest kept row
+            if not row.sealed:
+                self._advance(room, items)
+                self._advance(room, await self._shelf.after(room))
+                return True
+            if row.seq > room.head:
+                items.append(_opened(room, row))
+        self._advance(room, items)
+        return len(rows) >= ROWS_A_ROOM
+
+    def _advance(self, room: Room, items: Sequence[Committed]) -> None:
+        self._tell()
+        fresh = [item for item in items if item.seq > room.head]
+        if fresh and not room.dropped:
+            room.advance(fresh)
+            room.relay(fresh)
+            metrics.followed.inc(len(fresh))
+
+    def give_up(self, room: Room, error: Exception) -> None:
+        """A room that cannot go on is dropped: its devices come back to what the log holds."""
+        expected = isinstance(error, (StorageError, CrdtError, WorkerDied))
+        log.error("room_not_advanced", library=str(room.library_id), head=room.head, error=str(error), exc_info=None if expected else error)
+        self._shelf.forget(room.library_id)
+        if not room.dropped:
+            self._rooms.drop(room, Close.RESTART, "start again")
+
+
+class RoomDropped(StorageError):
+    """The room could not go on and is dropped."""
+
+
+def _opened(room: Room, row: updates.Sealed) -> Committed:
+    if row.epoch > room.epoch:
+        raise updates.LogBroken(room.library_id, room.head, row.seq)  # written after the library was restored
+    update = room.key.open(row.sealed, update_place(room.library_id, row.epoch, row.seq))
+    return Committed(row.seq, update, inspect(update, limits=STORED_LIMITS))
+
+
+def _settle(futures: Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _fail(futures: Sequence[asyncio.Future[None]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)

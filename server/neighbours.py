@@ -1,0 +1,101 @@
+"""The neighbours: what the other processes say, and what this one tells them."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import structlog
+
+from crdt.errors import CrdtError
+from crdt.presence import Entry, decode, encode
+from server.bus import Advanced, Bus, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
+from server.follower import Follower
+from server.rooms import Room
+from server.sockets import Hall
+from storage.cipher import presence_place
+from storage.errors import SealBroken
+
+log = structlog.get_logger(__name__)
+
+_USER_BYTES = 16
+
+
+class Neighbours:
+    """Between the bus and the rooms. What it is told is a hint, or was sealed with the library's own key: anybody may write to a bus."""
+
+    def __init__(self, bus: Bus, hall: Hall, follower: Follower) -> None:
+        self._bus = bus
+        self._hall = hall
+        self._rooms = hall.rooms
+        self._follower = follower
+
+    # --- what they say
+
+    def heard(self, message: Message) -> None:
+        """Another process says so."""
+        match message:
+            case Advanced(library_id, seq):
+                room = self._rooms.get(library_id)
+                if room is not None and room.members and room.head < seq:
+                    self._follower.behind(room)
+            case PresenceSaid(library_id, sealed):
+                self._overhear(library_id, sealed)
+            case PresenceAsked(library_id):
+                if (room := self._rooms.get(library_id)) is not None:
+                    for user_id, entry in room.presence.here():
+                        assert isinstance(user_id, UUID)  # noqa: S101  # members' own; presence itself takes any
+                        self._say(room, user_id, [entry])
+            case SessionsRevoked(session_ids):
+                ended = set(session_ids)
+                self._hall.suspect(device for device in self._hall.devices if device.session_id in ended)
+            case LibraryDeleted(library_id):
+                self._hall.suspect(device for device in self._hall.devices if device.library_id == library_id)
+
+    def missed(self) -> None:
+        """Anything may have been said meanwhile."""
+        for room in self._rooms:
+            if room.members:
+                self._follower.behind(room)
+                self._bus.publish(PresenceAsked(room.library_id))
+        self._hall.suspect(self._hall.devices)
+
+    def _overhear(self, library_id: UUID, sealed: bytes) -> None:
+        room = self._rooms.get(library_id)
+        if room is None or not room.members:
+            return
+        try:
+            said = room.key.open(sealed, presence_place(library_id))
+            room.overhear(UUID(bytes=said[:_USER_BYTES]), decode(said[_USER_BYTES:]), self._hall.now())
+        except (SealBroken, CrdtError, ValueError) as error:
+            log.warning("presence_not_ours", library=str(library_id), error=type(error).__name__)
+
+    # --- what they are told
+
+    def stored(self, room: Room) -> None:
+        """The library's log has grown to the room's head."""
+        self._bus.publish(Advanced(room.library_id, room.head))
+
+    def occupied(self, room: Room) -> None:
+        """The first device has come: hear of this library from now on."""
+        room.say = self._say
+        self._bus.follow(room.library_id)
+        self._bus.publish(PresenceAsked(room.library_id))
+
+    def vacated(self, room: Room) -> None:
+        """Nobody is here any more."""
+        self._bus.unfollow(room.library_id)
+
+    def sessions_revoked(self, session_ids: Iterable[UUID]) -> None:
+        """Close their sockets, wherever they are."""
+        ended = tuple(session_ids)
+        self._hall.close_sessions(ended)
+        self._bus.publish(SessionsRevoked(ended))
+
+    def library_deleted(self, library_id: UUID) -> None:
+        """Close whoever has it open, wherever."""
+        self._hall.close_library(library_id)
+        self._bus.publish(LibraryDeleted(library_id))
+
+    def _say(self, room: Room, user_id: UUID, entries: Sequence[Entry]) -> None:
+        if not self._bus.alone:
+            said = user_id.bytes + encode(entries)
+            self._bus.publish(PresenceSaid(room.library_id, room.key.seal(said, presence_place(room.library_id))))
