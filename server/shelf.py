@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from crdt.errors import InvalidUpdate
 from crdt.knowledge import Knowledge
-from crdt.updates import Limits, decode_state_vector
+from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, Limits, decode_state_vector, inspect
 from server import metrics
 from server.batch import SLICED_BYTES
+from server.errors import WorkerDied
 from server.rooms import Committed, Room
 from server.workers import Workers
-from storage import updates
+from storage import quarantine, updates
 from storage.cipher import DataKey, knowledge_place, library_key_place, snapshot_place, update_place
 from storage.keyring import Keyring
 from storage.pool import Database
@@ -19,6 +22,9 @@ BREATH_ROWS = 500
 """Rows that are opened and inspected before other tasks get their turn: about 5 ms."""
 STORED_LIMITS = Limits(size=1 << 30, ranges=1 << 30)
 """What is stored was inspected when it came; only its form is read again."""
+NOTHING = inspect(EMPTY_UPDATE)
+APART_BYTES = 16 << 20
+"""Quarantined updates kept in memory for openings, over all libraries; those of a library that has more are read for each opening."""
 
 
 class Shelf:
@@ -32,6 +38,11 @@ class Shelf:
         self._cached: OrderedDict[UUID, tuple[int, int, bytes]] = OrderedDict()  # epoch, head, merged
         self._kept_bytes = 0
         self._making: dict[UUID, asyncio.Task[tuple[int, bytes]]] = {}
+        self._apart: OrderedDict[UUID, tuple[int, list[Committed]]] = OrderedDict()  # epoch, what is quarantined
+        self._apart_bytes = 0
+        self._setting_apart = asyncio.Lock()
+        self.on_broken: Callable[[UUID], None] = lambda library_id: None
+        """Told of a library whose updates cannot be merged: one of them is to be quarantined. Must not block."""
 
     async def room(self, library_id: UUID) -> Room:
         """The library's room, from the knowledge beside its snapshot and the updates after it.
@@ -42,34 +53,38 @@ class Shelf:
         """
         async with self._database.acquire() as connection:
             loaded = await updates.load(connection, library_id, content=False)
+            apart = await quarantine.of_library(connection, library_id) if loaded.quarantined else []
         key = self._keyring.unwrap(loaded.key_id, loaded.wrapped_key, library_key_place(library_id))
-        knowledge, head = Knowledge(), 0
+        knowledge, head, nbytes, set_apart = Knowledge(), 0, 0, Knowledge()
+        for item in await self._set_apart(library_id, key, loaded.epoch, apart):
+            set_apart.learn(item.inspected)
         if loaded.snapshot is not None:
-            head = loaded.snapshot.seq
+            head, nbytes = loaded.snapshot.seq, loaded.snapshot.nbytes
             place = knowledge_place(library_id, loaded.snapshot.epoch, head)
             knowledge = Knowledge.unpack(key.open(loaded.snapshot.knowledge, place))
-        room = Room(library_id, key, loaded.epoch, head, knowledge)
-        committed = await self._open(library_id, key, loaded.tail)
+        room = Room(library_id, key, loaded.epoch, head, knowledge, snapshot_seq=head, snapshot_bytes=nbytes, quarantined=set_apart)
+        committed = await self._open(library_id, key, loaded)
         for start in range(0, len(committed), BREATH_ROWS):
             room.advance(committed[start : start + BREATH_ROWS])
             await asyncio.sleep(0)
         return room
 
-    async def catch_up(self, room: Room) -> list[Committed]:
-        """Let the room advance over everything committed since its head, by whichever process; those updates, to be relayed.
+    async def after(self, room: Room) -> list[Committed]:
+        """Everything committed after the room's head, by whichever process, for the room to advance over.
 
         Raises:
-            as `room` does; the room has advanced over nothing then.
+            as `room` does, LogBroken also where the head lies below the oldest kept row.
         """
         async with self._database.acquire() as connection:
             loaded = await updates.since(connection, room.library_id, room.head)
-        missed = [item for item in await self._open(room.library_id, room.key, loaded.tail) if item.seq > room.head]
-        room.advance(missed)
-        return missed
+        return await self._open(room.library_id, room.key, loaded)
 
-    async def _open(self, library_id: UUID, key: DataKey, tail: list[updates.Sealed]) -> list[Committed]:
+    async def _open(self, library_id: UUID, key: DataKey, loaded: updates.Loaded) -> list[Committed]:
         items = []
-        for count, row in enumerate(tail, 1):
+        for count, row in enumerate(loaded.tail, 1):
+            if row.seq in loaded.quarantined:  # its place is taken, but nothing is known by it
+                items.append(Committed(row.seq, EMPTY_UPDATE, NOTHING))
+                continue
             update = await _opened(key, row, library_id)
             items.append(Committed(row.seq, update, await self._workers.inspect(update, STORED_LIMITS)))
             if count % BREATH_ROWS == 0:
@@ -134,12 +149,18 @@ class Shelf:
         try:
             loaded, parts = await self._read(room)
             for count, row in enumerate(loaded.tail, 1):
+                if row.seq in loaded.quarantined:
+                    continue
                 parts.append(await _opened(room.key, row, room.library_id))
                 if count % BREATH_ROWS == 0:
                     await asyncio.sleep(0)
             if loaded.head < least:
                 raise updates.LogBroken(room.library_id, least, loaded.head)  # it was put back to an earlier time
-            merged = await self._workers.merge(parts)
+            try:
+                merged = await self._workers.merge(parts)
+            except (InvalidUpdate, WorkerDied):
+                self.on_broken(room.library_id)
+                raise
             self._keep(room.library_id, loaded.epoch, loaded.head, merged)
             return loaded.head, merged
         finally:
@@ -167,6 +188,40 @@ class Shelf:
         place = snapshot_place(room.library_id, snapshot.epoch, snapshot.seq)
         return [await asyncio.to_thread(room.key.open_in_slices, snapshot.content, place)]
 
+    async def quarantined(self, room: Room, state_vector: bytes = EMPTY_STATE_VECTOR) -> list[bytes]:
+        """What Yrs breaks on, in the order of the log: to be sent after the step 2, each in a frame of its own.
+
+        Without what a device with this state vector has for certain. At once where `room.quarantined` is empty.
+
+        Raises:
+            InvalidStateVector: it cannot be read.
+            as `room` does.
+        """
+        if not room.quarantined:
+            return []
+        vector = decode_state_vector(state_vector)
+        async with self._setting_apart:  # one reads, the others find it read
+            epoch, items = self._apart.get(room.library_id, (0, []))
+            if epoch != room.epoch:
+                async with self._database.acquire() as connection:
+                    rows = await quarantine.of_library(connection, room.library_id)
+                items = await self._set_apart(room.library_id, room.key, room.epoch, rows)
+        return [item.update for item in items if item.inspected.deleted or _is_above(item.inspected, vector)]
+
+    async def _set_apart(self, library_id: UUID, key: DataKey, epoch: int, rows: Sequence[quarantine.Quarantined]) -> list[Committed]:
+        """Open what is quarantined, and keep it for the library's epoch."""
+        items = []
+        for row in rows:
+            update = await _opened(key, updates.Sealed(row.seq, row.epoch, row.sealed), library_id)
+            items.append(Committed(row.seq, update, await self._workers.inspect(update, STORED_LIMITS)))
+        self._apart_bytes -= _size(self._apart.pop(library_id, (0, []))[1])
+        if items:
+            self._apart[library_id] = (epoch, items)
+            self._apart_bytes += _size(items)
+        while self._apart_bytes > APART_BYTES:
+            self._apart_bytes -= _size(self._apart.popitem(last=False)[1][1])
+        return items
+
     def _keep(self, library_id: UUID, epoch: int, head: int, merged: bytes) -> None:
         self.forget(library_id)
         self._cached[library_id] = (epoch, head, merged)
@@ -178,6 +233,15 @@ class Shelf:
         """Keep nothing of this library in the cache."""
         if (entry := self._cached.pop(library_id, None)) is not None:
             self._kept_bytes -= len(entry[2])
+
+
+def _size(items: list[Committed]) -> int:
+    return sum(len(item.update) for item in items)
+
+
+def _is_above(inspected: Inspected, vector: dict[int, int]) -> bool:
+    held = inspected.held
+    return any(held[place + 2] > vector.get(held[place], 0) for place in range(0, len(held), 3))
 
 
 async def _opened(key: DataKey, row: updates.Sealed, library_id: UUID) -> bytes:

@@ -43,9 +43,19 @@ _STORED_OF = """
     SELECT u.library_id FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[]) AS asked (library_id, seq, epoch, sealed)
     JOIN updates AS u ON u.library_id = asked.library_id AND u.seq = asked.seq AND u.epoch = asked.epoch AND u.sealed = asked.sealed
 """
-_LIBRARY = "SELECT head, epoch, wrapped_key, key_id FROM libraries WHERE id = $1 AND deleted_at IS NULL AND wrapped_key IS NOT NULL"
-_SNAPSHOT = "SELECT seq, epoch, sealed_knowledge, sealed FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
-_SNAPSHOT_KNOWLEDGE = "SELECT seq, epoch, sealed_knowledge FROM snapshots WHERE library_id = $1 ORDER BY seq DESC LIMIT 1"
+_LIBRARY = """
+    SELECT head, epoch, wrapped_key, key_id, ARRAY(SELECT seq FROM quarantined WHERE library_id = l.id) AS quarantined
+    FROM libraries AS l WHERE id = $1 AND deleted_at IS NULL AND wrapped_key IS NOT NULL
+"""
+# One that was not read back and compared yet is not believed; the log still has all that it holds.
+_SNAPSHOT = """
+    SELECT seq, epoch, bytes, sealed_knowledge, sealed FROM snapshots
+    WHERE library_id = $1 AND verified_at IS NOT NULL ORDER BY seq DESC LIMIT 1
+"""
+_SNAPSHOT_KNOWLEDGE = """
+    SELECT seq, epoch, bytes, sealed_knowledge, NULL AS sealed FROM snapshots
+    WHERE library_id = $1 AND verified_at IS NOT NULL ORDER BY seq DESC LIMIT 1
+"""
 _SINCE = "SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq"
 # LATERAL: one index walk a library, whatever the planner thinks of the table; and none can crowd out the others.
 _BEHIND = """
@@ -87,17 +97,18 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class SealedSnapshot:
-    """A snapshot's place and sealed parts; `content` is None where only the knowledge was asked for."""
+    """A snapshot's place and sealed parts; `content` is None where only the knowledge was asked for, `nbytes` its size before sealing."""
 
     seq: int
     epoch: int
     knowledge: bytes = field(repr=False)
     content: bytes | None = field(repr=False)
+    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A library at one moment: the newest snapshot, if any, and every later update up to `head`."""
+    """A library at one moment: the newest verified snapshot, if any, and every later update up to `head`; what Yrs breaks on by its seq."""
 
     head: int
     epoch: int
@@ -105,6 +116,7 @@ class Loaded:
     wrapped_key: bytes = field(repr=False)
     snapshot: SealedSnapshot | None
     tail: list[Sealed]
+    quarantined: frozenset[int] = frozenset()
 
 
 class LogBroken(StorageError):
@@ -190,10 +202,10 @@ async def load(connection: Connection, library_id: UUID, *, content: bool) -> Lo
         if library is None:
             raise NotFound
         row = await connection.fetchrow(_SNAPSHOT if content else _SNAPSHOT_KNOWLEDGE, library_id)
-        snapshot = SealedSnapshot(row["seq"], row["epoch"], row["sealed_knowledge"], row["sealed"] if content else None) if row else None
+        snapshot = SealedSnapshot(row["seq"], row["epoch"], row["sealed_knowledge"], row["sealed"], row["bytes"]) if row else None
         tail = await connection.fetch(_SINCE, library_id, snapshot.seq if snapshot else 0)
     rows = _contiguous(library_id, snapshot.seq if snapshot else 0, tail, library["head"])
-    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], snapshot, rows)
+    return _loaded(library, snapshot, rows)
 
 
 async def since(connection: Connection, library_id: UUID, seq: int) -> Loaded:
@@ -209,33 +221,29 @@ async def since(connection: Connection, library_id: UUID, seq: int) -> Loaded:
             raise NotFound
         tail = await connection.fetch(_SINCE, library_id, seq)
     rows = _contiguous(library_id, seq, tail, library["head"])
-    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], None, rows)
+    return _loaded(library, None, rows)
 
 
-async def behind(connection: Connection, heads: Mapping[UUID, int], *, rows: int, largest: int) -> dict[UUID, list[Sealed | None]]:
+async def behind(connection: Connection, heads: Mapping[UUID, int], *, rows: int, largest: int) -> dict[UUID, list[Sealed]]:
     """What each library's log holds after the given head: at most so many rows a library, in seq order, from one moment.
 
-    A row of more than `largest` bytes is None, and ends its library's list: `since` reads it. Libraries of which there is nothing are absent.
-
-    Raises:
-        LogBroken: rows are missing after a given head, for the first library of which that is so.
+    Of a row of more than `largest` bytes `sealed` is empty: `since` reads it. Libraries of which there is nothing are absent. Whether
+    the first row follows the head is for the caller to see: below the oldest kept row it does not.
     """
-    found: dict[UUID, list[Sealed | None]] = {}
+    found: dict[UUID, list[Sealed]] = {}
     for row in await connection.fetch(_BEHIND, list(heads), list(heads.values()), rows, largest):
-        library_id = row["library_id"]
-        sealed = found.setdefault(library_id, [])
-        if sealed and sealed[-1] is None:
-            continue
-        expected = heads[library_id] + len(sealed) + 1
-        if row["seq"] != expected:
-            raise LogBroken(library_id, expected, row["seq"])
-        sealed.append(Sealed(row["seq"], row["epoch"], row["sealed"]) if row["sealed"] is not None else None)
+        found.setdefault(row["library_id"], []).append(Sealed(row["seq"], row["epoch"], row["sealed"] or b""))
     return found
 
 
 async def heads(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Place]:
     """Head and epoch of those of the libraries that exist."""
     return {row["id"]: Place(row["head"], row["epoch"]) for row in await connection.fetch(_HEADS, library_ids)}
+
+
+def _loaded(library: Record, snapshot: SealedSnapshot | None, tail: list[Sealed]) -> Loaded:
+    quarantined = frozenset(library["quarantined"])
+    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], snapshot, tail, quarantined)
 
 
 def _contiguous(library_id: UUID, before: int, tail: Sequence[Record], head: int) -> list[Sealed]:

@@ -11,12 +11,13 @@ from crdt.knowledge import Knowledge, Scratch
 from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, encode_state_vector, inspect, merge
 from server import rooms, shelf
 from server.rooms import Committed, Room
-from storage import snapshots, updates
+from storage import updates
 from storage.cipher import DataKey, knowledge_place, snapshot_place
 from storage.errors import NotFound, SealBroken, StorageError, WrongKeys
 from storage.updates import LogBroken, SealedSnapshot
 from tests.support.core import Core, core, deleted, new_keyring, spans, typed, typing
 from tests.support.database import Databases
+from tests.support.snapshots import store_verified
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ async def fold(running: Core, room: Room, made: Sequence[bytes]) -> None:
         room.key.seal_in_slices(merge(made), snapshot_place(room.library_id, room.epoch, seq)),
     )
     async with running.database.transaction() as connection:
-        await snapshots.insert(connection, room.library_id, snapshot)
+        await store_verified(connection, room.library_id, snapshot)
         await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= $2", room.library_id, seq)
 
 

@@ -23,13 +23,13 @@ from server.budget import ByteBudget
 from server.config import load_settings
 from server.sockets import Hall
 from server.sync import SyncEndpoint
-from storage import snapshots
 from storage.cipher import knowledge_place, snapshot_place
 from storage.keyring import Keyring
 from storage.libraries import Role
 from storage.pool import Database
 from storage.updates import SealedSnapshot
 from tests.support.core import Core, eventually, payloads_in, until
+from tests.support.snapshots import store_verified
 
 MAY_RETRY = {Close.TRY_LATER, Close.RESTART}
 
@@ -77,7 +77,7 @@ class Server:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.hall = Hall(load_settings(), core.database, core.rooms, core.writer, core.shelf, core.workers, ByteBudget(1 << 20))
+        self.hall = Hall(load_settings(), core.database, core.rooms, core.writer, core.shelf, core.follower, core.workers, ByteBudget(1 << 20))
         self._endpoint = SyncEndpoint(None, self.hall)  # type: ignore[arg-type]  # admission is left out here
         self._connections: dict[FakeWire, asyncio.Task[None]] = {}
 
@@ -85,7 +85,7 @@ class Server:
         wire = FakeWire()
         admitted = SimpleNamespace(
             principal=SimpleNamespace(user=SimpleNamespace(id=uuid4()), session_id=uuid4()),
-            library=SimpleNamespace(id=library_id, role=Role.EDITOR),
+            library=SimpleNamespace(id=library_id, role=Role.EDITOR, head=0, epoch=1),
         )
         serving = self._endpoint._serve(wire, admitted, wire.receive)  # type: ignore[arg-type]  # fakes
         self._connections[wire] = asyncio.create_task(serving)
@@ -292,7 +292,7 @@ class World:
             room.key.seal_in_slices(merge([update for _, update in part]), snapshot_place(self.library_id, room.epoch, seq)),
         )
         async with core.database.transaction() as connection:
-            await snapshots.insert(connection, self.library_id, snapshot)
+            await store_verified(connection, self.library_id, snapshot)
             await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= $2", self.library_id, seq)
 
     async def _nothing_is_in_doubt(self) -> bool:

@@ -7,12 +7,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from storage import snapshots, updates
+from storage import updates
 from storage.errors import NotFound
 from storage.pool import Database
-from storage.updates import Place, LogBroken, Row, SealedSnapshot
+from storage.updates import LogBroken, Place, Row, SealedSnapshot
 from tests.support.core import store_user
 from tests.support.database import Databases
+from tests.support.snapshots import store_verified
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ async def test_a_library_is_read_with_its_newest_snapshot_and_the_tail_after_it(
     await append(database, *rows_of(library_id, 1, 6))
     async with database.transaction() as connection:
         for seq in (2, 4):
-            await snapshots.insert(connection, library_id, SealedSnapshot(seq, 1, b"known %d" % seq, b"content %d" % seq))
+            await store_verified(connection, library_id, SealedSnapshot(seq, 1, b"known %d" % seq, b"content %d" % seq))
         await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= 3", library_id)
     async with database.acquire() as connection:
         loaded = await updates.load(connection, library_id, content=True)
@@ -111,7 +112,7 @@ async def test_a_snapshot_and_its_tail_are_of_one_moment(database: Database) -> 
         for seq in range(5, 40):
             await append(database, *rows_of(library_id, seq, seq))
             async with database.transaction() as connection:
-                await snapshots.insert(connection, library_id, SealedSnapshot(seq - 1, 1, b"", b""))
+                await store_verified(connection, library_id, SealedSnapshot(seq - 1, 1, b"", b""))
                 await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq < $2", library_id, seq)
 
     await asyncio.gather(read(60), read(60), compact())
