@@ -20,6 +20,7 @@ from pgqueuer.errors import RetryRequested
 
 from storage.errors import StorageError, Unavailable
 from storage.job_driver import SETTINGS, JobDriver, PutBack, fenced_queries_over, queries_over
+from storage.job_records import HEARTBEAT_SECONDS
 from storage.pool import Connection, Database, is_connection_failure
 
 MAX_FAILURES = 4
@@ -64,8 +65,8 @@ class Job:
 class Pace:
     """How quickly jobs are noticed."""
 
-    heartbeat_seconds: float = 30.0
-    """A running job that gave no sign for so long is taken over: its process has died, or is paused."""
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    """A running job that gave no sign for so long is taken over; it gives one at half of it."""
     look_seconds: float = 5.0
     """How often the queue is looked at, besides being told of new jobs."""
     at_once: int = 2

@@ -56,6 +56,8 @@ _PRUNE = """
     )) RETURNING 1
 """
 _HELD = "SELECT payload FROM jobs_pgqueuer WHERE status = 'failed' AND entrypoint = $1"
+HEARTBEAT_SECONDS = 30.0
+"""A running job that gave no sign for so long is taken over by another process: its own has died, or is paused."""
 STATES = ("queued", "waiting", "running", "stuck", "failed")
 """`waiting`: put back, to be tried again later; `stuck`: its process gives no sign, and nobody has taken it over yet."""
 

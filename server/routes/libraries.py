@@ -10,6 +10,7 @@ from auth import permissions
 from auth.errors import Forbidden
 from server.errors import OwnLibrary, TooManyLibraries
 from server.problems import fails
+from server.purge import enqueue_purge
 from server.routes.asking import SIGNED_IN, Asking, Served
 from server.routes.body import StrictRoute
 from server.routes.texts import Body, Id, Name
@@ -101,5 +102,6 @@ async def delete(library_id: Id, asking: Asking, services: Served) -> Response:
             raise OwnLibrary
         if not await libraries.mark_deleted(connection, library_id, now=services.clock()):
             raise NotFound
+        await enqueue_purge(connection, library_id)
     services.hooks.library_deleted(library_id)
     return Response(status_code=204)
