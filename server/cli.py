@@ -63,12 +63,16 @@ def demo(
 def main() -> None:
     """Run the command line: the groups are added here, where they are really needed."""
     from server.epoch_cli import app as epoch
+    from server.jobs_cli import app as jobs
     from server.keys_cli import app as keys
     from server.user_cli import app as user
+    from server.worker_cli import worker
 
     app.add_typer(user, name="user")
     app.add_typer(keys, name="keys")
     app.add_typer(epoch, name="epoch")
+    app.add_typer(jobs, name="jobs")
+    app.command()(worker)
     app()
 
 
