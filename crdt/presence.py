@@ -11,8 +11,8 @@ How a server uses it, with one Presence a room and an opaque hashable `owner` fo
 - a socket asks for presence: send it `greeting`;
 - a socket closed: send what `leave` returns to the greeted members;
 - every few seconds: send what `expire` returns to the greeted members;
-- other servers hold sockets of the same room: tell them what `spoken` returns after a `receive`, and what `leave` returned; give what they tell
-  to `overhear`, and send the relay to the greeted members.
+- other servers hold sockets of the same room: tell them what `spoken` returns after a `receive`, and what `leave` returned;
+  give what they tell to `overhear`, and send the relay to the greeted members.
 """
 
 from __future__ import annotations

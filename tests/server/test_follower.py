@@ -1,0 +1,188 @@
+"""The follower: two cores on one database stand for two processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from protocol.closes import Close
+from server import follower
+from server.follower import RoomDropped
+from server.rooms import Room
+from storage import updates
+from storage.errors import Unavailable
+from tests.support.core import Core, Listener, core, deleted, typed, typing, until
+from tests.support.database import Databases
+
+
+@pytest.fixture
+async def two(databases: Databases, template_database: str) -> AsyncIterator[tuple[Core, Core]]:
+    """Two processes on one database."""
+    dsn = databases.create(template_database)
+    async with core(dsn) as one, core(dsn, keyring=one.keyring) as other:
+        yield one, other
+    databases.drop(dsn)
+
+
+async def both(two: tuple[Core, Core]) -> tuple[Room, Listener, Room, Listener]:
+    """A library that is open in both."""
+    here, heard_here = await two[0].joined()
+    there, heard_there = await two[1].joined(here.library_id)
+    return here, heard_here, there, heard_there
+
+
+async def test_a_room_takes_over_what_another_process_stored_and_relays_it_in_order(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    made = [*typing(1, 40), deleted(1, 3, 2)]
+    await one.push(here, *made)
+    await other.follower.catch_up(there)
+    assert there.head == here.head == len(made)
+    assert there.knowledge == here.knowledge
+    assert heard.updates == made
+
+
+async def test_more_than_one_question_reads_is_read_by_the_next(two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "ROWS_A_ROOM", 7)
+    monkeypatch.setattr(follower, "ROOMS_AT_ONCE", 2)
+    one, other = two
+    opened = [await both(two) for _ in range(5)]
+    made = typing(1, 30)
+    for here, *_ in opened:
+        await one.push(here, *made)
+    await asyncio.gather(*(other.follower.catch_up(there) for _, _, there, _ in opened))
+    assert all(heard.updates == made for *_, heard in opened)
+
+
+async def test_a_large_row_among_small_ones_keeps_its_place(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    made = [typed("a", 1, 0), typed("x" * (follower.ROW_BYTES + 1), 1, 1), typed("b", 2, 0), typed("y" * 300_000, 3, 0), typed("c", 2, 1)]
+    for update in made:
+        await one.push(here, update)
+    await other.follower.catch_up(there)
+    assert heard.updates == made
+    assert there.head == 5
+
+
+async def test_both_write_at_once_and_each_relays_all_of_it_once_in_the_order_of_the_log(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, heard_here, there, heard_there = await both(two)
+    left, right = typing(1, 150), typing(2, 150)
+    entries_here, entries_there = [], []
+    for mine, theirs in zip(left, right, strict=True):
+        entries_here.append(one.submit(here, mine))
+        entries_there.append(other.submit(there, theirs))
+        await asyncio.sleep(0)
+    await one.settled(*entries_here)
+    await other.settled(*entries_there)
+    await one.follower.catch_up(here)
+    await other.follower.catch_up(there)
+    log = await one.stored(here.library_id)
+    assert heard_here.updates == heard_there.updates == log
+    assert sorted(log) == sorted([*left, *right])
+    assert here.knowledge == there.knowledge
+
+
+async def test_what_both_processes_were_sent_is_stored_once(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, _ = await both(two)
+    made = typing(1, 20)
+    await one.push(here, *made)
+    outcomes = await other.push(there, *made)  # its room does not know of them yet
+    assert all(isinstance(seq, int) for seq in outcomes)
+    assert await one.stored(here.library_id) == made
+
+
+async def test_a_commit_that_the_follower_reads_before_the_writer_is_answered_is_relayed_once(
+    two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = two
+    room, heard = await one.joined()
+    real = updates.append_at_once
+
+    async def slowly(*arguments: object) -> set[object]:
+        stored = await real(*arguments)  # type: ignore[arg-type]  # passed on
+        await one.follower.catch_up(room)
+        return set(stored)
+
+    monkeypatch.setattr(updates, "append_at_once", slowly)
+    made = typing(1, 5)
+    assert await one.push(room, *made) == [1, 2, 3, 4, 5]
+    assert heard.updates == made
+    assert room.head == 5
+
+
+async def test_a_room_below_the_oldest_kept_row_is_dropped_and_its_devices_come_back(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    healthy, _, healthy_there, heard_healthy = await both(two)
+    await one.push(here, *typing(1, 10))
+    await one.push(healthy, *typing(1, 10))
+    async with one.database.acquire() as connection:
+        await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= 5", here.library_id)
+    waits = [other.follower.catch_up(there), other.follower.catch_up(healthy_there)]
+    outcomes = await asyncio.gather(*waits, return_exceptions=True)
+    assert isinstance(outcomes[0], RoomDropped)
+    assert outcomes[1] is None
+    assert there.dropped
+    assert heard.closed is not None
+    assert heard.closed[0] is Close.RESTART
+    assert len(heard_healthy.updates) == 10
+
+
+async def test_a_row_that_does_not_open_drops_its_room_and_no_other(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    healthy, _, healthy_there, heard_healthy = await both(two)
+    await one.push(here, typed("a", 1, 0))
+    await one.push(healthy, typed("a", 1, 0))
+    async with one.database.acquire() as connection:
+        await connection.execute("UPDATE updates SET sealed = set_byte(sealed, 20, 1) WHERE library_id = $1", here.library_id)
+    other.follower.behind(there)
+    other.follower.behind(healthy_there)
+    await until(lambda: there.dropped and healthy_there.head == 1, "one room to drop, the other to go on")
+    assert heard.closed == (Close.RESTART, "start again")
+    assert heard_healthy.closed is None
+
+
+async def test_without_a_database_the_follower_says_so_and_goes_on_once_it_is_back(
+    two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    await one.push(here, typed("a", 1, 0))
+    real = updates.behind
+
+    async def away(*arguments: object, **named: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(updates, "behind", away)
+    with pytest.raises(Unavailable):
+        await other.follower.catch_up(there)
+    assert not there.dropped
+    monkeypatch.setattr(updates, "behind", real)
+    await other.follower.catch_up(there)
+    assert heard.updates == [typed("a", 1, 0)]
+
+
+async def test_a_library_that_is_written_by_others_all_the_time_is_stored_under_its_lock(
+    two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    real, raced = updates.append_at_once, 0
+
+    async def after_another(connection: object, rows: object, places: dict[object, object]) -> set[object]:
+        nonlocal raced
+        if there.library_id in places and connection is other.writer._small_lane._connection:
+            raced += 1
+            await one.push(here, typed("x", 100 + raced, 0))
+        return set(await real(connection, rows, places))  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(updates, "append_at_once", after_another)
+    mine = typed("mine", 1, 0)
+    await other.push(there, mine)
+    assert raced == 3
+    assert (await one.stored(here.library_id))[-1] == mine
+    assert heard.updates == await one.stored(here.library_id)
