@@ -16,6 +16,7 @@ app = typer.Typer(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; also HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one; also PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve the port; also PROMPTSYNC_WORKERS.")] = None,
 ) -> None:
     """Run the server, with a private PostgreSQL unless PROMPTSYNC_DATABASE_URL names one.
 
@@ -25,7 +26,7 @@ def serve(
     from server.terminal import explained, settings_of_terminal
 
     with explained():
-        settings = settings_of_terminal(host=host, port=port)
+        settings = settings_of_terminal(host=host, port=port, workers=workers)
         import uvloop
 
         from server.run import serve as run

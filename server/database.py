@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +21,6 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 FACTS_FILE = "server.json"
 WATCH_SECONDS = 0.25
 """How often it is asked whether PostgreSQL still runs."""
-STOP_SECONDS = 3.0
-"""PostgreSQL's share of the ten seconds in which everything stops; past it the next start recovers."""
 
 
 @contextmanager
@@ -54,6 +53,17 @@ def write_facts(data_dir: Path, **facts: object) -> None:
     """Tell commands and supervisors about the running server: `<data_dir>/server.json`, 0600, replaced in one step. Raises OSError."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_private(data_dir / FACTS_FILE, json.dumps(facts).encode() + b"\n")
+
+
+async def keep_facts(data_dir: Path, facts: Callable[[], dict[str, object]], changed: asyncio.Event) -> None:
+    """Write what `facts` says of the running server now, and again whenever something has `changed`."""
+    while True:
+        changed.clear()
+        try:
+            write_facts(data_dir, pid=os.getpid(), **facts())
+        except OSError as error:  # a full disk is no reason to send devices away: PostgreSQL may have room
+            log.error("server_json_not_written", reason=error.strerror)
+        await changed.wait()
 
 
 def read_facts(data_dir: Path) -> dict[str, object]:

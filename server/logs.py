@@ -28,10 +28,11 @@ class _StandardError:
             sys.stderr.flush()
 
 
-def configure_logs(level: str, *, json: bool) -> None:
+def configure_logs(level: str, *, json: bool, process: int | None = None) -> None:
     """Send structlog's and the libraries' log lines to standard error, at `level` and above.
 
-    Tracebacks never show local variables: those hold tokens, keys and content.
+    `process` is this process's number where several serve one port; each line then names it. Tracebacks never show local variables:
+    those hold tokens, keys and content.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
@@ -50,6 +51,11 @@ def configure_logs(level: str, *, json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all that print() asks of a file
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s %(message)s", force=True)
+    if process is not None:
+        structlog.contextvars.bind_contextvars(process=process)
+    which = "" if process is None else f" process={process}"
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format=f"%(asctime)s [%(levelname)s]{which} %(name)s %(message)s", force=True
+    )
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,11 +1,20 @@
-"""What this process counts, in Prometheus' terms."""
+"""What this server counts, in Prometheus' terms.
+
+Several processes on one port count together: each writes its numbers into a file that all of them can read (prometheus_client's own
+multiprocess mode, which the environment variable SHARED switches on as it is imported), and whoever is asked answers with the sums.
+"""
+
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 registry = CollectorRegistry()
 
-sockets = Gauge("promptsync_sockets", "Open sync sockets.", registry=registry)
-rooms = Gauge("promptsync_rooms", "Libraries whose ranges this process holds.", registry=registry)
+sockets = Gauge("promptsync_sockets", "Open sync sockets.", registry=registry, multiprocess_mode="livesum")
+rooms = Gauge("promptsync_rooms", "Libraries whose ranges this process holds.", registry=registry, multiprocess_mode="livesum")
 deliveries = Counter("promptsync_deliveries", "Updates relayed to devices, senders included.", registry=registry)
 stored = Counter("promptsync_updates_stored", "Updates stored.", registry=registry)
 followed = Counter("promptsync_updates_followed", "Updates taken over from other processes.", registry=registry)
@@ -15,7 +24,7 @@ closes = Counter("promptsync_socket_closes", "Sockets this process closed.", ["c
 refusals = Counter("promptsync_opening_refusals", "Openings refused.", ["code"], registry=registry)
 openings = Counter("promptsync_openings", "Opening answers, by how they were made.", ["kind"], registry=registry)
 commits = Counter("promptsync_commits", "Write transactions, by outcome.", ["outcome"], registry=registry)
-queue_bytes = Gauge("promptsync_writer_queue_bytes", "Updates waiting to be stored.", registry=registry)
+queue_bytes = Gauge("promptsync_writer_queue_bytes", "Updates waiting to be stored.", registry=registry, multiprocess_mode="livesum")
 commit_seconds = Histogram(
     "promptsync_commit_seconds",
     "From the start of a write transaction to its commit.",
@@ -28,13 +37,40 @@ batch_rows = Histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000),
     registry=registry,
 )
+compactions = Counter("promptsync_compactions", "Compactions of libraries, by outcome.", ["outcome"], registry=registry)
+compaction_seconds = Histogram(
+    "promptsync_compaction_seconds",
+    "How long a library took to be compacted, or to be found in no need of it.",
+    buckets=(0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+    registry=registry,
+)
+quarantined = Counter("promptsync_updates_quarantined", "Updates put into quarantine because Yrs breaks on them.", registry=registry)
 bus_said = Counter("promptsync_bus_said", "Messages said to other processes.", registry=registry)
 bus_heard = Counter("promptsync_bus_heard", "Messages of other processes.", registry=registry)
 bus_dropped = Counter("promptsync_bus_dropped", "Messages to or of other processes that were dropped.", ["reason"], registry=registry)
-jobs = Gauge("promptsync_jobs", "Background jobs of this database that are not done, by state.", ["state"], registry=registry)
+jobs = Gauge(
+    "promptsync_jobs",
+    "Background jobs of this database that are not done, by state.",
+    ["state"],
+    registry=registry,
+    multiprocess_mode="livesum",
+)
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
+
+
+_shared: Path | None = None
+
+
+def share(folder: Path) -> None:
+    """From now on answer for all processes that count in this folder; SHARED named it when this one started."""
+    global _shared
+    _shared = folder
 
 
 def exposition() -> bytes:
     """The text that `GET /metrics` answers (Prometheus text format 0.0.4)."""
-    return generate_latest(registry)
+    if _shared is None:
+        return generate_latest(registry)
+    together = CollectorRegistry()
+    MultiProcessCollector(together, path=str(_shared))  # type: ignore[no-untyped-call]  # the library's own
+    return generate_latest(together)

@@ -42,7 +42,7 @@ def redis_bus(url: SecretStr, random_bytes: Callable[[int], bytes]) -> QueuedBus
     Raises:
         BadRedisAddress: `url` is no address.
     """
-    _check(url)
+    check_address(url)
 
     async def connect(sender: bytes, take: Callable[[bytes], None]) -> Link:
         link = _RedisLink(_client(url), sender, take)
@@ -56,7 +56,8 @@ def redis_bus(url: SecretStr, random_bytes: Callable[[int], bytes]) -> QueuedBus
     return QueuedBus(connect, packet_bytes=PACKET_BYTES, random_bytes=random_bytes)
 
 
-def _check(url: SecretStr) -> None:
+def check_address(url: SecretStr) -> None:
+    """Raise BadRedisAddress unless it can be read; whether anybody answers there is not asked."""
     try:
         known = urlsplit(url.get_secret_value()).scheme in ("redis", "rediss", "unix")
         _client(url)

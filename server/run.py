@@ -2,46 +2,33 @@
 
 import asyncio
 import contextlib
-import gc
-import os
 import secrets
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import structlog
-import uvicorn
-
-from server.app import Application
 from server.config import Settings
-from server.database import MIGRATIONS, STOP_SECONDS, forget_facts, keep_running, write_facts
-from server.errors import ServerError
-from server.heads import BoundedHttp
+from server.database import MIGRATIONS, forget_facts, keep_facts, keep_running
 from server.keys import open_key_file
-from server.services import make_services
-from server.wire import WireProtocol
-from storage import schema
-from storage.cluster import claim
+from server.process import Beside, claim_database, serve_until_stopped
+from server.stopping import Stop
+from server.supervisor import Supervisor
+from server.transport import listen, url_of
+from storage import capacity, schema
 from storage.embedded import Embedded
 from storage.folder_lock import FolderLock
-from storage.libraries import draw_client_id
 from storage.pool import Database
 
-log = structlog.get_logger(__name__)
-
-DRAIN_SECONDS = 2.5
-"""What was taken before the signal is stored and acknowledged within this, or its devices send it again."""
-GRACE_SECONDS = 1
-"""What connections have after that to take their close."""
-BACKLOG = 2048
-COLLECT_AFTER = (20_000, 20, 50)
-"""The garbage collector's thresholds: the hot path makes thousands of short-lived objects a second and hardly any cycle."""
+CONNECTIONS_BESIDE_POOL = 8
+"""What a process may hold besides its pool: two to write, one for the bus, one to compact, up to four for jobs."""
+CONNECTIONS_OF_OTHERS = 10
+"""What is kept free in the embedded PostgreSQL: for commands, the start, and a connection whose end it has not noticed yet."""
+LEAST_CONNECTIONS = 100
 
 
-class CannotListen(ServerError):
-    """The address or port cannot be listened on."""
+def connections_needed(settings: Settings) -> int:
+    """How many connections to the database all processes of this server may hold at a time."""
+    return settings.workers * (settings.database_pool + CONNECTIONS_BESIDE_POOL)
 
 
 def serve(settings: Settings) -> None:
@@ -49,150 +36,69 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StorageError: the database, its schema or the key file does not allow a start; the text says why and what to do.
-        CannotListen: the address is taken or not ours.
+        ServerError: the address is taken or not ours, or another setting does not fit.
     """
+    stop = Stop()
     with contextlib.ExitStack() as stack:
         if settings.database_url is not None:
-            asyncio.run(_serve(settings, settings.database_url.get_secret_value(), None))
+            asyncio.run(_serve(settings, settings.database_url.get_secret_value(), None, stop))
             return
         stack.enter_context(FolderLock(settings.data_dir))
-        embedded = Embedded(settings.data_dir)
-        stack.callback(embedded.stop, STOP_SECONDS)
+        connections = max(LEAST_CONNECTIONS, connections_needed(settings) + CONNECTIONS_OF_OTHERS)
+        embedded = Embedded(settings.data_dir, max_connections=connections)
+        stack.callback(lambda: embedded.stop(stop.database_seconds))
         with _uninterrupted():
             dsn = embedded.start()
         if embedded.notice:
             print(embedded.notice, flush=True)
-        asyncio.run(_serve(settings, dsn, embedded))
+        asyncio.run(_serve(settings, dsn, embedded, stop))
 
 
-async def _serve(settings: Settings, dsn: str, embedded: Embedded | None) -> None:
-    if embedded is None:
-        await schema.check(dsn, MIGRATIONS)
-    else:
-        await schema.migrate(dsn, MIGRATIONS)
-    database = await Database.open(dsn, size=settings.database_pool)
-    try:
-        key_file, made = await open_key_file(settings, database)
-        keyring = key_file.live_keyring()
-        async with database.acquire() as connection:
-            claimed = await claim(connection, keyring, new_client_id=lambda: draw_client_id(os.urandom))
-        if claimed.raised:
-            log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
-        services = make_services(
-            settings, database=database, keyring=keyring, signing_keys=[(key.id, key.seed) for key in key_file.signing]
-        )
-        try:
-            listener = _listen(settings)
-            try:
-                await _run(settings, Application(services), listener, embedded, dsn, key_file_made=made)
-            finally:
-                listener.close()
-        finally:
-            services.passwords.close()
-    finally:
-        await database.close()
+async def _serve(settings: Settings, dsn: str, embedded: Embedded | None, stop: Stop) -> None:
+    key_file_made = await _prepare(settings, dsn, embedded)
+    with listen(settings) as listener:
+        url = url_of(listener)
+        changed = asyncio.Event()
+        supervisor = Supervisor(settings, dsn, listener, changed.set) if settings.workers > 1 else None
+        beside: tuple[Beside, ...] = ()
+        if embedded is not None:
+            port = listener.getsockname()[1]
 
+            def facts() -> dict[str, object]:
+                serving = supervisor.pids if supervisor is not None else []
+                return {"port": port, "url": url, "postgres_pid": embedded.pid, "database": dsn, "workers": serving}
 
-async def _run(
-    settings: Settings, app: Application, listener: socket.socket, embedded: Embedded | None, dsn: str, *, key_file_made: bool
-) -> None:
-    server = _Server(_uvicorn_config(settings, app))
-    gc.collect()
-    gc.freeze()  # what was made so far lives as long as the process: a collection need not look at it again
-    gc.set_threshold(*COLLECT_AFTER)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _on_signal, stop, server)
-    host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    restarted = asyncio.Event()
-    async with app.running(), asyncio.TaskGroup() as group:
-        watch = group.create_task(_keep_facts(settings, embedded, url, port, dsn, restarted)) if embedded else None
-        keeper = group.create_task(keep_running(embedded, restarted)) if embedded else None
-        serving = group.create_task(server.serve(sockets=[listener]))
-        stopping = group.create_task(_stop_in_order(stop, app, server))
-        await server.listening.wait()
-        if not serving.done():
+            beside = (lambda: keep_facts(settings.data_dir, facts, changed), lambda: keep_running(embedded, changed))
+
+        def ready() -> None:
             _say_hello(settings, url, key_file_made=key_file_made)
-        await serving
-        for task in (watch, keeper, stopping):
-            if task is not None:
-                task.cancel()
+
+        if supervisor is None:
+            await serve_until_stopped(settings, dsn, listener, stop, ready=ready, beside=beside)
+        else:
+            await supervisor.run(stop, ready=ready, beside=beside)
     if embedded is not None:
         forget_facts(settings.data_dir)
 
 
-async def _stop_in_order(stop: asyncio.Event, app: Application, server: "_Server") -> None:
-    """On a signal: store and acknowledge what was taken, then close the connections."""
-    await stop.wait()
-    log.info("stopping")
-    await app.writer.drain(DRAIN_SECONDS)
-    server.should_exit = True
+async def _prepare(settings: Settings, dsn: str, embedded: Embedded | None) -> bool:
+    """All that is done once, however many processes serve then; whether a key file was made."""
+    if settings.redis_url is not None:
+        from server.redis_bus import check_address
 
-
-def _on_signal(stop: asyncio.Event, server: "_Server") -> None:
-    if stop.is_set():
-        server.force_exit = True  # asked twice: do not wait for connections
-    stop.set()
-
-
-async def _keep_facts(settings: Settings, embedded: Embedded, url: str, port: int, dsn: str, restarted: asyncio.Event) -> None:
-    while True:
-        restarted.clear()
-        try:
-            write_facts(settings.data_dir, pid=os.getpid(), port=port, url=url, postgres_pid=embedded.pid, database=dsn)
-        except OSError as error:  # a full disk is no reason to send devices away: PostgreSQL may have room
-            log.error("server_json_not_written", reason=error.strerror)
-        await restarted.wait()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, with the signals left to us and an event for the moment it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets=sockets)
-        finally:
-            self.listening.set()
-
-
-def _uvicorn_config(settings: Settings, app: Application) -> uvicorn.Config:
-    options: dict[str, Any] = {
-        "http": BoundedHttp,
-        "ws": WireProtocol,
-        "loop": "none",
-        "lifespan": "off",
-        "log_config": None,
-        "access_log": False,
-        "proxy_headers": False,
-        "server_header": False,
-        "date_header": False,
-        "ws_per_message_deflate": False,  # 10 KB would inflate to 10 MB
-        "ws_ping_interval": settings.ping_seconds,
-        "ws_ping_timeout": settings.ping_seconds,
-        "timeout_graceful_shutdown": GRACE_SECONDS,
-        "timeout_keep_alive": 30,
-    }
-    return uvicorn.Config(app, **options)
-
-
-def _listen(settings: Settings) -> socket.socket:
+        check_address(settings.redis_url)
+    if embedded is None:
+        (await capacity.facts(dsn)).check(needed=connections_needed(settings))
+        await schema.check(dsn, MIGRATIONS)
+    else:
+        await schema.migrate(dsn, MIGRATIONS)
+    database = await Database.open(dsn, size=1)
     try:
-        infos = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = infos[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:  # the latter of a name with a label that is empty or too long
-        reason = error.strerror if isinstance(error, OSError) else "no such name"
-        raise CannotListen(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another with HOST and PORT") from error
+        key_file, made = await open_key_file(settings, database)
+        await claim_database(database, key_file.live_keyring())
+    finally:
+        await database.close()
+    return made
 
 
 @contextmanager

@@ -56,13 +56,14 @@ def launch(arguments: list[str], account: Account, log: int) -> subprocess.Popen
         raise EmbeddedFailed(f"cannot start {arguments[0]}: {error.strerror}") from error
 
 
-def stop_processes(home: ClusterHome, timeout: float) -> None:
+def stop_processes(home: ClusterHome, timeout: float, *, quit_seconds: float = _QUIT_SECONDS) -> None:
     """Stop every process of the cluster and return when all are gone; returns at once when there is none.
 
-    Asks for a fast shutdown first, for at most `timeout` seconds, then for an immediate one, then kills: the next start recovers.
+    Asks for a fast shutdown first, for at most `timeout` seconds, then for an immediate one, for `quit_seconds`, then kills: the next
+    start recovers.
     Raises EmbeddedFailed when something survives even that.
     """
-    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, _QUIT_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
+    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, quit_seconds), (signal.SIGKILL, _KILL_SECONDS)):
         deadline = time.monotonic() + patience
         told: set[int] = set()
         while processes := find_processes(home):

@@ -34,13 +34,14 @@ _LOG_BYTES = 10 << 20  # past it the log begins anew
 _LOG_TAIL_BYTES = 2000
 _RECOVERY_SECONDS = 3600.0  # replaying what a crash left; giving up would only begin it again
 _GONE_SECONDS = 5.0
+_QUIT_SECONDS = 0.5  # for an immediate shutdown, which writes nothing; a process that is frozen never answers
+_ORPHANS_SECONDS = 0.2  # for what a killed postmaster leaves: it notices and goes by itself, unless it is frozen
 _INITDB = ["--username", ROLE, "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8"]
 _LOCALE = ["--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 _SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
     "shared_buffers": "128MB",
     "synchronous_commit": "on",
     "wal_level": "replica",
@@ -56,9 +57,10 @@ _SETTINGS = {
 class Embedded:
     """The cluster of one data folder. `start` and `stop` may be called from any thread, and repeated."""
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, max_connections: int = 100) -> None:
         """`durable=False` gives up fsync: for tests only."""
         self._folder = folder.absolute()
+        self._max_connections = max_connections
         self._durable = durable
         self._keeper: ThreadPoolExecutor | None = None
         self._guard = threading.Lock()
@@ -84,7 +86,8 @@ class Embedded:
     def stop(self, timeout: float = 10.0) -> None:
         """Stop PostgreSQL with everything written, and give the folder back; a start under way is given up.
 
-        After `timeout` seconds it is stopped without the last checkpoint (the next start recovers). Does nothing when it is stopped.
+        After `timeout` seconds it is stopped without the last checkpoint (the next start recovers), and within another second, even
+        when it does not react at all. Does nothing when it is stopped.
         """
         self._halt.set()
         with self._guard:
@@ -145,7 +148,7 @@ class Embedded:
             remove_stale_files(home, sockets)
             _write_access(home)
             with _log(home) as log:
-                self._process = process = launch(_command(home, sockets, durable=self._durable), home.account, log)
+                self._process = process = launch(self._command(home, sockets), home.account, log)
             asyncio.run(self._until_ready(process, _address(sockets), timeout))
         except OSError as error:  # a full or read-only disk, mostly
             self._stop(0.0)
@@ -161,8 +164,21 @@ class Embedded:
         if process is not None:
             _end(process, timeout)
         if self._home is not None and self._lock is not None and self._lock.held:
-            stop_processes(self._home, timeout=0.0)
+            stop_processes(self._home, timeout=0.0, quit_seconds=_ORPHANS_SECONDS)
             self._lock.release()
+
+    def _command(self, home: ClusterHome, sockets: Path) -> list[str]:
+        settings = _SETTINGS | {
+            "max_connections": str(self._max_connections),
+            "unix_socket_directories": f'"{sockets}"',
+            "hba_file": str(home.path / "pg_hba.conf"),
+            "ident_file": str(home.path / "pg_ident.conf"),
+            "cluster_name": home.title,
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "full_page_writes": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(home.binaries / "postgres"), "-D", str(home.data), *options]
 
     def _make_cluster(self, home: ClusterHome) -> None:
         """Make the cluster unless it is there. It is made beside its place and renamed: a half-made one is never taken for whole."""
@@ -230,19 +246,6 @@ def _address(sockets: Path) -> str:
     return f"postgresql://{ROLE}@/{ROLE}?host={quote(str(sockets))}&port=5432"
 
 
-def _command(home: ClusterHome, sockets: Path, *, durable: bool) -> list[str]:
-    settings = _SETTINGS | {
-        "unix_socket_directories": f'"{sockets}"',
-        "hba_file": str(home.path / "pg_hba.conf"),
-        "ident_file": str(home.path / "pg_ident.conf"),
-        "cluster_name": home.title,
-    }
-    if not durable:
-        settings |= {"fsync": "off", "full_page_writes": "off"}
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    return [str(home.binaries / "postgres"), "-D", str(home.data), *options]
-
-
 def _remove_unfinished(place: Path) -> None:
     """Remove a half-made cluster. The initdb that was killed with us, or its children, may be at the same, so it may take turns."""
     deadline = time.monotonic() + _GONE_SECONDS
@@ -299,7 +302,7 @@ async def _knock(address: str) -> None:
 
 def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
     """Stop a program of ours: SIGINT, after `timeout` seconds SIGQUIT, at last SIGKILL."""
-    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 1.5), (signal.SIGKILL, None)):
+    for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, _QUIT_SECONDS), (signal.SIGKILL, None)):
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)

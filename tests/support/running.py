@@ -18,8 +18,8 @@ from crdt.replica import Replica
 from protocol import ysync
 from server.app import Application
 from server.config import Settings
-from server.run import _Server, _uvicorn_config
 from server.services import Services, make_services, utc_now
+from server.transport import Transport
 from storage.keyring import Keyring
 from storage.pool import Database
 from tests.support.core import new_keyring
@@ -259,7 +259,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, **settings
     )
     app = Application(services)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(_uvicorn_config(configured, app))
+    server = Transport(configured, app)
     try:
         async with app.running():
             serving = asyncio.create_task(server.serve(sockets=[listener]))

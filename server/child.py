@@ -1,0 +1,52 @@
+"""One of several serving processes, started by the supervisor as `python -m server.child <number>`."""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Take the orders from standard input, serve, and end when told or with the parent."""
+    number = int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the parent, until the server takes signals itself
+    orders: dict[str, Any] = json.load(sys.stdin)
+    _end_with_parent(orders["parent"])
+    from server import metrics
+    from server.config import load_settings
+    from server.logs import configure_logs
+    from server.terminal import explained
+
+    metrics.share(Path(orders["metrics"]))
+    settings = load_settings(**{name: value for name, value in orders["settings"].items() if value is not None})
+    configure_logs(settings.log_level, json=settings.production, process=number)
+    with explained(), socket.socket(fileno=orders["listener"]) as listener:
+        import uvloop
+
+        from server.process import serve_until_stopped
+        from server.stopping import Stop
+
+        uvloop.install()
+        assert settings.database_url is not None  # noqa: S101  # among the orders
+        dsn = settings.database_url.get_secret_value()
+        asyncio.run(serve_until_stopped(settings, dsn, listener, Stop(), ready=lambda: print("ready", flush=True)))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the parent dies: it holds the port, which the next start needs, and no data."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3) != 0:
+        sys.exit(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        sys.exit("the server is gone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""One process that serves: opened, run until it is asked to stop, and closed in order. A server is one of them, or several."""
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from server import drain
+from server.app import Application
+from server.config import Settings
+from server.keys import open_key_file
+from server.services import make_services
+from server.stopping import FLUSH_SECONDS, FLUSHED_BY_SECONDS, Stop
+from server.transport import Transport
+from storage.cluster import claim
+from storage.keyring import Keyring
+from storage.libraries import draw_client_id
+from storage.pool import Database
+
+log = structlog.get_logger(__name__)
+
+COLLECT_AFTER = (20_000, 20, 50)
+"""The garbage collector's thresholds: the hot path makes thousands of short-lived objects a second and hardly any cycle."""
+
+Beside = Callable[[], Awaitable[None]]
+"""Work that runs beside a server until cancelled."""
+
+
+async def claim_database(database: Database, keyring: Keyring) -> None:
+    """Make sure that these keys seal this database, and that it was not put back to an earlier time.
+
+    Raises:
+        WrongKeys: other keys do.
+        Unavailable: it cannot be asked.
+    """
+    async with database.acquire() as connection:
+        claimed = await claim(connection, keyring, new_client_id=lambda: draw_client_id(os.urandom))
+    if claimed.raised:
+        log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
+
+
+async def serve_until_stopped(
+    settings: Settings, dsn: str, listener: socket.socket, stop: Stop, *, ready: Callable[[], None], beside: tuple[Beside, ...] = ()
+) -> None:
+    """Serve what comes to `listener` until `stop` is asked; `ready` is called once that has begun.
+
+    Raises:
+        StorageError: the database, or the key file, does not allow it; the text says why and what to do.
+    """
+    database = await Database.open(dsn, size=settings.database_pool)
+    try:
+        key_file, _ = await open_key_file(settings, database)
+        keyring = key_file.live_keyring()
+        await claim_database(database, keyring)
+        signing_keys = [(key.id, key.seed) for key in key_file.signing]
+        services = make_services(settings, database=database, keyring=keyring, signing_keys=signing_keys)
+        try:
+            await _run(settings, Application(services), listener, stop, ready, beside)
+        finally:
+            services.passwords.close()
+    finally:
+        await database.close()
+
+
+async def _run(
+    settings: Settings, app: Application, listener: socket.socket, stop: Stop, ready: Callable[[], None], beside: tuple[Beside, ...]
+) -> None:
+    transport = Transport(settings, app)
+    gc.collect()
+    gc.freeze()  # what was made so far lives as long as the process: a collection need not look at it again
+    gc.set_threshold(*COLLECT_AFTER)
+    stop.on_signals(asyncio.get_running_loop())
+    stop.when_asked_again(lambda: _hurry(transport))
+    async with app.running(), asyncio.TaskGroup() as group:
+        works = [group.create_task(_await(work)) for work in beside]
+        serving = group.create_task(transport.serve(sockets=[listener]))
+        works.append(group.create_task(_stop_in_order(settings, stop, app, transport)))
+        await transport.listening.wait()
+        if not serving.done():
+            ready()
+        await serving
+        for work in works:
+            work.cancel()
+
+
+async def _await(work: Beside) -> None:
+    await work()
+
+
+async def _stop_in_order(settings: Settings, stop: Stop, app: Application, transport: Transport) -> None:
+    """Once asked: send the devices away, store and acknowledge what they sent, then close the connections."""
+    await stop.wait()
+    log.info("stopping")
+    await drain.drain(app.hall, settings.drain_seconds)
+    await app.writer.drain(min(FLUSH_SECONDS, stop.left(FLUSHED_BY_SECONDS)))
+    transport.should_exit = True
+
+
+def _hurry(transport: Transport) -> None:
+    transport.should_exit = True
+    transport.force_exit = True  # asked twice: do not wait for devices and connections
