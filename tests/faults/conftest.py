@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.faults.together import OFTEN
 from tests.support.many import Fleet, fleet
-
-OFTEN = {"PROMPTSYNC_COMPACT_UPDATES": "60", "PROMPTSYNC_COMPACT_BYTES": "4096", "PROMPTSYNC_TRIM_AFTER_SECONDS": "1"}
-"""Compaction and trimming go on under the faults."""
 
 
 @pytest.fixture(scope="package")

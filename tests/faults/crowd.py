@@ -13,12 +13,16 @@ from benchmarks.edits import library_of
 from benchmarks.sockets import ServerClosed, Socket, client_frame, open_socket
 from crdt.knowledge import Knowledge
 from crdt.updates import inspect
+from tests.faults.judge import Verdict
+from tests.faults.writers import bystander
+from tests.support.many import Fleet
 from tests.support.server import Server
 
 LIBRARY_BYTES = 4_000
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.5
 """Seconds: a stock provider's back-off, which doubles and has no jitter."""
-OPEN_SECONDS = 30.0
+PATIENCE = 60.0
+"""Seconds one opening may take, and one in a hundred sockets more: all of them come at once, and openings wait for each other."""
 
 
 class Seated(Socket):
@@ -68,7 +72,9 @@ class Crowd:
         for update in self._content:
             self._known.learn(inspect(update))
         self.sockets: list[Seated | None] = [None] * count
-        self.answers: Counter[int] = Counter()
+        self.refusals: Counter[int] = Counter()
+        """Close codes of openings that had to be repeated; 0 where there was no answer at all."""
+        self._patience = PATIENCE + count / 100
 
     @classmethod
     async def gather(cls, servers: Sequence[Server], count: int, *, libraries: int) -> "Crowd":
@@ -97,16 +103,16 @@ class Crowd:
 
     async def _sit(self, number: int, server: Server) -> bool:
         wait = FIRST_WAIT
-        async with asyncio.timeout(OPEN_SECONDS * 4):
+        async with asyncio.timeout(self._patience * 2):
             while True:
                 socket = Seated()
                 try:
-                    async with asyncio.timeout(OPEN_SECONDS):
+                    async with asyncio.timeout(self._patience):
                         answer = await open_socket(socket, ("127.0.0.1", server.port), f"/sync/{self._libraries[number]}", self._token)
                 except (OSError, ServerClosed, TimeoutError, asyncio.CancelledError):
                     if (task := asyncio.current_task()) is not None and task.cancelling():
                         raise
-                    self.answers[socket.close_code] += 1
+                    self.refusals[socket.close_code] += 1
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, LONGEST_WAIT)
                     continue
@@ -118,7 +124,7 @@ class Crowd:
         given.learn(inspect(answer))
         return given == self._known
 
-    async def wait_until_cut_off(self, who: Sequence[int], *, within: float = 30.0) -> None:
+    async def wait_until_cut_off(self, who: Sequence[int], *, within: float = 60.0) -> None:
         """Wait until all of `who` have lost their connection."""
         async with asyncio.timeout(within):
             for number in who:
@@ -135,3 +141,29 @@ class Crowd:
         for socket in self.sockets:
             if socket is not None:
                 socket.leave()
+
+
+async def come_in_waves(fleet: Fleet, count: int) -> tuple[dict[str, Wave], Verdict]:
+    """`count` sockets over two processes: all come, one process is killed and its sockets go to the other, which is drained in turn."""
+    here, there = fleet.nodes
+    crowd = await Crowd.gather(fleet.nodes, count, libraries=min(50, count // 10))
+    everybody = list(range(count))
+    waves = {"first": await crowd.come(everybody, fleet.nodes)}
+    async with bystander(there, there) as beside:
+        cut_off = crowd.at(here)
+        here.kill9()
+        await crowd.wait_until_cut_off(cut_off)
+        waves["one process killed"] = await crowd.come(cut_off, [there])
+        await here.again()
+    assert crowd.seated == count, f"{crowd.seated} of {count} are connected"
+    began = time.monotonic()
+    stopping = asyncio.create_task(there.stop())
+    await crowd.wait_until_cut_off(everybody)
+    waves["the other one drained"] = await crowd.come(everybody, [here])
+    await stopping
+    await there.again()
+    seconds = time.monotonic() - began
+    assert crowd.seated == count, f"{crowd.seated} of {count} are connected"
+    crowd.leave()
+    short = sum(wave.short for wave in waves.values())
+    return waves, Verdict(seen=sum(wave.sockets for wave in waves.values()), lost=short, recovery=seconds, bystander=beside.p99)

@@ -187,6 +187,8 @@ async def confirmed(libraries: Sequence[Library], *, within: float = 60.0) -> No
     """Wait until everybody is online again and everything written is acknowledged."""
     for library in libraries:
         for device in library.devices:
-            await device.wire.until(
-                lambda device=device: device.wire.online and not device.wire.unconfirmed, within=within, what="recovery"
-            )  # type: ignore[misc]
+            await device.wire.until(partial(_settled, device), within=within, what=f"the recovery of {device.name}")
+
+
+def _settled(device: Device) -> bool:
+    return device.wire.online and not device.wire.unconfirmed

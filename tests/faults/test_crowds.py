@@ -12,7 +12,7 @@ import pytest
 
 from protocol import ysync
 from protocol.closes import Close
-from tests.faults.crowd import Crowd
+from tests.faults.crowd import Crowd, come_in_waves
 from tests.faults.judge import Archive, converge, judge
 from tests.faults.writers import bystander, load, open_libraries, wait_for_acknowledgements
 from tests.support.core import deleted, typed
@@ -46,31 +46,12 @@ def enough_files() -> None:
 
 
 async def test_sockets_come_back_in_waves_and_none_is_short(plain: Fleet) -> None:
-    here, there = plain.nodes
-    crowd = await Crowd.gather(plain.nodes, SOCKETS, libraries=min(50, SOCKETS // 10))
-    everybody = list(range(SOCKETS))
-    waves = {"first": await crowd.come(everybody, plain.nodes)}
-
-    async with bystander(there, there) as beside:
-        cut_off = crowd.at(here)
-        here.kill9()
-        await crowd.wait_until_cut_off(cut_off)
-        waves["one process killed"] = await crowd.come(cut_off, [there])
-        await here.again()
-    assert crowd.seated == SOCKETS
-    stopping = asyncio.create_task(there.stop())
-    await crowd.wait_until_cut_off(everybody)
-    waves["the other one drained"] = await crowd.come(everybody, [here])
-    await stopping
-    await there.again()
+    waves, verdict = await come_in_waves(plain, SOCKETS)
 
     for name, wave in waves.items():
         print(f"{name}: {wave}")
-    print(f"bystander's p99 {beside.p99:.0f} ms, RSS {here.resident_bytes() >> 20} MiB; refused on the way {dict(crowd.answers)}")
-    assert crowd.seated == SOCKETS
-    assert not any(wave.short for wave in waves.values())
-    assert beside.p99 < BYSTANDER_MS
-    crowd.leave()
+    print(f"bystander's p99 {verdict.bystander:.0f} ms, RSS {[node.resident_bytes() >> 20 for node in plain.nodes]} MiB")
+    verdict.check(bystander=BYSTANDER_MS)
 
 
 async def test_a_drain_under_load_is_spread_announced_and_loses_nothing(plain: Fleet) -> None:

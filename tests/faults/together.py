@@ -13,6 +13,8 @@ from tests.support.many import Fleet, Node
 LIBRARIES = 2
 MOST_UPDATES_BEFORE = 200
 BUS = "promptsync bus"
+OFTEN = {"PROMPTSYNC_COMPACT_UPDATES": "60", "PROMPTSYNC_COMPACT_BYTES": "4096", "PROMPTSYNC_TRIM_AFTER_SECONDS": "1"}
+"""Compaction and trimming go on under the faults."""
 
 Case = Callable[[Fleet, int], Awaitable[Verdict]]
 
@@ -45,7 +47,11 @@ class Round:
         await asyncio.gather(*(device.come_back() for library in self.libraries for device in library.devices))
         await confirmed(self.libraries)
         verdict = replace(verdict, recovery=time.monotonic() - began)
+        for node in self.fleet.nodes:
+            await node.again()
         await converge(self.libraries)
+        if beside is not None:
+            await beside.has_arrived()
         return replace(verdict, bystander=beside.p99 if beside else 0.0)
 
 
@@ -74,9 +80,7 @@ async def one_killed(fleet: Fleet, seed: int) -> Verdict:
             it.here.kill9()
             began = time.monotonic()
             await it.some_edits(at=it.there)
-        verdict = await it.close_with(beside, began, fresh=[it.there])
-    await fleet.restore()
-    return verdict
+        return await it.close_with(beside, began, fresh=[it.there])
 
 
 async def one_restarted(fleet: Fleet, seed: int) -> Verdict:

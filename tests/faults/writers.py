@@ -22,6 +22,8 @@ PROVIDER_SECONDS = 0.1
 """A stock provider's first wait before it connects again."""
 BYSTANDER_SECONDS = 0.02
 """Between two edits of somebody who types beside the load."""
+LEAST_EDITS = 5
+"""How many of them must have arrived before anything is said of them."""
 
 
 class Device:
@@ -137,6 +139,7 @@ class Bystander:
         self.writer = Device([here], account, library, "bystander")
         self.reader = Device([there], account, library, "bystander's reader")
         self.milliseconds: list[float] = []
+        self._arrived = asyncio.Event()
 
     async def type(self) -> None:
         """Write one edit after the other until cancelled; AssertionError when the connection ends."""
@@ -148,7 +151,15 @@ class Bystander:
             await self.writer.wire.push(replica.edit_text("beside", 0, "x"))
             await self.reader.wire.until(lambda wanted=wanted: len(seen) > wanted, within=30, what="the bystander's edit")  # type: ignore[misc]
             self.milliseconds.append((time.perf_counter() - began) * 1000)
+            self._arrived.set()
             await asyncio.sleep(BYSTANDER_SECONDS)
+
+    async def has_arrived(self, count: int = LEAST_EDITS) -> None:
+        """Wait until `count` edits have reached the other device; TimeoutError when they do not."""
+        async with asyncio.timeout(60):
+            while len(self.milliseconds) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     @property
     def p99(self) -> float:
@@ -165,6 +176,7 @@ async def bystander(here: Server, there: Server) -> AsyncIterator[Bystander]:
     typing = asyncio.create_task(beside.type())
     try:
         yield beside
+        await beside.has_arrived()
         assert not typing.done(), typing.exception()
     finally:
         typing.cancel()

@@ -1,0 +1,167 @@
+"""The rounds: which case runs how often on what, and what it came to."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.faults.crowd import come_in_waves
+from tests.faults.folding import FOLDING
+from tests.faults.judge import Verdict
+from tests.faults.kills import SINGLE
+from tests.faults.together import OFTEN, TOGETHER
+from tests.support.many import Fleet, fleet
+from tests.support.server import Server
+
+CROWD = "crowd in waves"
+KILLS = {*SINGLE, "one of two killed", "PostgreSQL killed under two"}
+"""Cases that run as often as was asked; the others wait for seconds in each round, and run a tenth as often."""
+CASES = [*SINGLE, *TOGETHER, *FOLDING, CROWD]
+ROUND_SECONDS = 300.0
+"""A round that takes longer has failed."""
+SAID_CHARACTERS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the command line asked for."""
+
+    names: list[str]
+    rounds: int
+    seed: int
+    deadline: float
+    sockets: int
+
+    def rounds_of(self, name: str) -> int:
+        return 1 if name == CROWD else self.rounds if name in KILLS else max(1, self.rounds // 10)
+
+
+@dataclass(slots=True)
+class Row:
+    """What the rounds of a case came to."""
+
+    rounds: int = 0
+    failed: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+
+    @property
+    def lost(self) -> int:
+        return self.verdict.lost
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that is told in the end."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+class Stage:
+    """What the cases run on, made when first needed and made anew after a failure."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[AbstractAsyncContextManager[object], object]] = {}
+
+    async def play(self, name: str, seed: int, sockets: int) -> Verdict:
+        """One round."""
+        if name in SINGLE:
+            server = await self._get("single")
+            assert isinstance(server, Server)
+            return await SINGLE[name](server, seed)
+        two = await self._get("crowd" if name == CROWD else "two")
+        assert isinstance(two, Fleet)
+        try:
+            return (await come_in_waves(two, sockets))[1] if name == CROWD else await (TOGETHER | FOLDING)[name](two, seed)
+        finally:
+            await two.restore()
+
+    async def _get(self, kind: str) -> object:
+        if kind not in self._open:
+            context = _single() if kind == "single" else fleet(2, valves=kind == "two", env=OFTEN if kind == "two" else {})
+            self._open[kind] = (context, await context.__aenter__())
+        return self._open[kind][1]
+
+    async def strike(self) -> None:
+        """End and remove everything."""
+        while self._open:
+            _, (context, _) = self._open.popitem()
+            await context.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def _single() -> AsyncIterator[Server]:
+    with Server(env=OFTEN) as server:
+        yield server
+
+
+async def run(plan: Plan, report: Report, console: Console) -> None:
+    """All the rounds, until they are done or the time is over."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[told]}"))
+    stage = Stage()
+    with Progress(*columns, console=console) as progress:
+        whole = progress.add_task("all", total=sum(map(plan.rounds_of, plan.names)), told="")
+        try:
+            for name in plan.names:
+                await _rounds(name, plan, report, stage, progress, whole)
+        finally:
+            await stage.strike()
+
+
+async def _rounds(name: str, plan: Plan, report: Report, stage: Stage, progress: Progress, whole: TaskID) -> None:
+    row = report.rows[name] = Row()
+    bar = progress.add_task(name, total=plan.rounds_of(name), told="")
+    for seed in range(plan.seed, plan.seed + plan.rounds_of(name)):
+        if time.monotonic() > plan.deadline:
+            break
+        try:
+            async with asyncio.timeout(ROUND_SECONDS):
+                verdict = await stage.play(name, seed, plan.sockets)
+        except (Exception, asyncio.CancelledError) as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            row.failed += 1
+            report.failures.append(f"{name}, seed {seed}: {_said(error)}")
+            progress.console.print(f"{name}, seed {seed} failed: {type(error).__name__}", markup=False)
+            await stage.strike()
+        else:
+            row.verdict += verdict
+            if verdict.lost:
+                report.failures.append(f"{name}, seed {seed}: lost {verdict.lost} of {verdict.acknowledged + verdict.seen}")
+        row.rounds += 1
+        progress.update(bar, advance=1, told=f"lost {row.lost}, failed {row.failed}")
+        progress.update(whole, advance=1)
+    if not progress.console.is_terminal:  # a bar that is not redrawn says nothing until the end
+        progress.console.print(f"{name}: {row.rounds} rounds, lost {row.lost}, failed {row.failed}")
+
+
+def _said(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-SAID_CHARACTERS:]
+
+
+def table(report: Report) -> Table:
+    """What is printed in the end."""
+    made = Table(title="torture")
+    for heading in (
+        "case",
+        "rounds",
+        "failed",
+        "edits acknowledged",
+        "edits seen",
+        "lost",
+        "stored twice",
+        "slowest recovery s",
+        "others' p99 ms",
+    ):
+        made.add_column(heading, justify="left" if heading == "case" else "right")
+    for name, row in report.rows.items():
+        told = row.verdict
+        counts = [row.rounds, row.failed, told.acknowledged, told.seen, told.lost, told.duplicates]
+        made.add_row(name, *(f"{count:,}" for count in counts), f"{told.recovery:.1f}", f"{told.bystander:.0f}" if told.bystander else "-")
+    return made
