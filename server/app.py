@@ -14,8 +14,8 @@ from server.budget import ByteBudget
 from server.bus import Bus
 from server.buses import make_bus
 from server.follower import Follower
+from server.jobs import Jobs
 from server.neighbours import Neighbours
-from server.purge import Purge
 from server.rooms import Room, Rooms
 from server.routes.health import health_routes
 from server.routes.sync import sync_routes
@@ -64,11 +64,12 @@ class Application:
         self.bus = bus or make_bus(settings, services.database)
         self.neighbours = Neighbours(self.bus, self.hall, self.follower)
         self.rooms.neighbourhood = self.neighbours
-        self.purge = Purge(services.database)
+        self.jobs = Jobs(services)
         self._sync = SyncEndpoint(services, self.hall)
-        self._api: ASGIApp = create_api(services, routes=[*health_routes(services), *sync_routes(services, self.hall)])
+        health = health_routes(services, draining=lambda: self.hall.draining)
+        self._api: ASGIApp = create_api(services, routes=[*health, *sync_routes(services, self.hall)])
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
-        services.hooks.library_deleted = self._library_deleted
+        services.hooks.library_deleted = self.neighbours.library_deleted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (self._sync if scope["type"] == "websocket" else self._api)(scope, receive, send)
@@ -83,7 +84,7 @@ class Application:
                 self.bus.run(self.neighbours),
                 self.hall.watch_sessions(),
                 self.hall.sweep(),
-                self.purge.run(),
+                *([self.jobs.run()] if self.services.settings.jobs else []),
             )
             tasks = [group.create_task(work) for work in works]
             try:
@@ -95,10 +96,6 @@ class Application:
 
     def _stored(self, room: Room) -> None:
         self.neighbours.stored(room)
-
-    def _library_deleted(self, library_id: UUID) -> None:
-        self.neighbours.library_deleted(library_id)
-        self.purge.wake()
 
     async def _meet_the_database_again(self) -> None:
         """After a reconnect: is it the same database, and has it not been put back to an earlier time?

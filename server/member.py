@@ -245,7 +245,7 @@ class Device:
             self._next_vector = state_vector
             return
         answer = self._hall.shelf.missing_at_once(self.room, state_vector)
-        if answer is not None and len(answer) <= BUDGETED_BYTES:
+        if answer is not None and len(answer) <= BUDGETED_BYTES and not self.room.quarantined:
             self._send(encode_step2(answer))
         else:
             self._opening = True
@@ -256,6 +256,7 @@ class Device:
         while state_vector is not None and not self.closed:
             try:
                 answer = await self._hall.shelf.missing(self.room, state_vector)
+                apart = await self._hall.shelf.quarantined(self.room, state_vector) if self.room.quarantined else []
             except InvalidStateVector as error:
                 self.refuse(Close.MALFORMED, str(error))
             except (StorageError, CrdtError, WorkerDied) as error:
@@ -264,6 +265,8 @@ class Device:
                 self.refuse(close_for_unreadable(error), "the library cannot be read at the moment")
             else:
                 await self._send_opening(answer)
+                for update in apart:
+                    self._send(encode_update(update))  # one that a device cannot read must not cost it the others
             state_vector, self._next_vector = self._next_vector, None
         self._opening = False
 
