@@ -85,7 +85,7 @@ class Shelf:
             if row.seq in loaded.quarantined:  # its place is taken, but nothing is known by it
                 items.append(Committed(row.seq, EMPTY_UPDATE, NOTHING))
                 continue
-            update = await _opened(key, row, library_id)
+            update = await opened(key, row, library_id)
             items.append(Committed(row.seq, update, await self._workers.inspect(update, STORED_LIMITS)))
             if count % BREATH_ROWS == 0:
                 await asyncio.sleep(0)
@@ -151,7 +151,7 @@ class Shelf:
             for count, row in enumerate(loaded.tail, 1):
                 if row.seq in loaded.quarantined:
                     continue
-                parts.append(await _opened(room.key, row, room.library_id))
+                parts.append(await opened(room.key, row, room.library_id))
                 if count % BREATH_ROWS == 0:
                     await asyncio.sleep(0)
             if loaded.head < least:
@@ -212,7 +212,7 @@ class Shelf:
         """Open what is quarantined, and keep it for the library's epoch."""
         items = []
         for row in rows:
-            update = await _opened(key, updates.Sealed(row.seq, row.epoch, row.sealed), library_id)
+            update = await opened(key, updates.Sealed(row.seq, row.epoch, row.sealed), library_id)
             items.append(Committed(row.seq, update, await self._workers.inspect(update, STORED_LIMITS)))
         self._apart_bytes -= _size(self._apart.pop(library_id, (0, []))[1])
         if items:
@@ -244,7 +244,7 @@ def _is_above(inspected: Inspected, vector: dict[int, int]) -> bool:
     return any(held[place + 2] > vector.get(held[place], 0) for place in range(0, len(held), 3))
 
 
-async def _opened(key: DataKey, row: updates.Sealed, library_id: UUID) -> bytes:
+async def opened(key: DataKey, row: updates.Sealed, library_id: UUID) -> bytes:
     """The update in a row, opened in a thread when it is large: opening holds the interpreter (128 MB: 0.2 s)."""
     place = update_place(library_id, row.epoch, row.seq)
     if len(row.sealed) > SLICED_BYTES:

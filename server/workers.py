@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from crdt.fold import Folded, fold
+from crdt.fold import fold
 from crdt.updates import Inspected, Limits, diff, inspect, merge
 from server.errors import WorkerDied
 
@@ -22,6 +22,14 @@ FOLD_SECONDS = 120.0
 """How long a fold may take before its process is ended: 75 MB take about 20 s. Past it: as if the process had died."""
 
 Result = TypeVar("Result")
+
+
+class Folded(NamedTuple):
+    """What a fold yields: the update, its knowledge in the packed form, and whether its garbage was collected."""
+
+    content: bytes
+    knowledge: bytes
+    collected: bool
 
 
 class Workers:
@@ -71,7 +79,7 @@ class Workers:
         """
         try:
             async with asyncio.timeout(FOLD_SECONDS):
-                return await self._run(fold, snapshot, updates)
+                return await self._run(_fold, snapshot, updates)
         except TimeoutError:
             self.close()  # nothing else ends what is being worked on
             raise WorkerDied from None
@@ -128,6 +136,11 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.kill()
+
+
+def _fold(snapshot: bytes | None, updates: Sequence[bytes]) -> Folded:
+    folded = fold(snapshot, updates)
+    return Folded(folded.content, folded.knowledge.pack(), folded.collected)
 
 
 def _inspect(update: bytes, limits: Limits) -> Inspected:

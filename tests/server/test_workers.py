@@ -105,7 +105,8 @@ async def test_a_fold_is_made_in_a_nicer_process() -> None:
     pool = Workers(1, niceness=7)
     updates = typing(1, 20)
     folded = await pool.fold(updates[0], updates[1:])
-    assert folded == fold(None, updates)
+    here = fold(None, updates)
+    assert folded == (here.content, here.knowledge.pack(), here.collected)
     (pid,) = processes(pool)
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 7
     with pytest.raises(FoldBroken, match="too many clients"):
@@ -115,7 +116,7 @@ async def test_a_fold_is_made_in_a_nicer_process() -> None:
 
 async def test_a_fold_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "FOLD_SECONDS", 0.5)
-    monkeypatch.setattr(workers, "fold", _sleep)
+    monkeypatch.setattr(workers, "_fold", _sleep)
     pool = Workers(1)
     working = asyncio.create_task(pool.fold(None, typing(1, 3)))
     await until(lambda: pool._pool is not None and bool(processes(pool)), "a process")
