@@ -8,8 +8,14 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
+from benchmarks.disturbance import disturbance
 from benchmarks.machine import describe
-from benchmarks.scenarios import WORKS, Peer, Plan, Row, own_server, table
+from benchmarks.scenarios import WORKS as WORKS_ON_ANY
+from benchmarks.scenarios import Peer, Plan, Row, own_server, table
+from benchmarks.several import several
+
+WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance}
+"""The last two only on servers of our own."""
 
 EXAMPLES = """\
 works:
@@ -18,6 +24,8 @@ works:
   fanout   one library of 100 devices, one of which writes
   open     500 devices reconnect at once after a restart of the server: new ones, then ones that are up to date
   idle     memory of the server for each connection that does nothing
+  several  CPU for a delivery between two processes against within one, in turns
+  beside   another library's p99 while much is compacted or purged, against without
 
 examples:
   python -m benchmarks                          everything, some five minutes
@@ -52,7 +60,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server and its data are removed then too
     plan = Plan(seconds=chosen.seconds, runs=chosen.runs, warm_up=chosen.warm_up)
     asked = {chosen.work} if isinstance(chosen.work, str) else set(chosen.work)
-    works = [name for name in WORKS if name in asked or "all" in asked]
+    works = [name for name in (WORKS_ON_ANY if chosen.peer else WORKS) if name in asked or "all" in asked]
     rows: list[Row] = []
     machine = describe(None)
     for name in works:

@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import Usage
 
+MOST_SECONDS = 280.0
+"""A measurement whose end is told by a file ends with this in any case."""
 SETTLE_SECONDS = 20.0
 """How long what is in flight at the end may take to arrive."""
 
@@ -29,6 +32,9 @@ class Job:
     doors: list[Door]
     server_pid: int | None = None
     postgres_pid: int | None = None
+    more_ports: list[int] = field(default_factory=list)
+    """Other processes on the same database: the devices of a library take turns among all of them."""
+    more_pids: list[int] = field(default_factory=list)
     warm_up: float = 1.0
     seconds: float = 5.0
     writers: int = 1
@@ -40,6 +46,8 @@ class Job:
     up_to_date: bool = False
     """Whether the devices of an opening storm hold everything already."""
 
+    until_file: str = ""
+    """Where it is given, measure until there is such a file instead of for `seconds`."""
     stored: bool = True
     """Whether a new device must get everything in the end: our promise, not every peer's."""
 
@@ -50,8 +58,20 @@ class Job:
     def address(self) -> tuple[str, int]:
         return (self.host, self.port)
 
+    def address_of(self, device: int) -> tuple[str, int]:
+        """Where the `device`-th device of a library connects."""
+        ports = [self.port, *self.more_ports]
+        return (self.host, ports[device % len(ports)])
+
+    async def measured(self) -> None:
+        """Returns when the measurement is over."""
+        if self.until_file:
+            await until(Path(self.until_file).exists, what="the end of the measurement", within=MOST_SECONDS)
+        else:
+            await asyncio.sleep(self.seconds)
+
     def usage(self) -> Usage:
-        return Usage.now(self.server_pid, self.postgres_pid)
+        return Usage.now([*([self.server_pid] if self.server_pid else []), *self.more_pids], self.postgres_pid)
 
 
 async def until(condition: Callable[[], bool], *, what: str, within: float = SETTLE_SECONDS) -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """`pid` and its living children."""
-    children = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _stat(int(entry.name))[1:2] == [str(pid)]]
-    return [pid, *children]
+    """`pid` and its living descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, ())
+    return found
 
 
 def resident_bytes(pid: int) -> int:
@@ -37,16 +44,16 @@ def resident_bytes(pid: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds used so far: by the server and its worker processes, and by all of PostgreSQL."""
+    """CPU seconds used so far: by the servers and their worker processes, and by all of PostgreSQL."""
 
     server: float
     postgres: float
 
     @classmethod
-    def now(cls, server_pid: int | None, postgres_pid: int | None) -> "Usage":
-        server = sum(cpu_seconds(pid) for pid in family(server_pid) if pid != postgres_pid) if server_pid else 0.0
-        postgres = sum(cpu_seconds(pid) for pid in family(postgres_pid)) if postgres_pid else 0.0
-        return cls(server, postgres)
+    def now(cls, server_pids: Sequence[int], postgres_pid: int | None) -> "Usage":
+        theirs = set(family(postgres_pid)) if postgres_pid else set()
+        ours = {pid for server_pid in server_pids for pid in family(server_pid)} - theirs
+        return cls(sum(map(cpu_seconds, ours)), sum(map(cpu_seconds, theirs)))
 
 
 def describe(postgres_pid: int | None) -> str:

@@ -31,6 +31,8 @@ class Device(Socket):
         self.merged: list[bytes] = []
         """Updates that the server had joined."""
         self.latencies: list[int] = []
+        self.arrivals: list[int] = []
+        """When the edits of `latencies` arrived, by the clock that all processes of a machine share (ns)."""
         self._in_flight = in_flight
         self._sent_at = 0
         self._writing = False
@@ -84,7 +86,9 @@ class Device(Socket):
         self.seen, self.echoed = seen, echoed
         if seen > before:
             if self._in_flight == 1:
-                self.latencies.append(time.perf_counter_ns() - self.partner._sent_at)
+                now = time.perf_counter_ns()
+                self.latencies.append(now - self.partner._sent_at)
+                self.arrivals.append(now)
             self.partner.write(seen - before)
         return at
 
@@ -147,8 +151,9 @@ async def run(job: Job) -> dict[str, Any]:
     await asyncio.sleep(job.warm_up)
     for device in devices:
         device.latencies.clear()
+        device.arrivals.clear()
     usage, began, seen = job.usage(), time.perf_counter(), sum(device.seen for device in devices)
-    await asyncio.sleep(job.seconds)
+    await job.measured()
     seconds, seen = time.perf_counter() - began, sum(device.seen for device in devices) - seen
     used = job.usage()
 
@@ -169,6 +174,7 @@ async def run(job: Job) -> dict[str, Any]:
         "postgres_cpu": used.postgres - usage.postgres,
         "merged_frames": sum(len(device.merged) for device in devices),
         "latencies_ms": [nanoseconds / 1e6 for device in devices for nanoseconds in device.latencies],
+        "arrived_at": [nanoseconds / 1e9 for device in devices for nanoseconds in device.arrivals],
     }
 
 
@@ -176,8 +182,8 @@ async def _open_pair(job: Job, door: Door, number: int) -> tuple[Device, Device]
     a, b = (Device(Typist(1_000_000_000 + 2 * number + side, "ab"[side]), job.in_flight) for side in (0, 1))
     a.join(b)
     b.join(a)
-    for device in (a, b):
-        await open_socket(device, job.address, *door)
+    for side, device in enumerate((a, b)):
+        await open_socket(device, job.address_of(side), *door)
     return a, b
 
 

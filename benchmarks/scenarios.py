@@ -137,7 +137,7 @@ def measure(job: Job) -> dict[str, Any]:
 def relay(subject: Subject, plan: Plan) -> Iterator[Row]:
     for writers, name in ((2, "both write"), (1, "one writes")):
         answers = [measure(subject.job("relay", plan, 20, writers=writers)) for _ in range(plan.runs)]
-        yield _rate(f"relay: 20 libraries x 2 devices, {name}, 4 in flight each", "deliveries/s", answers, "deliveries")
+        yield rate(f"relay: 20 libraries x 2 devices, {name}, 4 in flight each", "deliveries/s", answers, "deliveries")
 
 
 def latency(subject: Subject, plan: Plan) -> Iterator[Row]:
@@ -145,13 +145,13 @@ def latency(subject: Subject, plan: Plan) -> Iterator[Row]:
     p50 = [statistics.median(answer["latencies_ms"]) for answer in answers]
     p99 = [statistics.quantiles(answer["latencies_ms"], n=100)[98] for answer in answers]
     name = "one device to one device, 1 in flight"
-    yield replace(_rate(f"{name}: p50", "ms", answers, "deliveries"), value=statistics.median(p50), all=tuple(p50))
+    yield replace(rate(f"{name}: p50", "ms", answers, "deliveries"), value=statistics.median(p50), all=tuple(p50))
     yield Row(work=f"{name}: p99", unit="ms", value=statistics.median(p99), all=tuple(p99))
 
 
 def fanout(subject: Subject, plan: Plan) -> Iterator[Row]:
     answers = [measure(subject.job("fanout", plan, 1, devices=100, in_flight=32)) for _ in range(plan.runs)]
-    yield _rate("fan-out: 1 library x 100 devices, 32 in flight", "deliveries/s", answers, "deliveries")
+    yield rate("fan-out: 1 library x 100 devices, 32 in flight", "deliveries/s", answers, "deliveries")
 
 
 def opening(subject: Subject, plan: Plan) -> Iterator[Row]:
@@ -164,7 +164,7 @@ def opening(subject: Subject, plan: Plan) -> Iterator[Row]:
             answers.append(measure(subject.here(replace(job, work="open", up_to_date=up_to_date))))
         failures = sorted({text for answer in answers for text in answer["failures"]})
         short = sum(answer["short"] for answer in answers)
-        row = _rate(f"opening storm after a restart: 500 libraries of {size / 1000:.0f} KB, {name}", "clients/s", answers, "clients")
+        row = rate(f"opening storm after a restart: 500 libraries of {size / 1000:.0f} KB, {name}", "clients/s", answers, "clients")
         yield replace(row, note="none short" if not short else f"{short} of {sum(a['clients'] for a in answers)} short {failures}")
 
 
@@ -184,7 +184,7 @@ WORKS: dict[str, Callable[[Subject, Plan], Iterator[Row]]] = {
 }
 
 
-def _rate(work: str, unit: str, answers: list[dict[str, Any]], counted: str) -> Row:
+def rate(work: str, unit: str, answers: list[dict[str, Any]], counted: str) -> Row:
     """The row of a work that is counted a second, with the CPU of each of what is counted."""
     rates = [answer[counted] / answer["seconds"] for answer in answers]
     return Row(

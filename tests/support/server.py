@@ -96,6 +96,10 @@ class Server:
                 self._command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
+    def set(self, **settings: str) -> None:
+        """Start with these settings (`compact_updates="10"`) from the next start on."""
+        self._env |= {f"PROMPTSYNC_{name.upper()}": value for name, value in settings.items()}
+
     def environment(self) -> dict[str, str]:
         """What the process is started with, and what a command about the same server has to be."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTSYNC_")}

@@ -1,0 +1,65 @@
+"""Two processes on one database against one: what a delivery costs in CPU where it has to cross from one process to the other.
+
+In turns, on one PostgreSQL: first with one process alone, then with two, the two devices of each library on different ones. The two are
+separate servers, so that who is where is not left to chance; with `--workers 2` the same processes share a port.
+"""
+
+import asyncio
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.job import Door, Job
+from benchmarks.scenarios import Plan, Row, Subject, measure, rate
+from tests.support.many import Fleet, fleet
+
+LIBRARIES = 20
+
+
+def several(subject: Subject, plan: Plan) -> Iterator[Row]:
+    """Brings servers of its own; `subject` stays idle."""
+    one, two = asyncio.run(_in_turns(plan))
+    name = f"relay: {LIBRARIES} libraries x 2 devices, both write, 4 in flight each"
+    for answers, what in ((one, "one process"), (two, "two processes, each library's devices on both")):
+        yield rate(f"{name}, {what}", "deliveries/s", answers, "deliveries")
+    ratios = tuple(_cpu(b) / _cpu(a) for a, b in zip(one, two, strict=True))
+    yield Row(
+        work="CPU of all servers for a delivery, two processes against one", unit="times", value=statistics.median(ratios), all=ratios
+    )
+    whole = statistics.median(_cpu(b, "postgres_cpu") / _cpu(a, "postgres_cpu") for a, b in zip(one, two, strict=True))
+    yield Row(work="the same with PostgreSQL's", unit="times", value=whole, all=(whole,))
+
+
+async def _in_turns(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    one, two = list[dict[str, Any]](), list[dict[str, Any]]()
+    async with fleet(2, env={"PROMPTSYNC_LOG_LEVEL": "warning"}) as both:
+        for _ in range(plan.runs):
+            await both.nodes[1].stop()
+            one.append(await asyncio.to_thread(measure, await _job(both, plan, 1)))
+            await both.nodes[1].again()
+            two.append(await asyncio.to_thread(measure, await _job(both, plan, 2)))
+    return one, two
+
+
+async def _job(both: Fleet, plan: Plan, processes: int) -> Job:
+    first, *others = both.nodes[:processes]
+    account = await asyncio.to_thread(first.register)
+    libraries = [await asyncio.to_thread(first.create_library, account) for _ in range(LIBRARIES)]
+    pids = [node.process.pid for node in (first, *others) if node.process is not None]
+    return Job(
+        work="relay",
+        host="127.0.0.1",
+        port=first.port,
+        more_ports=[node.port for node in others],
+        doors=[Door(f"/sync/{library}", account.sync_token) for library in libraries],
+        server_pid=pids[0],
+        more_pids=pids[1:],
+        postgres_pid=both.postgres.pid,
+        seconds=plan.seconds,
+        warm_up=plan.warm_up,
+        writers=2,
+    )
+
+
+def _cpu(answer: dict[str, Any], *more: str) -> float:
+    return float(sum(answer[kind] for kind in ("server_cpu", *more)) / answer["deliveries"])

@@ -1,0 +1,235 @@
+"""`serve --workers`: several processes on one port live, die and end as one server."""
+
+import asyncio
+import http.client
+import os
+import random
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from protocol.closes import Close
+from server.config import load_settings
+from server.stopping import Stop
+from server.supervisor import ProcessFailed, Supervisor
+from tests.faults.writers import load, lost, open_libraries, wait_for_acknowledgements
+from tests.support.core import eventually
+from tests.support.running import RawSocket
+from tests.support.server import STOP_SECONDS, Account, Server, wait_until
+
+pytestmark = pytest.mark.faults
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(env={"PROMPTSYNC_WORKERS": str(WORKERS), "PROMPTSYNC_LOG_LEVEL": "info"}) as server:
+        yield server
+
+
+def children(server: Server) -> list[int]:
+    """The serving processes, once all are there."""
+    wait_until(lambda: len(server.facts()["workers"]) == WORKERS, within=30, what="all processes")
+    return [int(pid) for pid in server.facts()["workers"]]
+
+
+def connections(pid: int, port: int) -> int:
+    """How many established connections to `port` the process holds."""
+    ours = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *rest = line.split()
+        if int(local.rpartition(":")[2], 16) == port and state == "01":
+            ours.add(f"socket:[{rest[5]}]")
+    found = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found += os.readlink(descriptor) in ours
+    return found
+
+
+async def gather(server: Server, account: Account, number: int) -> list[RawSocket]:
+    """So many open sockets."""
+    sockets = []
+    for start in range(0, number, 50):
+        opening = (RawSocket.open(server.port, account.library_id, account.sync_token) for _ in range(min(50, number - start)))  # type: ignore[arg-type]  # its text will do
+        sockets += await asyncio.gather(*opening)
+    return sockets
+
+
+async def closing(raw: RawSocket) -> tuple[float, int]:
+    """When the server's close came, and with which code."""
+    while True:
+        opcode, payload = await raw.frame()
+        if opcode == 8:
+            at = time.monotonic()
+            raw.writer.close()
+            return at, int.from_bytes(payload[:2], "big")
+
+
+async def test_devices_are_spread_over_the_processes_and_see_each_other(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    sockets = await gather(server, account, 200)
+    share = [connections(pid, server.port) for pid in children(server)]
+    (library,) = await open_libraries(server, 1)
+    async with load([library], random.Random(1)):
+        await wait_for_acknowledgements([library], 50)
+    await library.wait_until_converged(library.devices)
+    for device in library.devices:
+        await device.wire.disconnect()
+    for raw in sockets:
+        raw.writer.close()
+
+    print(f"200 sockets on {WORKERS} processes: {share}")
+    assert min(share) > 200 // WORKERS // 5
+
+
+async def test_whoever_is_asked_counts_for_all(server: Server) -> None:
+    def ask(path: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", path)
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
+
+    for _ in range(40):
+        ask("/healthz")
+    counts = []
+    for _ in range(10):
+        found = re.search(r'http_requests_total\{method="GET",route="/healthz",status="200"\} (\d+)', ask("/metrics"))
+        assert found is not None
+        counts.append(int(found[1]))
+
+    assert min(counts) >= 40
+    assert len(set(counts)) == 1
+
+
+def test_the_list_of_processes_shows_no_address_and_log_lines_name_the_process(server: Server) -> None:
+    shown = [Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0") for pid in children(server)]
+
+    assert [line[-2] for line in shown] == ["1", "2"]
+    for pid, line in zip(children(server), shown, strict=True):
+        assert "postgresql" not in " ".join(line)
+        assert b"postgresql://" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert re.search(r"bus_connected .*process=1", server.output(last=1 << 20))
+    assert re.search(r"bus_connected .*process=2", server.output(last=1 << 20))
+
+
+async def test_a_process_that_was_killed_is_replaced_and_the_others_serve_on(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    first, second = children(server)
+    sockets = await gather(server, account, 100)
+    kept = connections(second, server.port)
+    os.kill(first, signal.SIGKILL)
+
+    def replaced() -> bool:
+        workers = server.facts()["workers"]
+        return len(workers) == WORKERS and first not in workers and server.answers("/readyz")
+
+    await asyncio.to_thread(wait_until, replaced, within=30, what="another process")
+    assert second in children(server)
+    assert server.process is not None
+    assert server.process.poll() is None
+    assert connections(second, server.port) >= kept
+    for raw in sockets:
+        raw.writer.close()
+
+
+def test_all_processes_end_with_a_parent_that_was_killed_and_the_next_start_takes_the_port(server: Server) -> None:
+    pids = children(server)
+
+    server.kill9()
+    wait_until(lambda: not any(_alive(pid) for pid in pids), within=5, what="the end of all processes")
+    port = server.port
+    server.start()
+
+    assert server.port == port
+    assert set(children(server)).isdisjoint(pids)
+
+
+def test_a_second_server_on_the_same_data_is_refused(server: Server) -> None:
+    second = server.spawn(port=0)
+    code = second.wait(30)
+
+    assert code == 1
+    assert "in use by another server" in server.output()
+    assert server.answers("/readyz")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_stop_under_load_ends_all_processes_and_loses_nothing(server: Server, number: signal.Signals) -> None:
+    pids = children(server)
+    libraries = await open_libraries(server, 4)
+    async with load(libraries, random.Random(number)):
+        await wait_for_acknowledgements(libraries, 100)
+        took = await asyncio.to_thread(server.terminate, number)
+        for library in libraries:
+            for device in library.devices:
+                await device.wire.offline()
+
+    assert took <= STOP_SECONDS
+    assert not any(_alive(pid) for pid in pids)
+    assert {device.wire.close_code for library in libraries for device in library.devices} <= {Close.GOING_AWAY, Close.RESTART}
+    await asyncio.to_thread(server.start)
+    for library in libraries:
+        new = await library.opened_by_a_new_device()
+        assert not lost(library.told, new)
+        await new.wire.disconnect()
+
+
+async def test_five_hundred_sockets_are_sent_away_one_after_the_other_within_ten_seconds(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    sockets = await gather(server, account, 500)
+    ends = asyncio.gather(*(closing(raw) for raw in sockets))
+    share = max(connections(pid, server.port) for pid in children(server))
+    began = time.monotonic()
+
+    took = await asyncio.to_thread(server.terminate)
+
+    closes = await asyncio.wait_for(ends, 10)
+    times = sorted(at - began for at, _ in closes)
+    print(f"500 sockets on {WORKERS} processes: closes from {times[0]:.2f} to {times[-1]:.2f} s, all ended after {took:.2f} s")
+    assert took < STOP_SECONDS
+    assert {code for _, code in closes} == {Close.RESTART}
+    # each process closes 200 a second, and the fuller one takes so long that no two thirds can go in the first third of it
+    assert times[len(times) * 2 // 3] > share / 200 / 3
+    await asyncio.to_thread(server.start)
+
+
+async def test_a_stop_with_a_handful_of_sockets_is_quick(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    sockets = await gather(server, account, 5)
+    ends = asyncio.gather(*(closing(raw) for raw in sockets))
+
+    took = await asyncio.to_thread(server.terminate, signal.SIGINT)
+
+    await ends
+    print(f"stopped within {took:.2f} s")
+    assert took < 3, "0.7 s on a machine that does nothing else"
+    await asyncio.to_thread(server.start)
+
+
+async def test_a_process_that_does_not_come_up_ends_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = load_settings(workers=2)
+        supervisor = Supervisor(settings, "postgresql://nobody@/nothing?host=/nonexistent&port=5432", listener)
+        with pytest.raises(ProcessFailed, match=r"process \d of 2 ended with 1"):
+            await supervisor.run(Stop(), ready=lambda: pytest.fail("it is not"))
+
+    async def gone() -> bool:
+        return not supervisor.pids
+
+    await eventually(gone, "the end of the others")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
