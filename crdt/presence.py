@@ -117,21 +117,21 @@ class Presence:
         """Every live state of a socket of this server, with its user: for another server that has just opened the room."""
         return [(state.user, Entry(client, state.clock, state.text)) for client, state in self._states.items() if state.owner is not _AFAR]
 
-    def overhear(self, user: Hashable, entries: Sequence[Entry], now: float) -> list[Entry]:
+    def overhear(self, user: Hashable, entries: Sequence[Entry], now: float, *, claimed: bool) -> list[Entry]:
         """Take in what another server says of a socket of `user`; what to send to the greeted members.
 
-        An id that is live here passes over if the user is the same and the clock not older (the device is on that server now), and else
-        stays. Entries with older clocks and those past the room's bounds are dropped.
+        An id that is live here passes over if the socket has just `claimed` it there and the user is the same (the device is on that
+        server now), and else stays. Entries with older clocks and those past the room's bounds are dropped.
         """
-        relay = [entry for entry in entries if self._overhear(user, entry, now)]
+        relay = [entry for entry in entries if self._overhear(user, entry, now, claimed=claimed)]
         for heard in self._heard.values():
             heard.update(entry.client for entry in relay)
         return relay
 
-    def _overhear(self, user: Hashable, entry: Entry, now: float) -> bool:
+    def _overhear(self, user: Hashable, entry: Entry, now: float, *, claimed: bool) -> bool:
         state = self._states.get(entry.client)
         if state is not None and state.owner is not _AFAR:
-            if state.user != user or entry.clock < state.clock or entry.state == GONE:
+            if not claimed or state.user != user:
                 return False
             self._dispossess(state.owner, entry.client)
             state.owner = _AFAR

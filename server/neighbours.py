@@ -17,6 +17,7 @@ from storage.errors import SealBroken
 log = structlog.get_logger(__name__)
 
 _USER_BYTES = 16
+_CLAIMED, _RENEWED = b"\x01", b"\x00"
 
 
 class Neighbours:
@@ -43,7 +44,7 @@ class Neighbours:
                 if (room := self._rooms.get(library_id)) is not None:
                     for user_id, entry in room.presence.here():
                         assert isinstance(user_id, UUID)  # noqa: S101  # members' own; presence itself takes any
-                        self._say(room, user_id, [entry])
+                        self._say(room, user_id, [entry], False)
             case SessionsRevoked(session_ids):
                 ended = set(session_ids)
                 self._hall.suspect(device for device in self._hall.devices if device.session_id in ended)
@@ -64,7 +65,12 @@ class Neighbours:
             return
         try:
             said = room.key.open(sealed, presence_place(library_id))
-            room.overhear(UUID(bytes=said[:_USER_BYTES]), decode(said[_USER_BYTES:]), self._hall.now())
+            user_id, claimed, entries = (
+                UUID(bytes=said[:_USER_BYTES]),
+                said[_USER_BYTES : _USER_BYTES + 1] == _CLAIMED,
+                decode(said[_USER_BYTES + 1 :]),
+            )
+            room.overhear(user_id, entries, self._hall.now(), claimed=claimed)
         except (SealBroken, CrdtError, ValueError) as error:
             log.warning("presence_not_ours", library=str(library_id), error=type(error).__name__)
 
@@ -95,7 +101,7 @@ class Neighbours:
         self._hall.close_library(library_id)
         self._bus.publish(LibraryDeleted(library_id))
 
-    def _say(self, room: Room, user_id: UUID, entries: Sequence[Entry]) -> None:
+    def _say(self, room: Room, user_id: UUID, entries: Sequence[Entry], claimed: bool) -> None:
         if not self._bus.alone:
-            said = user_id.bytes + encode(entries)
+            said = user_id.bytes + (_CLAIMED if claimed else _RENEWED) + encode(entries)
             self._bus.publish(PresenceSaid(room.library_id, room.key.seal(said, presence_place(room.library_id))))

@@ -51,7 +51,7 @@ class Committed(NamedTuple):
     inspected: Inspected
 
 
-def _say_nothing(room: "Room", user_id: UUID, entries: Sequence[Entry]) -> None:
+def _say_nothing(room: "Room", user_id: UUID, entries: Sequence[Entry], claimed: bool) -> None:  # called by place
     """There is no other process."""
 
 
@@ -89,8 +89,8 @@ class Room:
         self.presence = Presence()
         self.dropped = False
         self.unstored = 0  # entries of this library that the writer has not settled yet
-        self.say: Callable[[Room, UUID, Sequence[Entry]], None] = _say_nothing
-        """Tells the other processes who is present here: the room, the user, and the entries."""
+        self.say: Callable[[Room, UUID, Sequence[Entry], bool], None] = _say_nothing
+        """Tells the other processes who is present here: the room, the user, the entries, and whether their id was just claimed."""
         self.moves = 0  # how often in a row the writer found the library's log past this room's head
         self._tail: deque[Committed] = deque()
         self._tail_bytes = 0
@@ -182,11 +182,11 @@ class Room:
         self._relay_presence(received.relay)
         if received.claimed or received.relay:
             # what was taken away is in the relay alone; a claim may come at the clock that is known already, and tells of the move
-            self.say(self, member.user_id, self.presence.spoken(member) or received.relay)
+            self.say(self, member.user_id, self.presence.spoken(member) or received.relay, received.claimed)
 
-    def overhear(self, user_id: UUID, entries: Sequence[Entry], now: float) -> None:
+    def overhear(self, user_id: UUID, entries: Sequence[Entry], now: float, *, claimed: bool) -> None:
         """Take presence from another process and relay it."""
-        self._relay_presence(self.presence.overhear(user_id, entries, now))
+        self._relay_presence(self.presence.overhear(user_id, entries, now, claimed=claimed))
 
     def greet(self, member: Member) -> None:
         """Tell a member who is here; from now on it hears of changes."""
@@ -203,7 +203,7 @@ class Room:
         gone = self.presence.leave(member)
         self._relay_presence(gone)
         if gone:
-            self.say(self, member.user_id, gone)
+            self.say(self, member.user_id, gone, False)
 
     def _relay_presence(self, entries: Sequence[Entry]) -> None:
         if entries:

@@ -211,3 +211,49 @@ def test_a_watcher_that_has_heard_of_too_many_cannot_claim_any_more(room: Room, 
 
 def test_the_codec_is_at_hand_where_presence_is() -> None:
     assert decode(encode([state(5)])) == [state(5)]
+
+
+# --- several servers
+
+
+def test_what_another_server_says_is_relayed_and_taken_back_by_it_alone(room: Room) -> None:
+    assert room.presence.overhear("a", [state(1)], room.now, claimed=True) == [state(1)]
+    assert room.presence.here() == []
+    assert room.presence.overhear("b", [state(1, 2)], room.now, claimed=True) == []
+    assert room.presence.overhear("b", [gone(1)], room.now, claimed=False) == []
+    assert room.presence.overhear("a", [gone(1)], room.now, claimed=False) == [gone(1)]
+    assert len(room.presence) == 0
+
+
+def test_an_id_passes_over_to_the_server_where_it_was_claimed_last(room: Room) -> None:
+    room.says("a1", state(1, 5))
+    assert room.presence.overhear("a", [state(1, 5)], room.now, claimed=False) == []
+    assert [entry for _, entry in room.presence.here()] == [state(1, 5)]
+    room.presence.overhear("a", [state(1, 5)], room.now, claimed=True)
+    assert room.presence.here() == []
+    assert room.presence.leave("a1") == []
+    assert room.presence.overhear("a", [state(1, 6)], room.now, claimed=False) == [state(1, 6)]
+    assert room.says("a2", state(1, 7)) == Received([state(1, 7)], True)
+    assert room.presence.spoken("a2") == [state(1, 7)]
+    assert room.presence.leave("a2") == [gone(1, 7)]
+
+
+def test_another_server_cannot_take_the_id_of_another_user(room: Room) -> None:
+    room.says("a1", state(1, 5))
+    assert room.presence.overhear("b", [state(1, 6)], room.now, claimed=True) == []
+    assert room.presence.spoken("a1") == [state(1, 5)]
+
+
+def test_what_another_server_said_expires_and_counts_towards_the_bounds(room: Room) -> None:
+    for client in range(MAX_STATES + 1):
+        room.presence.overhear("a", [state(client)], room.now, claimed=True)
+    assert len(room.presence) == MAX_STATES
+    room.now += EXPIRY
+    assert len(room.presence.expire(room.now)) == MAX_STATES
+    assert room.presence.nbytes == 0
+
+
+def test_what_a_watcher_heard_from_another_server_it_cannot_claim(room: Room) -> None:
+    room.greets("b1")
+    room.presence.overhear("a", [state(1)], room.now, claimed=True)
+    assert room.says("b1", state(1, 2)) == NOBODY

@@ -159,6 +159,7 @@ async def test_what_is_sent_again_is_echoed_to_its_sender_alone(server: Running,
 async def test_deletions_made_while_a_device_is_away_reach_it_though_the_vectors_are_equal(server: Running, user: User) -> None:
     async with server.device(user) as left:
         await left.push(left.replica.write_prompt("p", "text"))
+        await left.confirmed()
         away = await server.device(user).connect()
         await away.disconnect()
         vector = away.replica.state_vector()
