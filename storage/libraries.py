@@ -1,4 +1,4 @@
-"""The libraries' rows, their members, and their end: marked in a moment, destroyed in chunks."""
+"""The libraries' rows and their members. What is marked as deleted is destroyed by `storage/retention.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,25 +28,6 @@ _FOR_USER = f"""
     WHERE m.library_id = $1 AND m.user_id = $2 AND l.deleted_at IS NULL
 """  # noqa: S608  # constants only
 _MARK_DELETED = "UPDATE libraries SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING id"
-# SKIP LOCKED: two processes purge two libraries instead of waiting for each other.
-_NEXT_TO_PURGE = """
-    SELECT id, wrapped_key IS NOT NULL AS readable FROM libraries WHERE deleted_at IS NOT NULL
-    ORDER BY deleted_at LIMIT 1 FOR UPDATE SKIP LOCKED
-"""
-_DESTROY_KEY = "UPDATE libraries SET wrapped_key = NULL, key_id = NULL WHERE id = $1"
-_PURGE_UPDATES = """
-    DELETE FROM updates WHERE library_id = $1
-    AND seq = ANY(ARRAY(SELECT seq FROM updates WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
-"""
-_PURGE_SNAPSHOTS = """
-    DELETE FROM snapshots WHERE library_id = $1
-    AND seq = ANY(ARRAY(SELECT seq FROM snapshots WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
-"""
-_PURGE_QUARANTINED = """
-    DELETE FROM quarantined WHERE library_id = $1
-    AND seq = ANY(ARRAY(SELECT seq FROM quarantined WHERE library_id = $1 ORDER BY seq LIMIT $2)) RETURNING 1
-"""
-_REMOVE = "DELETE FROM libraries WHERE id = $1"
 
 
 class Role(StrEnum):
@@ -134,31 +115,11 @@ async def for_user(connection: Connection, library_id: UUID, user_id: UUID) -> L
 
 
 async def mark_deleted(connection: Connection, library_id: UUID, *, now: datetime) -> bool:
-    """Hide a library from everyone at once; False when it is gone already. Its rows go by `purge_step`.
+    """Hide a library from everyone at once; False when it is gone already. Its rows go by a job.
 
     Waits for the row's lock, so no update can be stored in it after this has committed.
     """
     return await connection.fetchval(_MARK_DELETED, library_id, now) is not None
-
-
-async def purge_step(connection: Connection, limit: int) -> bool:
-    """Destroy one chunk of one deleted library; whether there may be more to do.
-
-    Runs inside the caller's transaction, which stays short: at most `limit` rows go. The data key goes first, so that the content
-    cannot be read from then on (nor in later backups); then the log, the snapshots, what is quarantined, and at last the row with its
-    members.
-    """
-    library = await connection.fetchrow(_NEXT_TO_PURGE)
-    if library is None:
-        return False
-    if library["readable"]:
-        await connection.execute(_DESTROY_KEY, library["id"])
-        return True
-    for statement in (_PURGE_UPDATES, _PURGE_SNAPSHOTS, _PURGE_QUARANTINED):
-        if await connection.fetch(statement, library["id"], limit):
-            return True
-    await connection.execute(_REMOVE, library["id"])
-    return True
 
 
 def _library(row: Record) -> Library:

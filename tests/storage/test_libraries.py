@@ -1,4 +1,4 @@
-"""The libraries' rows, and how a deleted library is destroyed."""
+"""The libraries' rows, and how a library is marked as deleted."""
 
 import asyncio
 import os
@@ -72,15 +72,6 @@ async def rows_of(connection: Connection, library_id: UUID) -> tuple[int, int, i
     return updates, snapshots, members, await connection.fetchval("SELECT count(*) FROM libraries WHERE id = $1", library_id)
 
 
-async def purge(database: Database, limit: int) -> int:
-    steps = 0
-    while True:
-        async with database.transaction() as connection:
-            if not await libraries.purge_step(connection, limit):
-                return steps
-        steps += 1
-
-
 @given(st.binary(min_size=4, max_size=4))
 def test_the_servers_client_id_is_one_that_yjs_could_draw(random: bytes) -> None:
     assert 2**31 <= draw_client_id(lambda count: random[:count]) < 2**32
@@ -122,41 +113,6 @@ async def test_a_marked_library_is_hidden_and_still_there(database: Database) ->
         assert await libraries.for_user(connection, doomed, owner) is None
         assert [found.id for found in await libraries.of_user(connection, owner)] == [kept]
         assert await rows_of(connection, doomed) == (3, 1, 1, 1)
-
-
-async def test_a_purge_destroys_the_key_first_and_then_everything_in_chunks(database: Database) -> None:
-    async with database.acquire() as connection:
-        owner = await user(connection)
-        doomed, kept = await library(connection, owner), await library(connection, owner)
-        for each in (doomed, kept):
-            await fill(connection, each, updates=25, snapshots=3)
-        await libraries.mark_deleted(connection, doomed, now=NOW)
-
-        assert await libraries.purge_step(connection, 10)
-        assert await connection.fetchval("SELECT wrapped_key FROM libraries WHERE id = $1", doomed) is None
-        assert await rows_of(connection, doomed) == (25, 3, 1, 1)
-        assert await libraries.purge_step(connection, 10)
-        assert await rows_of(connection, doomed) == (15, 3, 1, 1)
-        await purge(database, 10)
-        assert await rows_of(connection, doomed) == (0, 0, 0, 0)
-        assert await rows_of(connection, kept) == (25, 3, 1, 1)
-        assert not await libraries.purge_step(connection, 10)
-
-
-async def test_processes_that_purge_at_once_do_not_wait_for_each_other(database: Database) -> None:
-    async with database.acquire() as connection:
-        owner = await user(connection)
-        doomed = [await library(connection, owner) for _ in range(4)]
-        for each in doomed:
-            await fill(connection, each, updates=12, snapshots=1)
-            await libraries.mark_deleted(connection, each, now=NOW)
-    async with database.transaction() as first, database.transaction() as second:
-        assert await asyncio.wait_for(libraries.purge_step(first, 5), 5)
-        assert await asyncio.wait_for(libraries.purge_step(second, 5), 5)
-    await asyncio.gather(*(purge(database, 5) for _ in range(3)))
-    await purge(database, 5)
-    async with database.acquire() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM updates") == 0
 
 
 async def test_marking_waits_for_a_writer_and_lets_none_in_after_it(database: Database) -> None:
