@@ -251,12 +251,10 @@ class Compactor:
             return outcome(Kind.NOTHING)
         rounds = 0
         try:
-            while True:
+            while seq < standing.head:  # what comes meanwhile is for the next time, or this one would not end
                 if nbytes > MOST_BYTES:
                     return outcome(Kind.TOO_LARGE)
                 part = await compaction.portion(connection, library_id, rows=FOLD_ROWS, nbytes=FOLD_BYTES)
-                if not part.tail:
-                    return outcome(Kind.COMPACTED)
                 key = self._keyring.unwrap(part.key_id, part.wrapped_key, library_key_place(library_id))
                 made, found = await self._fold(library_id, key, part)
                 if made is not None:
@@ -272,6 +270,7 @@ class Compactor:
             return outcome(Kind.BROKEN)
         except (_Moved, NotFound):
             return outcome(Kind.MOVED)
+        return outcome(Kind.COMPACTED)
 
     async def _fold(self, library_id: UUID, key: DataKey, part: Portion) -> tuple[Folded | None, dict[int, str]]:
         """The fold; or None, and the seqs of what breaks it with what each does."""

@@ -89,11 +89,11 @@ async def standing(connection: Connection, library_id: UUID) -> Standing:
 
 
 async def portion(connection: Connection, library_id: UUID, *, rows: int, nbytes: int) -> Portion:
-    """The snapshot and the updates after it: at most so many, and none more once they reach so many bytes.
+    """The snapshot and the updates after it, of which there are some: at most so many, and none more once they reach so many bytes.
 
     Raises:
         NotFound: no such library, or it is deleted.
-        LogBroken: rows are missing.
+        LogBroken: rows are missing, or there are none.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         library = await connection.fetchrow(_LIBRARY, library_id)
@@ -106,8 +106,8 @@ async def portion(connection: Connection, library_id: UUID, *, rows: int, nbytes
     for expected, update in enumerate(tail, before + 1):
         if update.seq != expected:
             raise LogBroken(library_id, expected, update.seq)
-    if not tail and library["head"] != before:
-        raise LogBroken(library_id, library["head"], before)
+    if not tail:
+        raise LogBroken(library_id, before + 1, library["head"])
     return Portion(
         epoch=library["epoch"],
         key_id=library["key_id"],

@@ -1,6 +1,7 @@
 """Compaction on a real database: nothing is lost by it, nobody waits for it, and whatever ends it leaves the library as it was."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from crdt.knowledge import Knowledge
 from crdt.updates import EMPTY_STATE_VECTOR, encode_state_vector, inspect, merge
 from server import compactor as compacting
+from server.batch import Refusal
 from server.compactor import Compactor, Kind, Outcome, SnapshotDamaged
 from server.workers import Workers
 from storage import compaction, quarantine, snapshots
@@ -356,39 +358,36 @@ async def test_compaction_races_readers_and_writers(running: Core, other: Core, 
     """Two processes write, a third compacts and trims all the time, and every opening has what was acknowledged before it began."""
     library_id = await running.library()
     acknowledged = {1: 0, 2: 0}
-    stop = asyncio.Event()
+    done: Counter[str] = Counter()
+
+    def enough() -> bool:
+        return done["compacted"] >= 5 and done["opened"] >= 10
 
     async def write(where: Core, client: int) -> None:
-        for start in range(0, 240, 3):
+        while not enough():
             room = await where.rooms.open(library_id)
-            await where.push(room, *typing(client, 3, start=start))
-            acknowledged[client] = start + 3
+            start = acknowledged[client]
+            outcomes = await where.push(room, *typing(client, 3, start=start))
+            if Refusal.STALE not in outcomes:  # trimmed without delay, the log may end above a room that has not followed yet
+                acknowledged[client] = start + 3
 
-    async def compact() -> int:
-        compacted = 0
+    async def compact() -> None:
         with compactor_of(running, workers) as compactor:
-            while not stop.is_set():
-                compacted += (await compactor.compact(library_id)).kind is Kind.COMPACTED
+            while not enough():
+                done["compacted"] += (await compactor.compact(library_id)).kind is Kind.COMPACTED
                 await trim(running, library_id)
-        return compacted
 
-    async def read() -> int:
-        opened = 0
-        while not stop.is_set():
+    async def read() -> None:
+        while not enough():
             before = dict(acknowledged)
             content = await whole(running, library_id)
             assert all(content.held.contains(client, 0, clock) for client, clock in before.items())
-            opened += 1
-        return opened
+            done["opened"] += 1
 
-    background = [asyncio.create_task(work) for work in (compact(), read(), read())]
-    try:
-        await asyncio.gather(write(running, 1), write(other, 2))
-    finally:
-        stop.set()
-        done = await asyncio.gather(*background)
-    assert min(done) > 3, f"compacted, opened, opened: {done}"
-    assert await whole(running, library_id) == known(*typing(1, 240), *typing(2, 240))
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+        for work in (write(running, 1), write(other, 2), compact(), read(), read()):
+            group.create_task(work)
+    assert (await whole(running, library_id)).held.prefix() == acknowledged
 
 
 # --- rooms and answers that are older than the log
