@@ -213,6 +213,7 @@ async def test_frames_in_one_segment_and_in_pieces_are_read_in_order(server: Run
         await asyncio.sleep(0)
     await bystander.until(lambda: made[-1] in bystander.shown)
     assert [update for update in bystander.shown if update in made] == made
+    raw.abort()
 
 
 async def test_a_ping_is_answered(server: Running, user: User) -> None:
