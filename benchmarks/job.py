@@ -33,7 +33,9 @@ class Job:
     server_pid: int | None = None
     postgres_pid: int | None = None
     more_ports: list[int] = field(default_factory=list)
-    """Other processes on the same database: the devices of a library take turns among all of them."""
+    """Other processes on the same database."""
+    split: bool = True
+    """Whether the devices of a library take turns among the processes; else whole libraries do."""
     more_pids: list[int] = field(default_factory=list)
     warm_up: float = 1.0
     seconds: float = 5.0
@@ -58,10 +60,10 @@ class Job:
     def address(self) -> tuple[str, int]:
         return (self.host, self.port)
 
-    def address_of(self, device: int) -> tuple[str, int]:
-        """Where the `device`-th device of a library connects."""
+    def address_of(self, library: int, device: int) -> tuple[str, int]:
+        """Where a device connects, by its number in its library and that library's number."""
         ports = [self.port, *self.more_ports]
-        return (self.host, ports[device % len(ports)])
+        return (self.host, ports[(device if self.split else library) % len(ports)])
 
     async def measured(self) -> None:
         """Returns when the measurement is over."""

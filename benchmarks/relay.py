@@ -183,7 +183,7 @@ async def _open_pair(job: Job, door: Door, number: int) -> tuple[Device, Device]
     a.join(b)
     b.join(a)
     for side, device in enumerate((a, b)):
-        await open_socket(device, job.address_of(side), *door)
+        await open_socket(device, job.address_of(number, side), *door)
     return a, b
 
 
