@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ def main() -> None:
     metrics.share(Path(orders["metrics"]))
     settings = load_settings(**{name: value for name, value in orders["settings"].items() if value is not None})
     configure_logs(settings.log_level, json=settings.production, process=number)
-    with explained(), socket.socket(fileno=orders["listener"]) as listener:
+    with _ended_by_exit(), explained(), socket.socket(fileno=orders["listener"]) as listener:
         import uvloop
 
         from server.process import serve_until_stopped
@@ -37,6 +39,17 @@ def main() -> None:
         assert settings.database_url is not None  # noqa: S101  # among the orders
         dsn = settings.database_url.get_secret_value()
         asyncio.run(serve_until_stopped(settings, dsn, listener, Stop(), ready=lambda: print("ready", flush=True)))
+
+
+@contextmanager
+def _ended_by_exit() -> Iterator[None]:
+    """What ends a command ends this process, with the same exit code."""
+    import typer
+
+    try:
+        yield
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
 
 
 def _end_with_parent(parent: int) -> None:

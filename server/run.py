@@ -56,13 +56,14 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, dsn: str, embedded: Embedded | None, stop: Stop) -> None:
     key_file_made = await _prepare(settings, dsn, embedded)
-    with listen(settings) as listener:
-        url = url_of(listener)
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in listen(settings, sockets=settings.workers)]
+        url = url_of(listeners[0])
         changed = asyncio.Event()
-        supervisor = Supervisor(settings, dsn, listener, changed.set) if settings.workers > 1 else None
+        supervisor = Supervisor(settings, dsn, listeners, changed.set) if settings.workers > 1 else None
         beside: tuple[Beside, ...] = ()
         if embedded is not None:
-            port = listener.getsockname()[1]
+            port = listeners[0].getsockname()[1]
 
             def facts() -> dict[str, object]:
                 serving = supervisor.pids if supervisor is not None else []
@@ -74,7 +75,7 @@ async def _serve(settings: Settings, dsn: str, embedded: Embedded | None, stop: 
             _say_hello(settings, url, key_file_made=key_file_made)
 
         if supervisor is None:
-            await serve_until_stopped(settings, dsn, listener, stop, ready=ready, beside=beside)
+            await serve_until_stopped(settings, dsn, listeners[0], stop, ready=ready, beside=beside)
         else:
             await supervisor.run(stop, ready=ready, beside=beside)
     if embedded is not None:

@@ -1,8 +1,9 @@
 """The parent of several serving processes: starts them, starts again what ends, and ends with all of them.
 
-It has bound the port, brought the database up and looked at the key file; the processes accept on the socket they inherit. They are
-programs of their own (a fork would copy keys, sockets and the data folder's lock), told what they need by standard input: the database's
-address must not be seen in a list of processes. They say "ready" by standard output.
+It has bound the port, brought the database up and looked at the key file. Each process inherits a listening socket, which stays open here:
+connections wait in it while a process that ended is started again. The processes are programs of their own (a fork would copy keys, sockets
+and the data folder's lock), told what they need by standard input: the database's address must not be seen in a list of processes. They say
+"ready" by standard output.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,18 @@ class ProcessFailed(ServerError):
 
 
 class Supervisor:
-    """So many processes on one listening socket."""
+    """A process for each listening socket."""
 
-    def __init__(self, settings: Settings, dsn: str, listener: socket.socket, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, settings: Settings, dsn: str, listeners: Sequence[socket.socket], changed: Callable[[], None] = lambda: None
+    ) -> None:
         """`changed` is called when another process stands in one's place."""
         self._settings = settings
         self._dsn = dsn
-        self._listener = listener
+        self._listeners = dict(enumerate(listeners, 1))
         self._changed = changed
         self._processes: dict[int, Process] = {}
-        self._ready = {number: asyncio.Event() for number in range(1, settings.workers + 1)}
+        self._ready = {number: asyncio.Event() for number in self._listeners}
         self._stopping = False
         self._metrics = Path(tempfile.gettempdir())
 
@@ -97,6 +100,8 @@ class Supervisor:
         self._stopping = True
         log.info("stopping", processes=len(self._processes))
         self._tell(signal.SIGTERM)
+        for listener in self._listeners.values():
+            listener.close()  # the processes close theirs: nobody must wait where nobody will come
         _, late = await asyncio.wait(keepers, timeout=stop.left(PROCESSES_BY_SECONDS))
         if late:
             log.error("processes_killed", processes=len(late))
@@ -142,11 +147,12 @@ class Supervisor:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
+                await process.wait()
             del self._processes[number]
             mark_process_dead(process.pid, path=str(self._metrics))  # type: ignore[no-untyped-call]  # the library's own
 
     async def _spawn(self, number: int) -> Process:
-        environment = environment_for()
+        environment, descriptor = environment_for(), self._listeners[number].fileno()
         path = [str(_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -156,23 +162,23 @@ class Supervisor:
             str(number),
             stdin=PIPE,
             stdout=PIPE,
-            pass_fds=[self._listener.fileno()],
+            pass_fds=[descriptor],
             env=environment | {"PYTHONPATH": os.pathsep.join(path), metrics.SHARED: str(self._metrics)},
             start_new_session=True,  # Ctrl-C in the terminal reaches us alone
         )
         assert process.stdin is not None  # noqa: S101  # it was asked for
         with suppress(ConnectionError):  # it has ended already, which its status tells
-            process.stdin.write(json.dumps(self._orders()).encode())
+            process.stdin.write(json.dumps(self._orders(descriptor)).encode())
             await process.stdin.drain()
         process.stdin.close()
         return process
 
-    def _orders(self) -> dict[str, Any]:
+    def _orders(self, descriptor: int) -> dict[str, Any]:
         redis = self._settings.redis_url
         secrets = {"database_url": self._dsn, "redis_url": redis.get_secret_value() if redis is not None else None}
         return {
             "parent": os.getpid(),
-            "listener": self._listener.fileno(),
+            "listener": descriptor,
             "metrics": str(self._metrics),
             "settings": self._settings.model_dump(mode="json") | secrets,
         }

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
@@ -62,8 +62,10 @@ def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(app, **options)
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket.
+def listen(settings: Settings, *, sockets: int = 1) -> list[socket.socket]:
+    """So many listening sockets on one address: the kernel gives each its even share of the connections.
+
+    On one socket whoever wakes first takes all that wait: of 200 devices that came at once one of two processes took 179.
 
     Raises:
         CannotListen: the address is taken, or not ours; the text says what to set.
@@ -71,10 +73,33 @@ def listen(settings: Settings) -> socket.socket:
     try:
         infos = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = infos[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        with ExitStack() as opened:
+            made = [opened.enter_context(_bound(family, address, joins=False, joinable=sockets > 1))]
+            while len(made) < sockets:
+                made.append(opened.enter_context(_bound(family, made[0].getsockname(), joins=True, joinable=True)))
+            for listener in made:
+                listener.listen(BACKLOG)
+            opened.pop_all()
+            return made
     except (OSError, UnicodeError) as error:  # the latter of a name with a label that is empty or too long
         reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise CannotListen(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another with HOST and PORT") from error
+
+
+def _bound(family: int, address: Any, *, joins: bool, joinable: bool) -> socket.socket:
+    """A bound socket. The first of ours joins nobody, so that a port that another server has counts as taken, though it were joinable."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(joins))
+        made.bind(address)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(joinable))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def url_of(listener: socket.socket) -> str:
