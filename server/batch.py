@@ -29,6 +29,7 @@ class Refusal(Enum):
     FORBIDDEN = "forbidden"
     OVERGROWN = "library_overgrown"
     UNSTORABLE = "unstorable"
+    TROUBLE = "database_trouble"
     STALE = "room_stale"
     FULL = "writer_full"
     STOPPING = "stopping"

@@ -55,6 +55,7 @@ CLOSE_OF = {
     Refusal.FORBIDDEN: (Close.FORBIDDEN, "this session may not write"),
     Refusal.OVERGROWN: (Close.TOO_LARGE, "the library has too many clients or separate deletions"),
     Refusal.UNSTORABLE: (Close.MALFORMED, "the update cannot be stored"),
+    Refusal.TROUBLE: (Close.TRY_LATER, "the database cannot store this at the moment"),
     Refusal.STALE: (Close.RESTART, "the library was reloaded: start again"),
     Refusal.FULL: (Close.TRY_LATER, "too much is waiting to be stored"),
     Refusal.STOPPING: (Close.RESTART, "the server is going down"),

@@ -53,7 +53,7 @@ jobs = Gauge(
     "Background jobs of this database that are not done, by state.",
     ["state"],
     registry=registry,
-    multiprocess_mode="livesum",
+    multiprocess_mode="livemostrecent",  # each process counts all of them
 )
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
 

@@ -23,7 +23,7 @@ from server.lane import RECONNECT_SECONDS, Lane
 from server.queues import Queues
 from server.rooms import Committed, Room, Rooms
 from storage.backends import Backend
-from storage.pool import Database, is_connection_failure
+from storage.pool import Database, is_connection_failure, is_content_failure
 
 log = structlog.get_logger(__name__)
 
@@ -148,10 +148,10 @@ class Writer:
             return self._conclude(shares, fates, firsts)
 
     async def _split(self, lane: Lane, entries: Sequence[Entry], error: Exception, *, under_locks: bool) -> None:
-        """A batch that the database refused for its content: halve it until what is at fault stands alone."""
+        """A batch that the database refused, though it is there: halve it until what is at fault stands alone."""
         if len(entries) == 1:
             log.error("update_unstorable", library=str(entries[0].room.library_id), error=type(error).__name__, exc_info=error)
-            self._refuse(entries[0], Refusal.UNSTORABLE)
+            self._refuse(entries[0], Refusal.UNSTORABLE if is_content_failure(error) else Refusal.TROUBLE)
             return
         half = len(entries) // 2
         await self._settle_group(lane, entries[:half], under_locks=under_locks)

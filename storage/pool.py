@@ -41,9 +41,25 @@ _NO_CONNECTION = (*_CONNECTION_FAILURES, asyncpg.PostgresError)
 """While connecting, the server's refusals too: a password that was changed, a database that is being restored."""
 
 
+_CONTENT_FAILURES = (ValueError, asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.CheckViolationError)
+
+
 def is_connection_failure(error: BaseException) -> bool:
-    """Whether `error` speaks of the way to the database rather than of what was asked: trying again may succeed."""
-    return isinstance(error, (Unavailable, *_CONNECTION_FAILURES))
+    """Whether `error` speaks of the way to the database, or of the whole of it, rather than of what was asked: trying again may succeed.
+
+    A page that cannot be read, a missing file or too little memory for a row does not count: of many things asked at once the others may
+    well be done, and would wait for ever for the one. asyncpg's refusal of an argument is an InterfaceError, and a ValueError as well.
+    """
+    return isinstance(error, (Unavailable, *_CONNECTION_FAILURES)) and not isinstance(error, asyncpg.OutOfMemoryError)
+
+
+def is_content_failure(error: BaseException) -> bool:
+    """Whether the database refuses what was sent for what it is, so that sending it again is useless.
+
+    Anything else that is no connection failure is trouble of the database's own (a damaged page, a disk that fails, a schema that is not
+    ours), which an operator may put right: to be told as temporary.
+    """
+    return isinstance(error, _CONTENT_FAILURES)
 
 
 class Database:

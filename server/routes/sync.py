@@ -43,6 +43,7 @@ _REFUSALS: dict[Refusal, type[Exception]] = {
     Refusal.FORBIDDEN: Forbidden,
     Refusal.OVERGROWN: Overgrown,
     Refusal.UNSTORABLE: Unstorable,
+    Refusal.TROUBLE: TryLater,
     Refusal.STALE: TryLater,
     Refusal.FULL: TryLater,
     Refusal.STOPPING: TryLater,

@@ -9,7 +9,7 @@ import pytest
 from storage import pool
 from storage.errors import Conflict, Unavailable
 from storage.health import prove_commits
-from storage.pool import Database, is_connection_failure
+from storage.pool import Database, is_connection_failure, is_content_failure
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.database import database_named
 
@@ -115,3 +115,38 @@ async def test_a_dedicated_connection_has_its_name_and_settings(database_dsn: st
 )
 def test_what_speaks_of_the_way_to_the_database_is_told_from_what_was_asked(error: Exception, retried: bool) -> None:
     assert is_connection_failure(error) is retried
+
+
+@pytest.mark.parametrize(
+    ("error", "connection", "content"),
+    [
+        (asyncpg.DiskFullError("53100"), True, False),
+        (asyncpg.TooManyConnectionsError("53300"), True, False),
+        (asyncpg.ReadOnlySQLTransactionError("25006"), True, False),
+        (asyncpg.AdminShutdownError("57P01"), True, False),
+        (TimeoutError(), True, False),
+        (asyncpg.OutOfMemoryError("53200"), False, False),
+        (asyncpg.PostgresIOError("58030"), False, False),
+        (asyncpg.PostgresSystemError("58000"), False, False),
+        (asyncpg.UndefinedFileError("58P01"), False, False),
+        (asyncpg.DataCorruptedError("XX001"), False, False),
+        (asyncpg.InsufficientPrivilegeError("42501"), False, False),  # what a read-only file system is called
+        (asyncpg.UniqueViolationError("23505"), False, False),
+        (asyncpg.CharacterNotInRepertoireError("22021"), False, True),
+        (asyncpg.ProgramLimitExceededError("54000"), False, True),
+        (asyncpg.CheckViolationError("23514"), False, True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_way_to_the_database_its_own_trouble_and_content_are_told_apart(error: Exception, connection: bool, content: bool) -> None:
+    assert (is_connection_failure(error), is_content_failure(error)) == (connection, content)
+
+
+async def test_an_argument_that_cannot_be_sent_is_no_reason_to_try_again(database_dsn: str) -> None:
+    database = await Database.open(database_dsn, size=1)
+    with pytest.raises(asyncpg.DataError) as refused:
+        async with database.acquire() as connection:
+            await connection.fetchval("SELECT $1::bigint", 1 << 70)
+    assert is_content_failure(refused.value)
+    assert not is_connection_failure(refused.value)
+    await database.close()
