@@ -13,6 +13,7 @@ from server.api import create_api
 from server.budget import ByteBudget
 from server.bus import Bus
 from server.buses import make_bus
+from server.compactor import Compactor
 from server.follower import Follower
 from server.jobs import Jobs
 from server.neighbours import Neighbours
@@ -41,7 +42,7 @@ class Application:
         self.services = services
         self.workers = Workers(settings.update_workers)
         self.shelf = Shelf(services.database, services.keyring, self.workers, cache_bytes=settings.document_cache_bytes)
-        self.rooms = Rooms(self.shelf.room, settings.room_cache_bytes)
+        self.rooms = Rooms(self._load, settings.room_cache_bytes)
         self.follower = Follower(services.database, self.rooms, self.shelf, tell=lambda: self.writer.tell())
         self.writer = Writer(
             services.database,
@@ -65,6 +66,16 @@ class Application:
         self.neighbours = Neighbours(self.bus, self.hall, self.follower)
         self.rooms.neighbourhood = self.neighbours
         self.jobs = Jobs(services)
+        self.compactor = Compactor(
+            services.database,
+            services.keyring,
+            Workers(1),  # its own: no opening waits behind a fold
+            compact_updates=settings.compact_updates,
+            compact_bytes=settings.compact_bytes,
+            on_compacted=self._compacted,
+            on_quarantined=self._quarantined,
+        )
+        self.shelf.on_broken = self.compactor.broken
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining)
         self._api: ASGIApp = create_api(services, routes=[*health, *sync_routes(services, self.hall)])
@@ -84,6 +95,7 @@ class Application:
                 self.bus.run(self.neighbours),
                 self.hall.watch_sessions(),
                 self.hall.sweep(),
+                self.compactor.run(),
                 *([self.jobs.run()] if self.services.settings.jobs else []),
             )
             tasks = [group.create_task(work) for work in works]
@@ -94,8 +106,23 @@ class Application:
                     task.cancel()
                 self.workers.close()
 
+    async def _load(self, library_id: UUID) -> Room:
+        room = await self.shelf.room(library_id)
+        self.compactor.wanted(room)
+        return room
+
     def _stored(self, room: Room) -> None:
         self.neighbours.stored(room)
+        self.compactor.wanted(room)
+
+    def _compacted(self, library_id: UUID, seq: int, nbytes: int) -> None:
+        if (room := self.rooms.get(library_id)) is not None:
+            room.compacted(seq, nbytes)
+
+    def _quarantined(self, library_id: UUID) -> None:
+        self.shelf.forget(library_id)
+        if (room := self.rooms.get(library_id)) is not None:
+            self.rooms.drop(room, Close.RESTART, "an update of the library was set apart: start again")
 
     async def _meet_the_database_again(self) -> None:
         """After a reconnect: is it the same database, and has it not been put back to an earlier time?
