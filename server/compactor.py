@@ -289,9 +289,12 @@ class Compactor:
         except (FoldBroken, WorkerDied) as error:
             log.warning("fold_broken", library=str(library_id), updates=len(updates), error=type(error).__name__)
         found = await culprits(self._workers, snapshot, updates)
-        if not found:
-            raise _Unfoldable
-        return None, {rows[index].seq: reason for index, reason in found.items()}
+        if found:
+            return None, {rows[index].seq: reason for index, reason in found.items()}
+        try:
+            return await self._workers.fold(snapshot, updates), {}  # a worker that was killed by chance, say
+        except (FoldBroken, WorkerDied) as error:
+            raise _Unfoldable from error
 
     async def _quarantine(self, connection: Dedicated, library_id: UUID, part: Portion, reasons: dict[int, str]) -> None:
         transaction = connection.transaction()

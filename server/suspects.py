@@ -25,7 +25,7 @@ async def culprits(workers: Workers, snapshot: bytes | None, updates: Sequence[b
         while (half := search.half) is not None:
             search.tell(half, await _reason(workers, snapshot, rest[:half]) is not None)
         # Once more: a process that was killed meanwhile, for another's hunger for memory perhaps, condemns nobody.
-        reason = await _reason(workers, snapshot, rest[: search.culprit + 1])
+        reason = await _reason(workers, snapshot, rest[: search.culprit + 1], again=True)
         if reason is None:
             break
         index, _ = rest.pop(search.culprit)
@@ -33,10 +33,10 @@ async def culprits(workers: Workers, snapshot: bytes | None, updates: Sequence[b
     return found
 
 
-async def _reason(workers: Workers, snapshot: bytes | None, updates: Sequence[tuple[int, bytes]]) -> str | None:
+async def _reason(workers: Workers, snapshot: bytes | None, updates: Sequence[tuple[int, bytes]], *, again: bool = False) -> str | None:
     """What happens when these are folded; None when nothing does."""
     try:
-        await workers.fold(snapshot, [update for _, update in updates])
+        await workers.fold(snapshot, [update for _, update in updates], again=again)
     except FoldBroken as broken:
         return broken.reason
     except WorkerDied:

@@ -70,21 +70,21 @@ class Workers:
             return diff(update, state_vector)
         return await self._run(diff, update, state_vector)
 
-    async def fold(self, snapshot: bytes | None, updates: Sequence[bytes]) -> Folded:
+    async def fold(self, snapshot: bytes | None, updates: Sequence[bytes], *, again: bool = True) -> Folded:
         """`crdt.fold.fold`, always in a worker: a document may break its process.
 
         Raises:
             FoldBroken: as `fold` does.
-            WorkerDied: the process broke, twice, or took longer than FOLD_SECONDS.
+            WorkerDied: the process broke, twice unless it is not to be tried `again`, or took longer than FOLD_SECONDS.
         """
         try:
             async with asyncio.timeout(FOLD_SECONDS):
-                return await self._run(_fold, snapshot, updates)
+                return await self._run(_fold, snapshot, updates, again=again)
         except TimeoutError:
             self.close()  # nothing else ends what is being worked on
             raise WorkerDied from None
 
-    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+    async def _run(self, function: Callable[..., Result], *arguments: object, again: bool = True) -> Result:
         pool, closings = self._pool or self._start(self._count), self._closings
         self._pool = pool
         try:
@@ -92,8 +92,8 @@ class Workers:
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = None
-        if closings != self._closings:
-            raise WorkerDied  # it was ended on purpose
+        if not again or closings != self._closings:  # or it was ended on purpose
+            raise WorkerDied
         self._suspected += 1
         try:
             async with self._alone:

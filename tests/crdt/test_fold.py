@@ -17,9 +17,7 @@ from crdt.fold import Bisection, FoldBroken, Folded, fold, knowledge_of
 from crdt.replica import Replica
 from crdt.updates import EMPTY_UPDATE, inspect, merge
 from tests.crdt.made import one
-
-NO_PARENT = bytes.fromhex("02030100000305010161027b7d4602050162047472756503030027010162016b020700010302070002080600")
-"""Found by mutation: a struct whose parent is no type. `inspect` accepts it, Yrs merges it, and a document refuses it."""
+from tests.support.poison import NO_PARENT
 
 
 def history(seed: int, steps: int) -> list[bytes]:

@@ -275,10 +275,10 @@ class Held:
         self._workers = workers
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def fold(self, snapshot: bytes | None, updates: Sequence[bytes]) -> object:
+    async def fold(self, snapshot: bytes | None, updates: Sequence[bytes], *, again: bool = True) -> object:
         self.reached.set()
         await self.go_on.wait()
-        return await self._workers.fold(snapshot, updates)
+        return await self._workers.fold(snapshot, updates, again=again)
 
     def close(self) -> None:
         pass
