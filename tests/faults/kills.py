@@ -1,14 +1,16 @@
 """SIGKILL of one server, of its PostgreSQL, of both, under load. Each case is one round, told apart by its seed."""
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from tests.faults.judge import Archive, Verdict, confirmed, converge, judge
 from tests.faults.writers import Library, load, open_libraries, wait_for_acknowledgements
-from tests.support.server import Server
+from tests.support.server import Server, wait_until
 
 LIBRARIES = 4
 MOST_UPDATES_BEFORE_THE_KILL = 800
@@ -72,8 +74,27 @@ async def _judged(server: Server, libraries: list[Library], began: float) -> Ver
     return verdict
 
 
+async def worker_killed(server: Server, seed: int) -> Verdict:
+    """SIGKILL of one of the processes that serve one port; the server puts another in its place."""
+    random_source = random.Random(seed)
+    await asyncio.to_thread(wait_until, lambda: len(_workers(server)) > 1, within=30, what="both processes")
+    libraries = await open_libraries(LIBRARIES, server)
+    async with load(libraries, random_source):
+        await wait_for_acknowledgements(libraries, random_source.randrange(1, MOST_UPDATES_BEFORE_THE_KILL))
+        os.kill(random_source.choice(_workers(server)), signal.SIGKILL)
+        began = time.monotonic()
+    return await _judged(server, libraries, began)
+
+
+def _workers(server: Server) -> list[int]:
+    """The processes that serve the port."""
+    return list(server.facts().get("workers", ()))
+
+
 SINGLE: dict[str, SingleCase] = {
     "server killed": server_killed,
     "PostgreSQL killed": postgres_killed,
     "server and PostgreSQL killed": both_killed,
 }
+ON_ONE_PORT: dict[str, SingleCase] = {"one worker of two killed": worker_killed}
+"""On a server with two workers."""

@@ -14,15 +14,15 @@ from rich.table import Table
 from tests.faults.crowd import come_in_waves
 from tests.faults.folding import FOLDING
 from tests.faults.judge import Verdict
-from tests.faults.kills import SINGLE
+from tests.faults.kills import ON_ONE_PORT, SINGLE
 from tests.faults.together import OFTEN, TOGETHER
 from tests.support.many import Fleet, fleet
 from tests.support.server import Server
 
 CROWD = "crowd in waves"
-KILLS = {*SINGLE, "one of two killed", "PostgreSQL killed under two"}
+KILLS = {*SINGLE, *ON_ONE_PORT, "one of two killed", "PostgreSQL killed under two"}
 """Cases that run as often as was asked; the others wait for seconds in each round, and run a tenth as often."""
-CASES = [*SINGLE, *TOGETHER, *FOLDING, CROWD]
+CASES = [*SINGLE, *ON_ONE_PORT, *TOGETHER, *FOLDING, CROWD]
 ROUND_SECONDS = 300.0
 """A round that takes longer has failed."""
 SAID_CHARACTERS = 3_000
@@ -71,10 +71,10 @@ class Stage:
 
     async def play(self, name: str, seed: int, sockets: int) -> Verdict:
         """One round."""
-        if name in SINGLE:
-            server = await self._get("single")
+        if name in SINGLE or name in ON_ONE_PORT:
+            server = await self._get("single" if name in SINGLE else "workers")
             assert isinstance(server, Server)
-            return await SINGLE[name](server, seed)
+            return await (SINGLE | ON_ONE_PORT)[name](server, seed)
         two = await self._get("crowd" if name == CROWD else "two")
         assert isinstance(two, Fleet)
         try:
@@ -84,7 +84,11 @@ class Stage:
 
     async def _get(self, kind: str) -> object:
         if kind not in self._open:
-            context = _single() if kind == "single" else fleet(2, valves=kind == "two", env=OFTEN if kind == "two" else {})
+            context: AbstractAsyncContextManager[object]
+            if kind in ("single", "workers"):
+                context = _server(1 if kind == "single" else 2)
+            else:
+                context = fleet(2, valves=kind == "two", env=OFTEN if kind == "two" else {})
             self._open[kind] = (context, await context.__aenter__())
         return self._open[kind][1]
 
@@ -96,8 +100,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def _single() -> AsyncIterator[Server]:
-    with Server(env=OFTEN) as server:
+async def _server(workers: int) -> AsyncIterator[Server]:
+    with Server(env=OFTEN | {"PROMPTSYNC_WORKERS": str(workers)}) as server:
         yield server
 
 
