@@ -222,6 +222,18 @@ async def test_a_stop_with_a_handful_of_sockets_is_quick(server: Server) -> None
     await asyncio.to_thread(server.start)
 
 
+async def test_a_process_that_hangs_is_killed_before_the_ten_seconds_are_over(server: Server) -> None:
+    first, second = children(server)
+    os.kill(first, signal.SIGSTOP)
+
+    took = await asyncio.to_thread(server.terminate)
+
+    print(f"stopped within {took:.1f} s though a process was frozen")
+    assert not _alive(first)
+    assert not _alive(second)
+    await asyncio.to_thread(server.start)
+
+
 async def test_a_process_that_does_not_come_up_ends_the_start() -> None:
     settings = load_settings(workers=2, host="127.0.0.1", port=0)
     with ExitStack() as stack:
