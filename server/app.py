@@ -48,7 +48,7 @@ class Application:
             services.database,
             self.rooms,
             catch_up=self.follower.catch_up,
-            reconnected=self._meet_the_database_again,
+            connected=self._meet_the_database,
             stored=self._stored,
             queue_bytes=settings.writer_queue_bytes,
         )
@@ -77,7 +77,7 @@ class Application:
         )
         self.shelf.on_broken = self.compactor.broken
         self._sync = SyncEndpoint(services, self.hall)
-        health = health_routes(services, draining=lambda: self.hall.draining)
+        health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
         self._api: ASGIApp = create_api(services, routes=[*health, *sync_routes(services, self.hall)])
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted
@@ -112,6 +112,7 @@ class Application:
         return room
 
     def _stored(self, room: Room) -> None:
+        self.rooms.used(room)
         self.neighbours.stored(room)
         self.compactor.wanted(room)
 
@@ -124,8 +125,8 @@ class Application:
         if (room := self.rooms.get(library_id)) is not None:
             self.rooms.drop(room, Close.RESTART, "an update of the library was set apart: start again")
 
-    async def _meet_the_database_again(self) -> None:
-        """After a reconnect: is it the same database, and has it not been put back to an earlier time?
+    async def _meet_the_database(self) -> None:
+        """On each new connection that writes: is it the same database, and has it not been put back to an earlier time?
 
         Raises:
             Unavailable: it cannot be asked, or is not one that these keys open; nothing is written to it meanwhile.

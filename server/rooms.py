@@ -300,6 +300,11 @@ class Rooms:
         if self.neighbourhood is not None:
             self.neighbourhood.vacated(room)
 
+    def used(self, room: Room) -> None:
+        """A room has grown; one without members counts anew, as the last to be forgotten."""
+        if not room.members and not room.dropped:
+            self._rest(room)
+
     def drop(self, room: Room, code: Close, reason: str) -> None:
         """Forget a room that can no longer be believed, closing whoever is in it."""
         self._forget(room)

@@ -118,10 +118,14 @@ class Hall:
                     log.error("sessions_not_compared", error=type(error).__name__, exc_info=error)
 
     async def _compare(self, devices: list["Device"]) -> None:
+        heads = {device.room: device.room.head for device in devices if device.room is not None}  # before the question: rooms advance
         async with self.database.acquire() as connection:
             known = await standings(connection, {(device.session_id, device.library_id) for device in devices})
         for device in devices:
-            self._apply(device, known.get((device.session_id, device.library_id)))
+            standing = known.get((device.session_id, device.library_id))
+            self._apply(device, standing)
+            if standing is not None and standing.place is not None and device.room in heads:
+                self._compare_place(device.room, heads[device.room], standing.place)
 
     def _apply(self, device: "Device", standing: Standing | None) -> None:
         if standing is None:
@@ -133,17 +137,18 @@ class Hall:
             device.close(Close.NOT_FOUND, "no longer a member of this library")
         else:
             device.may_write = may_write(standing.role)
-            if device.room is not None and not device.room.dropped:
-                self._compare_place(device.room, standing.place)
 
-    def _compare_place(self, room: Room, place: Place) -> None:
-        if place.epoch > room.epoch:
+    def _compare_place(self, room: Room, head: int, place: Place) -> None:
+        """`head` was the room's before the question: what stands before it now has been put back to an earlier time."""
+        if room.dropped:
+            return
+        if place.epoch > room.epoch or place.head < head:
             self._drop_restored(room)
         elif place.head > room.head:
             self.follower.behind(room)  # the bus has told of it already, or has lost it
 
     def _drop_restored(self, room: Room) -> None:
-        log.warning("epoch_raised", library=str(room.library_id), epoch=room.epoch)
+        log.warning("library_restored", library=str(room.library_id), epoch=room.epoch, head=room.head)
         self.shelf.forget(room.library_id)
         self.rooms.drop(room, Close.RESTART, "the library was restored: start again")
 

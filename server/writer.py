@@ -8,6 +8,7 @@ updates are stored in the order they came.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -42,7 +43,7 @@ class Writer:
         rooms: Rooms,
         *,
         catch_up: Callable[[Room], Awaitable[None]],
-        reconnected: Callable[[], Awaitable[None]],
+        connected: Callable[[], Awaitable[None]],
         stored: Callable[[Room], None],
         queue_bytes: int,
     ) -> None:
@@ -51,8 +52,8 @@ class Writer:
         self._catch_up = catch_up
         self._stored = stored
         self._queue_bytes = queue_bytes
-        self._small_lane = Lane("small", database, reconnected)
-        self._large_lane = Lane("large", database, reconnected)
+        self._small_lane = Lane("small", database, connected)
+        self._large_lane = Lane("large", database, connected)
         self._queues = Queues()
         self._waits: set[asyncio.Task[None]] = set()  # libraries that catch up with other processes
         self._bytes = self._entries = 0
@@ -65,6 +66,11 @@ class Writer:
     def waiting_bytes(self) -> int:
         """Bytes of updates that are not settled yet."""
         return self._bytes
+
+    @property
+    def failing(self) -> bool:
+        """Whether something was tried and could not be stored: the database is away, full or read-only."""
+        return bool(self._small_lane.failing_since or self._large_lane.failing_since)
 
     def submit(self, entry: Entry) -> None:
         """Take an update. Its origin is told what became of it: at once when it cannot be taken, else after the commit."""
@@ -133,7 +139,7 @@ class Writer:
             self.tell()
 
     async def _settle_group(self, lane: Lane, entries: Sequence[Entry], *, under_locks: bool) -> None:
-        pending = entries
+        pending, began = entries, time.time()
         while pending := [entry for entry in pending if not self._refused_as_stale(entry)]:
             shares = share_out(pending)
             try:
@@ -142,10 +148,13 @@ class Writer:
                 if not is_connection_failure(error):
                     return await self._split(lane, pending, error, under_locks=under_locks)
                 log.warning("write_retried", lane=lane.name, error=type(error).__name__, updates=len(pending))
+                lane.fails(began)
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
+            lane.works()
             return self._conclude(shares, fates, firsts)
+        lane.works()
 
     async def _split(self, lane: Lane, entries: Sequence[Entry], error: Exception, *, under_locks: bool) -> None:
         """A batch that the database refused, though it is there: halve it until what is at fault stands alone."""
@@ -181,6 +190,7 @@ class Writer:
         except OutcomeUnknown as unknown:
             log.warning("commit_unknown", lane=lane.name, error=type(unknown.__cause__).__name__)
             metrics.commits.labels("unknown").inc()
+            lane.fails(time.time() - (perf_counter() - began))
             broken = lane.abandon()
             return fates | await self._ask(lane, broken, unknown), unknown.firsts
         metrics.commits.labels("stored").inc()

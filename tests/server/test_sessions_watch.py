@@ -145,3 +145,14 @@ async def test_a_question_that_fails_ends_neither_the_watch_nor_the_process(
         await until(lambda: failures > 1, "the next question after one that failed")
     await server.execute("UPDATE sessions SET revoked_at = now(), revoke_reason = 'test' WHERE id = $1", guest.session_id)
     assert (await closed(socket, within=2))[0] == Close.UNAUTHENTICATED
+
+
+async def test_a_library_put_back_to_an_earlier_time_sends_its_readers_away(server: Running, user: User) -> None:
+    async with server.device(user) as device:
+        for name in "abc":
+            await device.push(device.replica.write_prompt(name, "text"))
+        await device.confirmed()
+        await server.execute("DELETE FROM updates WHERE library_id = $1 AND seq = 3", user.library_id)
+        await server.execute("UPDATE libraries SET head = 2 WHERE id = $1", user.library_id)
+        await device.until(lambda: not device.online, what="the room to be dropped")
+        assert device.close_code == Close.RESTART

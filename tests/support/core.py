@@ -141,22 +141,22 @@ class Core:
         self.workers = Workers(1)
         self.shelf = Shelf(database, keyring, self.workers, cache_bytes=cache_bytes)
         self.rooms = Rooms(self.shelf.room, room_cache_bytes)
-        self.reconnects = 0
+        self.connects = 0
         self.stored_rooms: list[Room] = []
         self.follower = Follower(database, self.rooms, self.shelf, tell=lambda: self.writer.tell())
         self.writer = Writer(
             database,
             self.rooms,
             catch_up=self.follower.catch_up,
-            reconnected=self._reconnected,
+            connected=self._connected,
             stored=self.stored_rooms.append,
             queue_bytes=queue_bytes,
         )
         self.told = Told()
         self._work: asyncio.Task[None] | None = None
 
-    async def _reconnected(self) -> None:
-        self.reconnects += 1
+    async def _connected(self) -> None:
+        self.connects += 1
 
     def start(self) -> None:
         """Let the writer run."""

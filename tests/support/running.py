@@ -20,7 +20,9 @@ from server.app import Application
 from server.config import Settings
 from server.services import Services, make_services, utc_now
 from server.transport import Transport
+from storage.cluster import claim
 from storage.keyring import Keyring
+from storage.libraries import draw_client_id
 from storage.pool import Database
 from tests.support.core import new_keyring
 from tests.support.rest import PASSWORD, cheap_passwords
@@ -249,10 +251,13 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, **settings
     """A server over this database. A later one with the same keyring is the same server after a restart."""
     configured = Settings(**GENEROUS | settings)
     database = await Database.open(dsn, size=configured.database_pool)
+    keyring = keyring or new_keyring()
+    async with database.acquire() as connection:
+        await claim(connection, keyring, new_client_id=lambda: draw_client_id(os.urandom))
     services = make_services(
         configured,
         database=database,
-        keyring=keyring or new_keyring(),
+        keyring=keyring,
         signing_keys=[SIGNING_KEY],
         passwords=cheap_passwords(),
         random=os.urandom,
