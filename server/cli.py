@@ -63,9 +63,11 @@ def demo(
 
 def main() -> None:
     """Run the command line: the groups are added here, where they are really needed."""
+    from server.compact_cli import compact
     from server.epoch_cli import app as epoch
     from server.jobs_cli import app as jobs
     from server.keys_cli import app as keys
+    from server.library_cli import app as library
     from server.user_cli import app as user
     from server.worker_cli import worker
 
@@ -73,6 +75,8 @@ def main() -> None:
     app.add_typer(keys, name="keys")
     app.add_typer(epoch, name="epoch")
     app.add_typer(jobs, name="jobs")
+    app.add_typer(library, name="library")
+    app.command()(compact)
     app.command()(worker)
     app()
 

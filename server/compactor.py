@@ -45,10 +45,8 @@ REST_SECONDS = 1.0
 REST_FACTOR = 10
 """A library rests for so many times as long as its compaction took, and a second at least: under constant writing compaction takes a
 tenth of one processor, however large the library."""
-BUSY_SECONDS = 5.0
-"""When to look again at a library that another process compacts."""
-RETRY_SECONDS = 30.0
-"""When to try again after the database did not answer."""
+BUSY_SECONDS, RETRY_SECONDS = 5.0, 30.0
+"""When to look again at a library that another process compacts; when to try again after the database did not answer."""
 FAILED_SECONDS = 600.0
 """When to try a library again that could not be compacted for its content."""
 IDLE_SECONDS = 60.0
@@ -153,8 +151,12 @@ class Compactor:
                 self._resting[library_id] = again
                 asyncio.get_running_loop().call_later(seconds, self._rested, library_id)
         finally:
-            self._disconnect()
-            self._workers.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give up the connection, and with it the library that is being compacted, and the worker process."""
+        self._disconnect()
+        self._workers.close()
 
     async def _work_to_come(self) -> None:
         while not self._queue:
@@ -162,8 +164,7 @@ class Compactor:
             try:
                 await asyncio.wait_for(self._ready.wait(), IDLE_SECONDS if self._connection is not None else None)
             except TimeoutError:
-                self._disconnect()
-                self._workers.close()
+                self.close()
 
     def _rested(self, library_id: UUID) -> None:
         if self._resting.pop(library_id):
