@@ -25,6 +25,13 @@ refusals = Counter("promptsync_opening_refusals", "Openings refused.", ["code"],
 openings = Counter("promptsync_openings", "Opening answers, by how they were made.", ["kind"], registry=registry)
 commits = Counter("promptsync_commits", "Write transactions, by outcome.", ["outcome"], registry=registry)
 queue_bytes = Gauge("promptsync_writer_queue_bytes", "Updates waiting to be stored.", registry=registry, multiprocess_mode="livesum")
+storing_failed_since = Gauge(
+    "promptsync_storing_failed_since_seconds",
+    "Unix time since which updates that were taken could not be stored, by lane; 0 while they are.",
+    ["lane"],
+    registry=registry,
+    multiprocess_mode="livemax",
+)
 commit_seconds = Histogram(
     "promptsync_commit_seconds",
     "From the start of a write transaction to its commit.",

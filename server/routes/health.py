@@ -19,8 +19,13 @@ FRESH_SECONDS = 1.0
 """For so long an answer is given again: each costs a commit, and anybody may ask."""
 
 
-def health_routes(services: Services, *, draining: Callable[[], bool] = lambda: False) -> list[Route]:
-    """`/healthz`, `/readyz` and `/metrics`. While `draining` says so this process wants no new work, and is not ready."""
+def health_routes(
+    services: Services, *, draining: Callable[[], bool] = lambda: False, failing: Callable[[], bool] = lambda: False
+) -> list[Route]:
+    """`/healthz`, `/readyz` and `/metrics`. While `draining` says so this process wants no new work, and is not ready.
+
+    Nor is it while `failing` says that updates cannot be stored: a full database may well commit what needs no room.
+    """
     readiness = Readiness(lambda: prove_commits(services.database))
 
     async def healthz(request: Request) -> Response:
@@ -31,6 +36,8 @@ def health_routes(services: Services, *, draining: Callable[[], bool] = lambda: 
             return _unavailable("draining", "the server is going down")
         if not await readiness.holds():
             return _unavailable("unavailable", "the database does not commit")
+        if failing():
+            return _unavailable("unavailable", "the database does not store")
         return JSONResponse({"status": "ok"})
 
     async def exposition(request: Request) -> Response:
