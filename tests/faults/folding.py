@@ -4,10 +4,13 @@ import asyncio
 import time
 from uuid import UUID
 
+from protocol.closes import Close
 from tests.faults.judge import Verdict, not_shown
 from tests.faults.together import Case, Round
 from tests.faults.writers import Library, bystander, load
 from tests.support.many import Fleet
+
+FOLDS = 2
 
 _SNAPSHOTS = "SELECT count(*) FROM snapshots WHERE library_id = $1 AND verified_at IS NOT NULL"
 _TRIM = """
@@ -51,7 +54,7 @@ async def compaction_races(fleet: Fleet, seed: int) -> Verdict:
     async with bystander(it.here, it.there) as beside:
         async with load(it.libraries, it.random, coming_back=True):
             opening = asyncio.create_task(_open_anew(it))
-            for _ in range(3):
+            for _ in range(FOLDS):
                 await it.some_edits(least=80)
                 await asyncio.gather(*(compact(fleet, library) for library in it.libraries), _break_off(it))
                 await it.some_edits()
@@ -82,7 +85,11 @@ async def asleep_below_the_log(fleet: Fleet, seed: int) -> Verdict:
             finally:
                 it.here.resume()
             began = time.monotonic()
-            assert all(len(library.told) > count for library, count in zip(it.libraries, before, strict=True))
+            asleep = it.devices_at(it.here)
+            for device in asleep:
+                await device.wire.offline(within=30)
+        assert all(len(library.told) > count for library, count in zip(it.libraries, before, strict=True))
+        assert {device.wire.close_code for device in asleep} == {Close.RESTART}
         return await it.close_with(beside, began)
 
 

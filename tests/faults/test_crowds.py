@@ -14,6 +14,7 @@ from protocol import ysync
 from protocol.closes import Close
 from tests.faults.crowd import Crowd, come_in_waves
 from tests.faults.judge import Archive, converge, judge
+from tests.faults.test_together import BYSTANDER_MS
 from tests.faults.writers import bystander, load, open_libraries, wait_for_acknowledgements
 from tests.support.core import deleted, typed
 from tests.support.many import Fleet, Node, fleet
@@ -28,7 +29,6 @@ FLOOD_PIECE = 60_000
 FLOOD_IN_FLIGHT = 8
 GROWTH_BYTES = 20 << 20
 """What a reader that stopped may cost a process."""
-BYSTANDER_MS = 3_000.0
 
 
 @pytest.fixture(scope="module")

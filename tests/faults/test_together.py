@@ -11,7 +11,7 @@ from tests.support.many import Fleet
 pytestmark = pytest.mark.faults
 
 ROUNDS = int(os.environ.get("PROMPTSYNC_TEST_ROUNDS", "1"))
-BYSTANDER_MS = 2_000.0
+BYSTANDER_MS = 5_000.0
 """What somebody in another library may wait at most (p99): two busy cores are shared by everything here, so this only tells "held up"."""
 
 every_round = pytest.mark.parametrize("seed", range(1, ROUNDS + 1))
