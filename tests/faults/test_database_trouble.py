@@ -25,10 +25,11 @@ KINDS = (
     "restarted",
     "read-only",
     "full",
+    "full with its journal",
     "frozen writers",
     "frozen",
 )
-NOTICED = {"away", "killed", "restarted", "read-only", "full"}
+NOTICED = {"away", "killed", "restarted", "read-only", "full", "full with its journal"}
 """Troubles in which PostgreSQL, or the connection, says no; in the others there is no answer for a while."""
 LONG = "x" * 100_000
 """A text that does not fit into what room pages may have left."""
@@ -74,7 +75,7 @@ async def write(device: WireClient, name: str, count: int, text: str = LONG) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_trouble_stops_acknowledgements_and_then_everything_is_stored_once(trouble: Troubled, kind: str) -> None:
-    if kind == "full" and not CAN_MOUNT:
+    if kind.startswith("full") and not CAN_MOUNT:
         pytest.skip("a file system that can be filled takes root to mount")
     async with running_server(trouble.proxy.dsn, keyring=trouble.keyring, jobs=False) as server:
         user = await server.user()
@@ -126,6 +127,37 @@ async def test_at_the_bound_of_the_queue_sockets_are_closed_to_be_retried_with_t
         async with server.device(user) as new:
             assert len(new.replica.prompts()) == 10
         for device in devices:
+            await device.disconnect()
+
+
+async def test_what_is_damaged_is_refused_for_a_while_and_alone(trouble: Troubled) -> None:
+    async with running_server(trouble.proxy.dsn, keyring=trouble.keyring, jobs=False) as server:
+        user = await server.user()
+        libraries = [user.library_id, *[await server.library(user) for _ in range(7)]]
+        devices = [await server.device(user, library_id).connect() for library_id in libraries]
+        for device in devices:
+            await write(device, "before", 1, "x")
+            await device.confirmed()
+        damaged = libraries[0]
+        found = await trouble.ask(
+            "SELECT DISTINCT library_id FROM updates WHERE tableoid <> (SELECT tableoid FROM updates WHERE library_id = $1)", damaged
+        )
+        spared = [
+            device for library_id, device in zip(libraries, devices, strict=True) if library_id in {row["library_id"] for row in found}
+        ]
+        assert spared
+        async with trouble.damaged(damaged):
+            for device in devices:
+                await write(device, "amid", 1, "x")
+            await devices[0].offline()
+            assert devices[0].close_code == Close.TRY_LATER
+            for device in spared:
+                await device.confirmed()
+                assert device.online
+        for device in devices:
+            if not device.online:
+                await device.reconnect()
+            await device.confirmed()
             await device.disconnect()
 
 

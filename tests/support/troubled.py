@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 
@@ -21,6 +22,8 @@ from tests.support.stalling_proxy import StallingProxy
 
 LANES = ("promptsync small", "promptsync large")
 TINY_BYTES = 24 << 20
+WAL_BYTES = 112 << 20
+"""Seven segments: PostgreSQL keeps five."""
 CAN_MOUNT = os.geteuid() == 0
 
 
@@ -43,6 +46,7 @@ class Troubled:
             "restarted": lambda: self.stopped(signal.SIGQUIT),
             "read-only": self.read_only,
             "full": self.full,
+            "full with its journal": self.journal_full,
             "frozen writers": self.frozen_writers,
             "frozen": self.frozen,
         }
@@ -109,17 +113,39 @@ class Troubled:
     async def full(self) -> AsyncIterator[None]:
         """The file system that holds the log has no byte left."""
         assert self._tiny is not None
-        filler = self._tiny / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(1 << 16))
-        with filler.open("ab", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"\0")
+        with _filled(self._tiny):
+            yield
+
+    @asynccontextmanager
+    async def journal_full(self) -> AsyncIterator[None]:
+        """The file system that holds the write-ahead log has no byte left: PostgreSQL ends itself, and cannot come back."""
+        assert self._tiny is not None
+        with _filled(self._tiny.with_name("wal")):
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                while True:
+                    await self.ask("SELECT pg_logical_emit_message(true, 'x', 'x'), pg_switch_wal()")
+            await until(lambda: self.cluster.poll() is not None, "the end of PostgreSQL", within=30)
+            yield
+        await asyncio.to_thread(self.cluster.start)
+
+    @asynccontextmanager
+    async def damaged(self, library_id: UUID) -> AsyncIterator[None]:
+        """Every page of the table that holds this library's log is spoilt, while PostgreSQL did not look."""
+        (row,) = await self.ask(
+            "SELECT pg_relation_filepath(tableoid::regclass) AS path FROM updates WHERE library_id = $1 LIMIT 1", library_id
+        )
+        assert self.cluster.data is not None
+        file = self.cluster.data / row["path"]
+        await asyncio.to_thread(self.cluster.stop)
+        whole = file.read_bytes()
+        file.write_bytes(bytes(byte ^ 0x55 for byte in whole))
+        await asyncio.to_thread(self.cluster.start)
         try:
             yield
         finally:
-            filler.unlink()
+            await asyncio.to_thread(self.cluster.stop)
+            file.write_bytes(whole)
+            await asyncio.to_thread(self.cluster.start)
 
     @asynccontextmanager
     async def frozen_writers(self) -> AsyncIterator[None]:
@@ -157,7 +183,7 @@ class Troubled:
 
     async def keep_the_log_in_a_tiny_place(self) -> None:
         """Move the log of updates to a file system of its own."""
-        await self.ask(f"CREATE TABLESPACE tiny LOCATION '{self._tiny}/log'")
+        await self.ask(f"CREATE TABLESPACE tiny LOCATION '{self._tiny}/data'")
         for part in range(16):
             await self.ask(f"ALTER TABLE updates_{part} SET TABLESPACE tiny")
 
@@ -173,22 +199,43 @@ def _folder() -> Path:
 
 
 @contextmanager
-def _tiny_file_system(uid: int, folder: Path) -> Iterator[Path]:
-    place = folder / "tiny"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TINY_BYTES},mode=0711", "tmpfs", str(place)], check=True)
+def _filled(place: Path) -> Iterator[None]:
+    """Not a byte is left on this file system."""
+    filler = place / "filler"
+    for size in (1 << 16, 1):
+        with filler.open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(size)):
+                pass
     try:
-        log = place / "log"
-        log.mkdir(mode=0o700)
-        os.chown(log, uid, -1)
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def _file_system(place: Path, size: int, uid: int) -> Iterator[Path]:
+    """A file system of its own, with a folder `data` for PostgreSQL's account."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(place)], check=True)
+    try:
+        (place / "data").mkdir(mode=0o700)
+        os.chown(place / "data", uid, -1)
         yield place
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+def _move_journal(data: Path, place: Path) -> None:
+    """Let the write-ahead log of a cluster that is stopped lie elsewhere."""
+    journal = data / "pg_wal"
+    subprocess.run(["cp", "-a", f"{journal}/.", str(place)], check=True)
+    shutil.rmtree(journal)
+    journal.symlink_to(place)
+
+
 @asynccontextmanager
 async def troubled(start_proxy: Callable[[str], AbstractAsyncContextManager[StallingProxy]]) -> AsyncIterator[Troubled]:
-    """A migrated cluster of its own behind a proxy; where we may mount, its log lies in a place that can be filled."""
+    """A migrated cluster of its own behind a proxy; where we may mount, its data and its journal lie in places that can be filled."""
     folder = _folder()
     cluster = Embedded(folder / "data", durable=False)
     try:
@@ -201,7 +248,11 @@ async def troubled(start_proxy: Callable[[str], AbstractAsyncContextManager[Stal
                 await made.begin()
                 yield made
                 return
-            with _tiny_file_system(cluster.data.stat().st_uid, folder) as tiny:
+            uid = cluster.data.stat().st_uid
+            with _file_system(folder / "tiny", TINY_BYTES, uid) as tiny, _file_system(folder / "wal", WAL_BYTES, uid) as wal:
+                await asyncio.to_thread(cluster.stop)
+                _move_journal(cluster.data, wal / "data")
+                await asyncio.to_thread(cluster.start)
                 made = Troubled(cluster, dsn, proxy, tiny)
                 await made.begin()
                 await made.keep_the_log_in_a_tiny_place()
