@@ -24,7 +24,7 @@ from server.services import Services
 from server.shelf import Shelf
 from server.sockets import Hall
 from server.sync import SyncEndpoint
-from server.workers import Workers
+from server.workers import FOLD_NICENESS, Workers
 from server.writer import Writer
 from storage import updates
 from storage.cluster import claim
@@ -47,7 +47,7 @@ class Application:
         self.writer = Writer(
             services.database,
             self.rooms,
-            catch_up=self.follower.catch_up,
+            follower=self.follower,
             connected=self._meet_the_database,
             stored=self._stored,
             queue_bytes=settings.writer_queue_bytes,
@@ -69,7 +69,7 @@ class Application:
         self.compactor = Compactor(
             services.database,
             services.keyring,
-            Workers(1),  # its own: no opening waits behind a fold
+            Workers(1, niceness=FOLD_NICENESS),  # its own: no opening waits behind a fold
             compact_updates=settings.compact_updates,
             compact_bytes=settings.compact_bytes,
             on_compacted=self._compacted,

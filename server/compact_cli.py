@@ -14,7 +14,7 @@ from server.compactor import Compactor, Kind, Outcome
 from server.config import Settings
 from server.database import MIGRATIONS, reachable_dsn
 from server.terminal import explained, fail, settings_of_terminal
-from server.workers import Workers
+from server.workers import FOLD_NICENESS, Workers
 from storage import compaction, schema
 from storage.compaction import Standing
 from storage.errors import NotFound, StorageError, Unavailable
@@ -54,7 +54,13 @@ def compact(
 async def _run(dsn: str, keyring: Keyring, settings: Settings, libraries: list[UUID]) -> dict[UUID, Outcome | StorageError]:
     await schema.check(dsn, MIGRATIONS)
     database = await Database.open(dsn, size=2)
-    compactor = Compactor(database, keyring, Workers(1), compact_updates=settings.compact_updates, compact_bytes=settings.compact_bytes)
+    compactor = Compactor(
+        database,
+        keyring,
+        Workers(1, niceness=FOLD_NICENESS),
+        compact_updates=settings.compact_updates,
+        compact_bytes=settings.compact_bytes,
+    )
     try:
         return await _compact(compactor, await _standings(database, libraries))
     finally:

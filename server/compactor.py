@@ -24,9 +24,9 @@ from server.workers import Folded, Workers
 from storage import compaction, quarantine, snapshots
 from storage.cipher import DataKey, knowledge_place, library_key_place, snapshot_place
 from storage.compaction import Portion, Standing
-from storage.errors import NotFound, SealBroken, StorageError
+from storage.errors import NotFound, SealBroken, StorageError, Unavailable
 from storage.keyring import Keyring
-from storage.pool import Database, Dedicated
+from storage.pool import Database, Dedicated, is_connection_failure
 from storage.updates import Sealed, SealedSnapshot
 
 log = structlog.get_logger(__name__)
@@ -41,8 +41,7 @@ MOST_ROUNDS = 4
 """How often what breaks Yrs is looked for in one compaction; the rest is left to the next."""
 COMMAND_SECONDS = 120.0
 """A statement that takes longer counts as a broken connection: a snapshot of 256 MiB has some way to go."""
-REST_SECONDS = 1.0
-REST_FACTOR = 10
+REST_SECONDS, REST_FACTOR = 1.0, 10
 """A library rests for so many times as long as its compaction took, and a second at least: under constant writing compaction takes a
 tenth of one processor, however large the library."""
 BUSY_SECONDS, RETRY_SECONDS = 5.0, 30.0
@@ -208,6 +207,8 @@ class Compactor:
                 self._disconnect()  # and so let go of the lock, whatever the connection was at
                 if isinstance(error, Exception):
                     metrics.compactions.labels("failed").inc()
+                if is_connection_failure(error):
+                    raise Unavailable(type(error).__name__) from error
                 raise
         metrics.compactions.labels(outcome.kind.value).inc()
         if outcome.snapshot_seq:

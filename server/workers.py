@@ -18,6 +18,8 @@ INLINE_INSPECT_BYTES = 64 << 10
 """Past this an update is inspected in a worker: 64 KiB of tiny structs take about 6 ms."""
 INLINE_MERGE_BYTES = 256 << 10
 """Past this bytes are merged and diffed in a worker: 256 KiB take about 2 ms."""
+FOLD_NICENESS = 10
+"""For workers that fold: nobody waits for them, and others have work on the same processors."""
 FOLD_SECONDS = 120.0
 """How long a fold may take before its process is ended: 75 MB take about 20 s. Past it: as if the process had died."""
 

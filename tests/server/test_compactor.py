@@ -16,7 +16,7 @@ from server.batch import Refusal
 from server.compactor import Compactor, Kind, Outcome, SnapshotDamaged
 from server.workers import Workers
 from storage import compaction, quarantine, snapshots
-from storage.errors import NotFound
+from storage.errors import NotFound, Unavailable
 from storage.updates import LogBroken
 from tests.support.core import Core, core, deleted, eventually, spans, typed, typing, until
 from tests.support.database import Databases
@@ -232,7 +232,7 @@ async def test_an_end_at_any_step_leaves_everything_readable(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, name, ended)
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(Unavailable, match="ConnectionResetError"):
             await compactor.compact(library_id)
     written = [] if name == "insert" else [(30, verified)]
     assert await kept(running, library_id) == written
