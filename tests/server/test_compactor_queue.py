@@ -14,7 +14,7 @@ from server.compactor import Compactor, Kind, Outcome
 from server.workers import Workers
 from storage import compaction
 from storage.errors import Unavailable
-from tests.server.test_compactor import compactor_of, held_compactor, holding, kept
+from tests.support.compacting import compactor_of, held_compactor, holding, kept
 from tests.support.core import Core, core, eventually, typing, until
 from tests.support.database import Databases
 

@@ -18,7 +18,7 @@ from server.suspects import DIED, culprits
 from server.workers import Folded, Workers
 from storage import quarantine
 from storage.quarantine import Quarantined
-from tests.server.test_compactor import compactor_of, kept, known, trim, whole
+from tests.support.compacting import compactor_of, kept, known, trim, whole
 from tests.support.core import Core, core, typed, typing
 from tests.support.database import Databases
 from tests.support.poison import NO_PARENT, OUTERMOST_DELETED, nested_types
