@@ -26,6 +26,8 @@ CASES = [*SINGLE, *ON_ONE_PORT, *TOGETHER, *FOLDING, CROWD]
 ROUND_SECONDS = 300.0
 """A round that takes longer has failed."""
 SAID_CHARACTERS = 3_000
+LINE_ROUNDS = 20
+"""Where there is no terminal, a line is printed after so many rounds: a bar that is not redrawn says nothing until the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,8 @@ async def _rounds(name: str, plan: Plan, report: Report, stage: Stage, progress:
         row.rounds += 1
         progress.update(bar, advance=1, told=f"lost {row.lost}, failed {row.failed}")
         progress.update(whole, advance=1)
-    if not progress.console.is_terminal:  # a bar that is not redrawn says nothing until the end
-        progress.console.print(f"{name}: {row.rounds} rounds, lost {row.lost}, failed {row.failed}")
+        if not progress.console.is_terminal and row.rounds % LINE_ROUNDS in (0, plan.rounds_of(name) % LINE_ROUNDS):
+            progress.console.print(f"{name}: {row.rounds} of {plan.rounds_of(name)} rounds, lost {row.lost}, failed {row.failed}")
 
 
 def _said(error: BaseException) -> str:
