@@ -9,7 +9,7 @@ from crdt.updates import EMPTY_STATE_VECTOR, encode_state_vector, inspect, merge
 from server import compactor as compacting
 from server.compactor import Compactor, Kind
 from server.workers import Workers
-from storage import compaction, quarantine
+from storage import compaction, quarantine, retention
 from storage.errors import NotFound
 from storage.updates import LogBroken
 from tests.support.compacting import compactor_of, holding, kept, known, trim, whole
@@ -192,3 +192,10 @@ async def test_a_deleted_library_is_purged_with_what_compaction_left(running: Co
         with pytest.raises(NotFound):
             await compaction.portion(connection, library_id, rows=1, nbytes=1)
     assert (await compactor.compact(library_id)).kind is Kind.MOVED
+    more = True
+    while more:
+        async with running.database.transaction() as connection:
+            more = await retention.purge_step(connection, library_id, 10)
+    left = "SELECT (SELECT count(*) FROM {0}) + (SELECT count(*) FROM {1}) + (SELECT count(*) FROM {2})"
+    each = (f"{table} WHERE library_id = $1" for table in ("updates", "snapshots", "quarantined"))
+    assert await running.fetchval(left.format(*each), library_id) == 0
