@@ -1,11 +1,13 @@
 """One write transaction: what of a batch adds anything, its place in each library's log, and what became of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
+
+import structlog
 
 from crdt.knowledge import Scratch
 from crdt.updates import Inspected
@@ -15,11 +17,22 @@ from storage.backends import Backend, end
 from storage.cipher import update_place
 from storage.pool import Connection, is_connection_failure
 
+log = structlog.get_logger(__name__)
+
 SLICED_BYTES = 256 << 10
 """Past this an update is sealed slice by slice in a thread: sealing holds the interpreter (7 MB: 10 ms)."""
 KNOWLEDGE_BYTES = 128 << 20
 """What a room may take of memory for what it knows (clients and ranges); past it the library takes nothing new. Room for half a
 million clients, or eight million ranges; a library of many years has thousands."""
+
+
+MISSED_ROWS = 128
+"""Rows that a room takes over under its library's row lock, in about a millisecond; further behind, it catches up without it first."""
+MISSED_BYTES = 8 << 10
+"""A row past this is not taken over under the lock."""
+
+TakeOver: TypeAlias = "Callable[[Room, Sequence[updates.Sealed]], None]"
+"""Lets a room advance over rows that follow its head, as far as they go, and relay them."""
 
 
 class Refusal(Enum):
@@ -82,6 +95,8 @@ class Fate(Enum):
     STORED = "stored"
     MOVED = "moved"
     """Not where its room is, or locked: nothing is stored, and only `store` can tell more."""
+    UNSTORED = "unstored"
+    """Its COMMIT was cut and did not take effect."""
     LOCKED = "locked"
     GONE = "gone"
     STALE = "stale"
@@ -90,11 +105,12 @@ class Fate(Enum):
 class OutcomeUnknown(Exception):
     """The connection broke during a COMMIT. Once its backend is gone, the first row of each library tells what took effect."""
 
-    def __init__(self, rows: Sequence[updates.Row], fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+    def __init__(self, rows: Sequence[updates.Row], fates: dict[UUID, Fate], firsts: dict[UUID, int], shares: Sequence["Share"]) -> None:
         super().__init__("the outcome of a COMMIT is unknown")
         self.witnesses = [row for row in rows if row.seq == firsts[row.library_id]]
         self.fates = fates
         self.firsts = firsts
+        self.shares = list(shares)
 
 
 def share_out(entries: Sequence[Entry]) -> list[Share]:
@@ -141,13 +157,18 @@ async def store_at_once(connection: Connection, shares: Sequence[Share]) -> tupl
         stored = await updates.append_at_once(connection, rows, places)
     except BaseException as error:
         if is_connection_failure(error):
-            raise OutcomeUnknown(rows, dict.fromkeys(firsts, Fate.STORED), firsts) from error
+            raise OutcomeUnknown(rows, dict.fromkeys(firsts, Fate.STORED), firsts, shares) from error
         raise
     return {library: Fate.STORED if library in stored else Fate.MOVED for library in firsts}, firsts
 
 
-async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
-    """Store the adding entries of each share under the row locks; each library's fate and the seq of its first entry.
+async def store(
+    connection: Connection, entries: Sequence[Entry], take_over: TakeOver
+) -> tuple[list[Share], dict[UUID, Fate], dict[UUID, int]]:
+    """Store what adds something under the row locks; the batch by library, each one's fate and the seq of its first entry.
+
+    For libraries that other processes write at the same time: their rooms first take over what those have stored, while nobody can
+    write, so what is decided then is decided on all there is. A room that is too far behind for that is MOVED.
 
     Raises:
         OutcomeUnknown: the connection broke during COMMIT.
@@ -156,12 +177,12 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
     transaction = connection.transaction()
     await transaction.start()
     try:
-        locked = await updates.lock(connection, [share.room.library_id for share in shares])
-        fates = {share.room.library_id: _fate(share.room, locked) for share in shares}
+        fates = await _lock(connection, {entry.room.library_id: entry.room for entry in entries}, take_over)
         await _tell_gone_from_locked(connection, fates)
-        writable = [share for share in shares if fates[share.room.library_id] is Fate.STORED]
-        firsts = {share.room.library_id: locked[share.room.library_id].head + 1 for share in writable}
-        rows = [row for share in writable for row in await _sealed(share, firsts[share.room.library_id])]
+        shares = share_out(entries)
+        writable = [share for share in shares if fates[share.room.library_id] is Fate.STORED and share.adding]
+        firsts = {share.room.library_id: share.head + 1 for share in writable}
+        rows = [row for share in writable for row in await _sealed(share, share.head + 1)]
         if rows:
             await updates.append(connection, rows)
     except Exception:  # a cancellation waits for nobody: the lane ends its connection, and so the transaction
@@ -172,19 +193,40 @@ async def store(connection: Connection, shares: Sequence[Share]) -> tuple[dict[U
         await transaction.commit()
     except BaseException as error:
         if rows and is_connection_failure(error):
-            raise OutcomeUnknown(rows, fates, firsts) from error
+            raise OutcomeUnknown(rows, fates, firsts, shares) from error
         raise
-    return fates, firsts
+    return shares, fates, firsts
 
 
-def _fate(room: Room, locked: dict[UUID, updates.Place]) -> Fate:
-    place = locked.get(room.library_id)
+async def _lock(connection: Connection, rooms: dict[UUID, Room], take_over: TakeOver) -> dict[UUID, Fate]:
+    heads = {library_id: room.head for library_id, room in rooms.items()}
+    places, missed = await updates.lock(connection, heads, rows=MISSED_ROWS, largest=MISSED_BYTES)
+    late = {id: heads[id] for id, place in places.items() if _last(missed.get(id), heads[id]) < place.head}
+    if late:  # committed between the statement's snapshot and its locks: seen by a statement that begins now
+        missed |= await updates.behind(connection, late, rows=MISSED_ROWS, largest=MISSED_BYTES)
+    fates = {}
+    for library_id, room in rooms.items():
+        place = places.get(library_id)
+        if place is not None and place.epoch == room.epoch and library_id in missed:
+            try:
+                take_over(room, missed[library_id])
+            except Exception as error:  # the follower meets it again, and drops the room: MOVED
+                log.warning("rows_not_taken_over", library=str(library_id), error=type(error).__name__)
+        fates[library_id] = _fate(room, place)
+    return fates
+
+
+def _last(rows: Sequence[updates.Sealed] | None, head: int) -> int:
+    return rows[-1].seq if rows else head
+
+
+def _fate(room: Room, place: updates.Place | None) -> Fate:
     if place is None:
         return Fate.LOCKED
     # A database put back to an earlier time: this room claims what the database no longer holds.
     if place.epoch != room.epoch or place.head < room.head:
         return Fate.STALE
-    return Fate.STORED
+    return Fate.STORED if place.head == room.head else Fate.MOVED
 
 
 async def _tell_gone_from_locked(connection: Connection, fates: dict[UUID, Fate]) -> None:
@@ -207,10 +249,13 @@ async def _sealed(share: Share, first: int) -> list[updates.Row]:
 
 
 async def settle(connection: Connection, broken: Backend, unknown: OutcomeUnknown) -> dict[UUID, Fate]:
-    """What became of each library, asked once nothing can change it any more: MOVED where a cut COMMIT did not take effect."""
+    """What became of each library, asked once nothing can change it any more: UNSTORED where a cut COMMIT did not take effect."""
     await end(connection, broken)
     stored = await updates.stored_of(connection, unknown.witnesses)
-    return {library: Fate.MOVED if fate is Fate.STORED and library not in stored else fate for library, fate in unknown.fates.items()}
+    return {
+        library: Fate.UNSTORED if fate is Fate.STORED and library in unknown.firsts and library not in stored else fate
+        for library, fate in unknown.fates.items()
+    }
 
 
 def committed(share: Share, first: int) -> list[Committed]:

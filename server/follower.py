@@ -16,7 +16,7 @@ from crdt.updates import inspect
 from protocol.closes import Close
 from server import metrics
 from server.errors import WorkerDied
-from server.rooms import Committed, Room, Rooms
+from server.rooms import CONTENDED_WRITES, Committed, Room, Rooms
 from server.shelf import STORED_LIMITS, Shelf
 from storage import updates
 from storage.cipher import update_place
@@ -112,18 +112,27 @@ class Follower:
 
     async def _take_over(self, room: Room, head: int, rows: Sequence[updates.Sealed]) -> bool:
         """Let the room advance over the rows; whether there may be more."""
+        if rows and rows[0].seq != head + 1:
+            raise updates.LogBroken(room.library_id, head + 1, rows[0].seq)  # below the oldest kept row
+        self.take_over(room, rows)
+        if rows and room.head < rows[-1].seq:
+            self._advance(room, await self._shelf.after(room))
+            return True
+        return len(rows) >= ROWS_A_ROOM
+
+    def take_over(self, room: Room, rows: Sequence[updates.Sealed]) -> None:
+        """Let the room advance over the rows that follow its head, and relay them, up to the first one that is to be read alone.
+
+        Raises:
+            LogBroken, SealBroken, InvalidUpdate: as for a room that is loaded; it has not advanced then.
+        """
         items: list[Committed] = []
-        for expected, row in enumerate(rows, head + 1):
-            if row.seq != expected:
-                raise updates.LogBroken(room.library_id, expected, row.seq)  # below the oldest kept row
+        for row in rows:
             if not row.sealed:
-                self._advance(room, items)
-                self._advance(room, await self._shelf.after(room))
-                return True
+                break
             if row.seq > room.head:
                 items.append(_opened(room, row))
         self._advance(room, items)
-        return len(rows) >= ROWS_A_ROOM
 
     def _advance(self, room: Room, items: Sequence[Committed]) -> None:
         self._tell()
@@ -131,6 +140,8 @@ class Follower:
         if fresh and not room.dropped:
             room.advance(fresh)
             room.relay(fresh)
+            if room.contended:
+                room.contended = CONTENDED_WRITES
             metrics.followed.inc(len(fresh))
 
     def give_up(self, room: Room, error: Exception) -> None:

@@ -24,6 +24,8 @@ TAIL_BYTES = 64 << 10
 """Recent updates a room keeps, so that a device that was away for a moment is answered without reading anything."""
 ITEM_BYTES = 400
 """What a recent update takes of memory besides its own bytes (measured)."""
+CONTENDED_WRITES = 8
+"""How often a library is written under its row lock once another process was found to write it too; counted anew whenever that has."""
 ROOM_BYTES = 2_000
 """What an empty room is counted as in the cache, besides its ranges and its tail."""
 
@@ -91,7 +93,7 @@ class Room:
         self.unstored = 0  # entries of this library that the writer has not settled yet
         self.say: Callable[[Room, UUID, Sequence[Entry], bool], None] = _say_nothing
         """Tells the other processes who is present here: the room, the user, the entries, and whether their id was just claimed."""
-        self.moves = 0  # how often in a row the writer found the library's log past this room's head
+        self.contended = 0  # so many more writes of this library go under its row lock: other processes write it too
         self._tail: deque[Committed] = deque()
         self._tail_bytes = 0
         self._deletions: tuple[int, bytes] | None = None

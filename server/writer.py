@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from time import perf_counter
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -22,16 +22,28 @@ from server import metrics
 from server.batch import Entry, Fate, OutcomeUnknown, Refusal, Share, committed, settle, share_out, store, store_at_once
 from server.lane import RECONNECT_SECONDS, Lane
 from server.queues import Queues
-from server.rooms import Committed, Room, Rooms
+from server.rooms import CONTENDED_WRITES, Committed, Room, Rooms
 from storage.backends import Backend
 from storage.pool import Database, is_connection_failure, is_content_failure
+from storage.updates import LogBroken, Sealed
 
 log = structlog.get_logger(__name__)
 
-LOCKED_RETRY_SECONDS = 0.005
-"""How long a library whose row is locked elsewhere is left alone before it is tried again."""
-MOVES = 3
-"""How often in a row a library may be found elsewhere, because other processes write it too, before its row is locked to write it."""
+LOCKED_RETRY_SECONDS = 0.002
+"""How long libraries whose rows are locked elsewhere are left alone before they are tried again: about one transaction."""
+
+
+class Following(Protocol):
+    """Lets rooms take over what other processes have stored."""
+
+    def take_over(self, room: Room, rows: Sequence[Sealed]) -> None:
+        """See `Follower.take_over`."""
+
+    async def catch_up(self, room: Room) -> None:
+        """See `Follower.catch_up`."""
+
+    def give_up(self, room: Room, error: Exception) -> None:
+        """See `Follower.give_up`."""
 
 
 class Writer:
@@ -42,14 +54,14 @@ class Writer:
         database: Database,
         rooms: Rooms,
         *,
-        catch_up: Callable[[Room], Awaitable[None]],
+        follower: Following,
         connected: Callable[[], Awaitable[None]],
         stored: Callable[[Room], None],
         queue_bytes: int,
     ) -> None:
         """`stored` hears of each room that has advanced over updates of this process, after its devices have."""
         self._rooms = rooms
-        self._catch_up = catch_up
+        self._follower = follower
         self._stored = stored
         self._queue_bytes = queue_bytes
         self._small_lane = Lane("small", database, connected)
@@ -128,8 +140,8 @@ class Writer:
 
     async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """Store a batch, however often the connection breaks. What cannot be settled now is held, and comes again."""
-        contended = [entry for entry in entries if entry.room.moves >= MOVES]
-        rest = [entry for entry in entries if entry.room.moves < MOVES] if contended else entries
+        contended = [entry for entry in entries if entry.room.contended]
+        rest = [entry for entry in entries if not entry.room.contended] if contended else entries
         await self._settle_group(lane, rest, under_locks=False)
         await self._settle_group(lane, contended, under_locks=True)
         if self._queues.any_small:
@@ -141,9 +153,8 @@ class Writer:
     async def _settle_group(self, lane: Lane, entries: Sequence[Entry], *, under_locks: bool) -> None:
         pending, began = entries, time.time()
         while pending := [entry for entry in pending if not self._refused_as_stale(entry)]:
-            shares = share_out(pending)
             try:
-                fates, firsts = await self._store(lane, shares, under_locks=under_locks)
+                shares, fates, firsts = await self._store(lane, pending, under_locks=under_locks)
             except Exception as error:
                 if not is_connection_failure(error):
                     return await self._split(lane, pending, error, under_locks=under_locks)
@@ -153,7 +164,7 @@ class Writer:
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
             lane.works()
-            return self._conclude(shares, fates, firsts)
+            return self._conclude(shares, fates, firsts, under_locks=under_locks)
         lane.works()
 
     async def _split(self, lane: Lane, entries: Sequence[Entry], error: Exception, *, under_locks: bool) -> None:
@@ -172,31 +183,38 @@ class Writer:
                 rest.append(entry)
         await self._settle_group(lane, rest, under_locks=under_locks)
 
-    async def _store(self, lane: Lane, shares: list[Share], *, under_locks: bool) -> tuple[dict[UUID, Fate], dict[UUID, int]]:
+    async def _store(
+        self, lane: Lane, entries: Sequence[Entry], *, under_locks: bool
+    ) -> tuple[list[Share], dict[UUID, Fate], dict[UUID, int]]:
         """One transaction for what adds something; when its connection breaks, it is asked after until its outcome is known.
 
         Raises:
             an error for which `is_connection_failure` holds: nothing is stored, try again.
             any other: nothing is stored, and trying the same again is useless.
         """
-        fates = {share.room.library_id: Fate.STORED for share in shares}
-        writing = [share for share in shares if share.adding]
-        if not writing:
-            return fates, {}
+        shares: list[Share] = []
+        fates: dict[UUID, Fate] = {}
+        if not under_locks:
+            shares = share_out(entries)
+            fates = {share.room.library_id: Fate.STORED for share in shares}
+            if not any(share.adding for share in shares):
+                return shares, fates, {}
         connection = await lane.connection()
         began = perf_counter()
         try:
-            stored, firsts = await (store if under_locks else store_at_once)(connection, writing)
+            if under_locks:
+                shares, stored, firsts = await store(connection, entries, self._follower.take_over)
+            else:
+                stored, firsts = await store_at_once(connection, [share for share in shares if share.adding])
         except OutcomeUnknown as unknown:
             log.warning("commit_unknown", lane=lane.name, error=type(unknown.__cause__).__name__)
             metrics.commits.labels("unknown").inc()
-            lane.fails(time.time() - (perf_counter() - began))
             broken = lane.abandon()
-            return fates | await self._ask(lane, broken, unknown), unknown.firsts
+            return (unknown.shares if under_locks else shares), fates | await self._ask(lane, broken, unknown), unknown.firsts
         metrics.commits.labels("stored").inc()
         metrics.commit_seconds.observe(perf_counter() - began)
-        metrics.batch_rows.observe(sum(len(share.adding) for share in writing))
-        return fates | stored, firsts
+        metrics.batch_rows.observe(sum(len(share.adding) for share in shares))
+        return shares, fates | stored, firsts
 
     async def _ask(self, lane: Lane, broken: Backend, unknown: OutcomeUnknown) -> dict[UUID, Fate]:
         """What a cut COMMIT came to, asked for as long as it takes to get an answer."""
@@ -209,24 +227,25 @@ class Writer:
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
 
-    def _conclude(self, shares: Sequence[Share], fates: dict[UUID, Fate], firsts: dict[UUID, int]) -> None:
+    def _conclude(self, shares: Sequence[Share], fates: dict[UUID, Fate], firsts: dict[UUID, int], *, under_locks: bool) -> None:
         """Act on what became of each library's share."""
-        back: dict[Room, Sequence[Entry]] = {}
-        waits: list[tuple[Room, Callable[[], Awaitable[None]]]] = []
+        again: dict[Room, Sequence[Entry]] = {}
+        locked: dict[Room, Sequence[Entry]] = {}
+        behind: dict[Room, Sequence[Entry]] = {}
+        heads: dict[Room, int] = {}
         for share in shares:
             room = share.room
             match fates[room.library_id]:
                 case Fate.STORED:
-                    if not self._advance(share, firsts.get(room.library_id)):
-                        back[room] = ()
-                        waits.append((room, partial(self._advance_later, share, firsts[room.library_id])))
+                    self._advance(share, firsts.get(room.library_id), under_locks=under_locks)
                 case Fate.MOVED:
-                    room.moves += 1
-                    back[room] = share.entries
-                    waits.append((room, partial(self._follow, room)))
+                    room.contended = CONTENDED_WRITES
+                    (behind if under_locks else again)[room] = share.entries
+                    heads[room] = share.head
+                case Fate.UNSTORED:
+                    again[room] = share.entries
                 case Fate.LOCKED:
-                    back[room] = share.entries
-                    waits.append((room, partial(asyncio.sleep, LOCKED_RETRY_SECONDS)))
+                    locked[room] = share.entries
                 case Fate.GONE:
                     self._refuse_all(share, Refusal.GONE)
                     self._rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
@@ -234,57 +253,43 @@ class Writer:
                     log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, epoch=room.epoch)
                     self._refuse_all(share, Refusal.STALE)
                     self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
-        self._queues.hold(back)
-        for room, wait in waits:
-            self._release_after(room, wait)
+        self._queues.hold(again | locked | behind)
+        loop = asyncio.get_running_loop()
+        if again:
+            loop.call_soon(self._release_all, tuple(again))
+        if locked:
+            loop.call_later(LOCKED_RETRY_SECONDS, self._release_all, tuple(locked))
+        for room in behind:
+            wait = loop.create_task(self._follow(room, heads[room]))
+            self._waits.add(wait)
+            wait.add_done_callback(self._waits.discard)
 
-    def _release_after(self, room: Room, wait: Callable[[], Awaitable[None]]) -> None:
-        """Only this library waits: for another process' lock, or for what another process has stored in it."""
+    def _release_all(self, rooms: Sequence[Room]) -> None:
+        for room in rooms:
+            self._queues.release(room)
 
-        async def release() -> None:
-            try:
-                await wait()
-            finally:
-                self._queues.release(room)
-
-        task = asyncio.get_running_loop().create_task(release())
-        self._waits.add(task)
-        task.add_done_callback(self._waits.discard)
-
-    async def _follow(self, room: Room) -> None:
-        """Take over what others have stored; where there is nothing, the row is locked, or gone, and only its lock tells."""
-        head = room.head
-        await self._take_over(room)
-        if room.head == head:
-            room.moves = MOVES
-
-    async def _take_over(self, room: Room) -> None:
+    async def _follow(self, room: Room, head: int) -> None:
+        """Only this library waits until its room has taken over what other processes have stored after `head`."""
         try:
-            await self._catch_up(room)
-        except Exception as error:  # the caller looks how far it came, and asks again
+            await self._follower.catch_up(room)
+            if room.head == head:
+                self._follower.give_up(room, LogBroken(room.library_id, head + 1, head))
+        except Exception as error:  # the row's lock tells next how things stand
             log.warning("room_not_followed", library=str(room.library_id), error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS[0])
+        finally:
+            self._queues.release(room)
 
-    async def _advance_later(self, share: Share, first: int) -> None:
-        """Another process wrote between the room's head and this share: its updates go out first."""
-        room, items = share.room, committed(share, first)
-        while not room.dropped and room.head < items[-1].seq:
-            await self._take_over(room)
-        self._untold.append((share, items, ()))
-        self.tell()
-
-    def _advance(self, share: Share, first: int | None) -> bool:
-        """The share is committed: the room advances, what is to be told of it is told next. False where the room lacks what came before."""
+    def _advance(self, share: Share, first: int | None, *, under_locks: bool) -> None:
+        """The share is committed: the room advances; what is to be told of it is told next."""
         room = share.room
         items = committed(share, first) if first is not None else []
         fresh = [item for item in items if item.seq > room.head]  # the follower may have read them already
         if fresh:
-            if fresh[0].seq != room.head + 1:
-                return False
             room.advance(fresh, share.learnt if room.head == share.head else None)
-            room.moves = 0
+        if under_locks and room.contended:
+            room.contended -= 1
         self._untold.append((share, items, fresh))
-        return True
 
     def tell(self) -> None:
         """Relay what was committed, then tell each origin; in the order of the commits."""

@@ -30,6 +30,7 @@ class Notifications:
         self._connection = connection
         self._channel = channel
         self._ended = asyncio.Event()
+        self._asking = asyncio.Lock()  # a connection takes one question at a time, and refuses a second one
 
     @classmethod
     async def listen(cls, database: Database, channel: str, heard: Callable[[str], None]) -> "Notifications":
@@ -38,7 +39,8 @@ class Notifications:
         Raises:
             Unavailable: the database cannot be reached.
         """
-        connection = await database.connect(CONNECTION, command_seconds=_COMMAND_SECONDS)
+        # A notification's commit would wait for the disk though nothing of it is kept there.
+        connection = await database.connect(CONNECTION, command_seconds=_COMMAND_SECONDS, synchronous_commit="off")
         notifications = cls(connection, channel)
         connection.add_termination_listener(lambda _: notifications._ended.set())
         try:
@@ -57,7 +59,8 @@ class Notifications:
             Unavailable: the connection is broken, or PostgreSQL takes no more (a listener that reads nothing for long fills its queue).
         """
         try:
-            await self._connection.execute(_NOTIFY, self._channel, list(texts))
+            async with self._asking:
+                await self._connection.execute(_NOTIFY, self._channel, list(texts))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise Unavailable(type(error).__name__) from error
 
@@ -68,7 +71,8 @@ class Notifications:
             Unavailable: the connection is broken.
         """
         try:
-            return int(await self._connection.fetchval(_OTHERS))
+            async with self._asking:
+                return int(await self._connection.fetchval(_OTHERS))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise Unavailable(type(error).__name__) from error
 

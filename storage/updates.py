@@ -12,9 +12,18 @@ from uuid import UUID
 from storage.errors import NotFound, StorageError
 from storage.pool import Connection, Record
 
+# With what lies after the given heads, for whoever has fallen behind: one round trip while the locks are held. The snapshot is older than
+# the locks, so a row may be missing that was committed meanwhile: the head tells.
 _LOCK = """
-    SELECT id, head, epoch FROM libraries
-    WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    WITH locked AS MATERIALIZED (
+        SELECT l.id, l.head, l.epoch, asked.head AS known FROM unnest($1::uuid[], $2::bigint[]) AS asked (id, head)
+        JOIN libraries AS l ON l.id = asked.id AND l.deleted_at IS NULL ORDER BY l.id FOR NO KEY UPDATE OF l SKIP LOCKED
+    )
+    SELECT locked.id, locked.head, locked.epoch, u.seq, u.row_epoch, u.sealed FROM locked
+    LEFT JOIN LATERAL (
+        SELECT seq, epoch AS row_epoch, CASE WHEN octet_length(sealed) <= $4 THEN sealed END AS sealed
+        FROM updates WHERE library_id = locked.id AND seq > locked.known ORDER BY seq LIMIT $3
+    ) AS u ON true ORDER BY locked.id, u.seq
 """
 _EXISTING = "SELECT id FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
 _APPEND = """
@@ -127,13 +136,20 @@ class LogBroken(StorageError):
         self.library_id = library_id
 
 
-async def lock(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUID, Place]:
-    """Lock those of the libraries that exist and that nobody else holds, in id order.
+async def lock(
+    connection: Connection, heads: Mapping[UUID, int], *, rows: int, largest: int
+) -> tuple[dict[UUID, Place], dict[UUID, list[Sealed]]]:
+    """Lock those of the libraries that exist and that nobody else holds, in id order; and what lies after the given heads (see `behind`).
 
     Runs inside the caller's transaction. What is missing from the answer is either gone or locked: ask `existing`.
     """
-    rows = await connection.fetch(_LOCK, library_ids)
-    return {row["id"]: Place(row["head"], row["epoch"]) for row in rows}
+    places: dict[UUID, Place] = {}
+    missed: dict[UUID, list[Sealed]] = {}
+    for row in await connection.fetch(_LOCK, list(heads), list(heads.values()), rows, largest):
+        places[row["id"]] = Place(row["head"], row["epoch"])
+        if row["seq"] is not None:
+            missed.setdefault(row["id"], []).append(Sealed(row["seq"], row["row_epoch"], row["sealed"] or b""))
+    return places, missed
 
 
 async def append_at_once(connection: Connection, rows: Sequence[Row], heads: Mapping[UUID, Place]) -> set[UUID]:

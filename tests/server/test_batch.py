@@ -223,7 +223,7 @@ async def test_a_writer_that_is_cancelled_ends(running: Core, monkeypatch: pytes
     room, _ = await running.joined()
     reached = asyncio.Event()
 
-    async def never(*arguments: object) -> None:
+    async def never(*arguments: object, **named: object) -> None:
         reached.set()
         await asyncio.Event().wait()
 

@@ -1,7 +1,7 @@
 """The writer on a real database: order, isolation, bounds, and what it tells whom."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from protocol.closes import Close
-from server import batch, queues, writer
+from server import batch, queues
 from server.batch import Entry, Refusal
 from storage import updates
 from storage.pool import Connection
@@ -176,12 +176,12 @@ async def test_what_came_while_a_locked_batch_was_in_flight_does_not_overtake_it
     async def append_at_once(*arguments: object) -> set[UUID]:
         return set()
 
-    async def lock(connection: Connection, ids: Sequence[UUID]) -> object:
+    async def lock(connection: Connection, heads: Mapping[UUID, int], **bounds: int) -> object:
         if not met.is_set():  # the first batch meets a lock, while more of its library arrives
             met.set()
             entries.extend(running.submit(room, update) for update in made[3:])
-            return {}
-        return await real(connection, ids)
+            return {}, {}
+        return await real(connection, heads, **bounds)
 
     monkeypatch.setattr(updates, "append_at_once", append_at_once)
     monkeypatch.setattr(updates, "lock", lock)
@@ -355,7 +355,9 @@ async def test_a_database_put_back_to_an_earlier_head_drops_the_room(running: Co
 async def test_a_room_that_cannot_catch_up_is_dropped_and_the_sender_told_the_truth(running: Core) -> None:
     room, listener = await running.joined()
     await running.execute("UPDATE libraries SET head = head + 1 WHERE id = $1", room.library_id)  # a row that is not there
-    assert await running.push(room, typed("a", 1, 0)) == [2]  # it is stored
+    assert await running.push(room, typed("a", 1, 0)) == [Refusal.STALE]
+    async with running.database.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM updates WHERE library_id = $1", room.library_id) == 0
     assert listener.updates == []
     assert listener.closed is not None
     assert listener.closed[0] is Close.RESTART

@@ -9,7 +9,7 @@ import pytest
 
 from storage import updates
 from storage.errors import NotFound
-from storage.pool import Database
+from storage.pool import Connection, Database
 from storage.updates import LogBroken, Place, Row, SealedSnapshot
 from tests.support.core import store_user
 from tests.support.database import Databases
@@ -36,9 +36,13 @@ async def new_library(database: Database) -> UUID:
     return library_id
 
 
+async def lock(connection: Connection, *library_ids: UUID) -> dict[UUID, Place]:
+    return (await updates.lock(connection, dict.fromkeys(library_ids, 0), rows=100, largest=1000))[0]
+
+
 async def append(database: Database, *rows: Row) -> None:
     async with database.transaction() as connection:
-        await updates.lock(connection, [row.library_id for row in rows])
+        await lock(connection, *[row.library_id for row in rows])
         await updates.append(connection, rows)
 
 
@@ -64,10 +68,25 @@ async def test_what_is_locked_elsewhere_is_left_out_and_nothing_waits(database: 
     async with database.acquire() as connection:
         await connection.execute("UPDATE libraries SET deleted_at = now() WHERE id = $1", gone)
     async with database.transaction() as holder, database.transaction() as other, asyncio.timeout(5):
-        await updates.lock(holder, [held])
-        assert await updates.lock(other, [held, free, gone, uuid4()]) == {free: Place(0, 1)}
+        await lock(holder, held)
+        assert await lock(other, held, free, gone, uuid4()) == {free: Place(0, 1)}
         assert await updates.existing(other, [held, free, gone]) == {held, free}
-        assert await updates.lock(other, [held]) == {}
+        assert await lock(other, held) == {}
+
+
+async def test_with_the_lock_comes_what_lies_after_a_head(database: Database) -> None:
+    ahead, level, behind = [await new_library(database) for _ in range(3)]
+    for library_id in (ahead, level, behind):
+        await append(database, *rows_of(library_id, 1, 5))
+    await append(database, Row(behind, 6, 1, None, b"x" * 101), *rows_of(behind, 7, 9))
+    async with database.transaction() as connection:
+        heads = {ahead: 2, level: 5, behind: 4}
+        places, missed = await updates.lock(connection, heads, rows=4, largest=100)
+        assert places == {ahead: Place(5, 1), level: Place(5, 1), behind: Place(9, 1)}
+        assert [row.seq for row in missed[ahead]] == [3, 4, 5]
+        assert level not in missed
+        assert [(row.seq, row.sealed) for row in missed[behind]] == [(5, b"sealed 5"), (6, b""), (7, b"sealed 7"), (8, b"sealed 8")]
+        assert await updates.behind(connection, heads, rows=4, largest=100) == missed
 
 
 async def test_one_seq_is_never_given_out_twice(database: Database) -> None:
@@ -133,7 +152,7 @@ async def test_whether_rows_are_stored_can_be_asked_afterwards(database: Databas
     first, second = rows_of(one, 1, 1)[0], rows_of(two, 1, 1)[0]
     async with database.acquire() as watcher:
         async with database.transaction() as connection:
-            await updates.lock(connection, [one])
+            await lock(connection, one)
             await updates.append(connection, [first])
             assert await updates.stored_of(watcher, [first, second]) == set()
         assert await updates.stored_of(watcher, [first, second]) == {one}

@@ -147,7 +147,7 @@ class Core:
         self.writer = Writer(
             database,
             self.rooms,
-            catch_up=self.follower.catch_up,
+            follower=self.follower,
             connected=self._connected,
             stored=self.stored_rooms.append,
             queue_bytes=queue_bytes,
