@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -126,6 +126,7 @@ class QueuedBus:
                     log.warning("bus_away", error=str(error))
             except Exception as error:  # messages are a convenience: no reason to end the process
                 log.error("bus_failed", exc_info=error)
+            _end_if_cancelled()
             self._away = True
             self.alone = False  # unknown: what is said meanwhile is kept
             if time.monotonic() - began > LONGEST_PAUSE_SECONDS:
@@ -144,12 +145,7 @@ class QueuedBus:
             self._away = False
             log.info("bus_connected", alone=self.alone)
             listener.missed()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._say(link))
-                group.create_task(self._count(link))
-                group.create_task(link.broken())
-        except* LinkFailed as errors:
-            raise _first(errors) from None
+            await _until_one_ends(self._say(link), self._count(link), link.broken())
         finally:
             await link.close()
 
@@ -212,13 +208,29 @@ class QueuedBus:
 async def _within(work: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(LINK_SECONDS):
-            return await work
+            done = await work
     except TimeoutError:
         raise LinkFailed("no answer in time") from None
+    _end_if_cancelled()
+    return done
 
 
-def _first(errors: BaseExceptionGroup[LinkFailed]) -> LinkFailed:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return LinkFailed(str(error))
+def _end_if_cancelled() -> None:
+    """Python 3.11's `wait_for`, which redis-py uses, loses a cancellation that comes as its work is done: the task would never end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def _until_one_ends(*works: Coroutine[None, None, None]) -> None:
+    """Run them together until one ends, and raise what it raises. A TaskGroup would not do: Python 3.11's leaves us marked as cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

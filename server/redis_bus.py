@@ -105,6 +105,7 @@ class _RedisLink:
         self._reader: asyncio.Task[None] | None = None
         self._pings: dict[bytes, asyncio.Future[None]] = {}
         self._number = 0
+        self._ending = False
 
     async def begin(self) -> None:
         """Subscribe to what everybody hears, and read from then on."""
@@ -142,8 +143,9 @@ class _RedisLink:
 
     async def close(self) -> None:
         if self._reader is not None:
+            self._ending = True  # a cancellation may be lost on the way, see `queued_bus`
             self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await asyncio.wait([self._reader], timeout=LINK_SECONDS)
         with suppress(RedisError, OSError, TimeoutError):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # the library's own
         with suppress(RedisError, OSError, TimeoutError):
@@ -164,7 +166,7 @@ class _RedisLink:
     async def _read(self) -> None:
         try:
             with _told():
-                while True:
+                while not self._ending:
                     message = await self._pubsub.get_message(timeout=None)
                     if message is None:
                         continue

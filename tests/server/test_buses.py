@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import structlog
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from server import metrics
+from server import metrics, queued_bus
 from server.bus import Advanced, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
 from server.buses import make_bus
 from server.config import load_settings
@@ -364,6 +365,28 @@ async def test_a_listener_that_fails_hears_the_next_message(carrier: Carrier) ->
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await work
+
+
+async def test_a_bus_in_full_use_stays_connected_and_ends_whenever_it_is_told(carrier: Carrier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queued_bus, "COUNT_SECONDS", 0.001)  # it asks who is there all the while
+    libraries = [uuid4() for _ in range(20)]
+    numbers = random.Random(7)
+    for _ in range(20):
+        bus, ear = carrier.bus(), Ear()
+        work = asyncio.create_task(bus.run(ear))
+        await until(lambda ear=ear: ear.misses > 0, "a connected bus")  # type: ignore[misc]  # a default binds the name
+        for number in range(numbers.randrange(20)):
+            bus.alone = False
+            for library in libraries:
+                bus.publish(Advanced(library, number))
+            bus.follow(uuid4())
+            await asyncio.sleep(0.001 * numbers.random())
+
+        work.cancel()
+        done, _ = await asyncio.wait([work], timeout=5)
+
+        assert done, "it does not end"
+        assert ear.misses == 1, "it was disconnected"
 
 
 @pytest.mark.parametrize("url", ["redis://u:SECRET@h:port", "http://:SECRET@h", "redis://:SECRET/x@h", "SECRET"])
