@@ -209,6 +209,7 @@ class Writer:
         except OutcomeUnknown as unknown:
             log.warning("commit_unknown", lane=lane.name, error=type(unknown.__cause__).__name__)
             metrics.commits.labels("unknown").inc()
+            lane.fails(time.time() - (perf_counter() - began))
             broken = lane.abandon()
             return (unknown.shares if under_locks else shares), fates | await self._ask(lane, broken, unknown), unknown.firsts
         metrics.commits.labels("stored").inc()
