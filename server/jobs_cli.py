@@ -79,12 +79,13 @@ def show(job_id: Annotated[int, typer.Argument(metavar="ID", help="As `list` sho
         else:
             _print_table([record])
         for event in events:
-            typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {_SAID.get(event.status, event.status):<10} {event.reason}".rstrip())
+            said = "put back" if event.status == "queued" and event.reason else _SAID.get(event.status, event.status)
+            typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {said:<10} {event.reason}".rstrip())
         if trace := next((event.trace for event in reversed(events) if event.trace), ""):
             typer.echo(f"\n{trace.rstrip()}")
 
 
-_SAID = {"queued": "put back", "picked": "started", "successful": "done", "deleted": "discarded"}
+_SAID = {"picked": "started", "successful": "done", "deleted": "discarded"}
 
 
 @app.command()
