@@ -146,7 +146,7 @@ class Crowd:
 async def come_in_waves(fleet: Fleet, count: int) -> tuple[dict[str, Wave], Verdict]:
     """`count` sockets over two processes: all come, one process is killed and its sockets go to the other, which is drained in turn."""
     here, there = fleet.nodes
-    crowd = await Crowd.gather(fleet.nodes, count, libraries=min(50, count // 10))
+    crowd = await Crowd.gather(fleet.nodes, count, libraries=20)
     everybody = list(range(count))
     waves = {"first": await crowd.come(everybody, fleet.nodes)}
     async with bystander(there, there) as beside:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from uuid import UUID
 
 from protocol.closes import Close
@@ -20,9 +21,9 @@ _TRIM = """
 _OLDEST = "SELECT coalesce(min(seq), 0) FROM updates WHERE library_id = $1"
 
 
-async def compact(fleet: Fleet, library: Library) -> None:
-    """Fold the library from outside, as an operator does."""
-    await fleet.command("compact", library.id)
+async def compact(fleet: Fleet, libraries: Sequence[Library]) -> None:
+    """Fold the libraries from outside, as an operator does."""
+    await fleet.command("compact", *(library.id for library in libraries))
 
 
 async def trim(fleet: Fleet, library: Library) -> int:
@@ -56,7 +57,7 @@ async def compaction_races(fleet: Fleet, seed: int) -> Verdict:
             opening = asyncio.create_task(_open_anew(it))
             for _ in range(FOLDS):
                 await it.some_edits(least=80)
-                await asyncio.gather(*(compact(fleet, library) for library in it.libraries), _break_off(it))
+                await asyncio.gather(compact(fleet, it.libraries), _break_off(it))
                 await it.some_edits()
                 await asyncio.gather(*(trim(fleet, library) for library in it.libraries), _break_off(it))
             opening.cancel()
@@ -79,8 +80,8 @@ async def asleep_below_the_log(fleet: Fleet, seed: int) -> Verdict:
             try:
                 before = [len(library.told) for library in it.libraries]
                 await it.some_edits(at=it.there, least=100)
+                await compact(fleet, it.libraries)
                 for library in it.libraries:
-                    await compact(fleet, library)
                     await trim(fleet, library)
             finally:
                 it.here.resume()

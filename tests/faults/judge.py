@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from crdt.knowledge import Knowledge
 from crdt.updates import decode_state_vector, inspect
 from storage.cipher import DataKey, knowledge_place, library_key_place, snapshot_place, update_place
 from storage.keyfile import KeyFile
-from tests.faults.writers import Device, Library, close_libraries, lost
+from tests.faults.writers import Device, Library, close_libraries, lost, read
 from tests.support.server import Server
 
 SHOWN_SECONDS = 30.0
@@ -121,14 +121,14 @@ async def judge(libraries: Sequence[Library], archive: Archive, fresh: Sequence[
     for library in libraries:
         told = library.told
         stored = await archive.stored(library.id)
-        missing = {update for update in told if stored.knowledge.adds(inspect(update))}
+        missing = {update for update in told if stored.knowledge.adds(read(update))}
         for server in fresh:
             missing |= await not_shown(library, told, server)
         verdict += Verdict(acknowledged=library.acknowledged, seen=library.shown, lost=len(missing), duplicates=stored.duplicates)
     return verdict
 
 
-async def not_shown(library: Library, told: list[bytes], server: Server) -> set[bytes]:
+async def not_shown(library: Library, told: Iterable[bytes], server: Server) -> set[bytes]:
     """What of `told` a new device at this process is not given, however long it waits."""
     new = await library.opened_by_a_new_device(server)
     deadline = time.monotonic() + SHOWN_SECONDS

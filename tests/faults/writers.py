@@ -6,13 +6,13 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 
 import websockets
 
 from crdt.knowledge import Knowledge
 from crdt.replica import Replica
-from crdt.updates import inspect
+from crdt.updates import Inspected, inspect
 from tests.support.server import Account, Server
 from tests.support.wire_client import WireClient
 
@@ -98,9 +98,9 @@ class Library:
         return [device for device in self.devices if device.servers[0] is server]
 
     @property
-    def told(self) -> list[bytes]:
+    def told(self) -> set[bytes]:
         """Every update that anybody here was told is stored, or was shown."""
-        return [update for device in self.devices for update in device.told]
+        return {update for device in self.devices for update in device.told}
 
     @property
     def acknowledged(self) -> int:
@@ -184,12 +184,18 @@ async def bystander(here: Server, there: Server) -> AsyncIterator[Bystander]:
         await asyncio.gather(beside.writer.wire.disconnect(), beside.reader.wire.disconnect())
 
 
+@lru_cache(maxsize=50_000)
+def read(update: bytes) -> Inspected:
+    """What is in an update; each is told to four devices, and looked for again and again."""
+    return inspect(update)
+
+
 def lost(told: Iterable[bytes], new: Device) -> list[bytes]:
     """Which of the updates in `told` a new device was not given, by the structs and deletions they consist of."""
     given = Knowledge()
     for update in new.wire.shown:
-        given.learn(inspect(update))
-    return [update for update in told if given.adds(inspect(update))]
+        given.learn(read(update))
+    return [update for update in told if given.adds(read(update))]
 
 
 async def open_libraries(count: int, *servers: Server) -> list[Library]:
