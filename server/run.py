@@ -19,8 +19,8 @@ from storage.embedded import Embedded
 from storage.folder_lock import FolderLock
 from storage.pool import Database
 
-CONNECTIONS_BESIDE_POOL = 8
-"""What a process may hold besides its pool: two to write, one for the bus, one to compact, up to four for jobs."""
+CONNECTIONS_BESIDE_POOL = 6
+"""What a process may hold besides its pool: two to write, one each for the bus, compaction and jobs, and one being replaced."""
 CONNECTIONS_OF_OTHERS = 10
 """What is kept free in the embedded PostgreSQL: for commands, the start, and a connection whose end it has not noticed yet."""
 LEAST_CONNECTIONS = 100

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from protocol.closes import Close
@@ -20,6 +22,7 @@ from server.supervisor import ProcessFailed, Supervisor
 from server.transport import listen
 from tests.faults.writers import load, lost, open_libraries, wait_for_acknowledgements
 from tests.support.core import eventually
+from tests.support.database import Databases
 from tests.support.running import RawSocket
 from tests.support.server import STOP_SECONDS, Account, Server, wait_until
 
@@ -246,6 +249,24 @@ async def test_a_process_that_does_not_come_up_ends_the_start() -> None:
         return not supervisor.pids
 
     await eventually(gone, "the end of the others")
+
+
+def test_a_database_that_cannot_take_all_connections_is_refused_at_the_start(databases: Databases, database_dsn: str) -> None:
+    name = urlsplit(database_dsn).path.removeprefix("/")
+    databases.run(_limit(database_dsn, name, 27))
+    server = Server(env={"PROMPTSYNC_DATABASE_URL": database_dsn, "PROMPTSYNC_WORKERS": "2"})
+    try:
+        process = server.spawn(port=0)
+        assert process.wait(30) == 1
+        assert "takes 27 connections, and this server may need 28: lower PROMPTSYNC_WORKERS" in server.output()
+    finally:
+        server.cleanup()
+
+
+async def _limit(dsn: str, name: str, connections: int) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT {connections}')
+    await connection.close()
 
 
 def _alive(pid: int) -> bool:

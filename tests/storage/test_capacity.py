@@ -1,9 +1,13 @@
 """A database that is too old, or has too few connections, is refused by name."""
 
+import asyncio
+from pathlib import Path
+
 import asyncpg
 import pytest
 
 from storage.capacity import Facts, Unsuitable, facts
+from storage.embedded import Embedded
 from storage.errors import Unavailable
 from tests.support.database import database_named
 
@@ -42,3 +46,10 @@ async def test_the_limit_of_the_database_counts_too(database_dsn: str) -> None:
 async def test_a_database_that_is_not_there_is_said_so_without_its_address(database_dsn: str) -> None:
     with pytest.raises(Unavailable, match="cannot connect to the database"):
         await facts(database_named(database_dsn, "nothing"))
+
+
+def test_the_embedded_one_takes_as_many_as_each_start_asks_for(own_folder: Path) -> None:
+    for connections in (40, 150, 20):
+        with Embedded(own_folder, durable=False, max_connections=connections) as cluster:
+            found = asyncio.run(facts(cluster.start()))
+        assert found.connections == connections - 3
