@@ -72,7 +72,7 @@ class Supervisor:
         """
         stop.on_signals(asyncio.get_running_loop())
         stop.when_asked_again(lambda: self._tell(signal.SIGTERM))
-        self._metrics = Path(tempfile.mkdtemp(prefix="promptsync-metrics-"))
+        self._metrics = _metrics_folder()
         try:
             async with asyncio.TaskGroup() as group:
                 works = [group.create_task(_await(work)) for work in beside]
@@ -182,6 +182,16 @@ class Supervisor:
             "metrics": str(self._metrics),
             "settings": self._settings.model_dump(mode="json") | secrets,
         }
+
+
+def _metrics_folder() -> Path:
+    """A new folder for this server's numbers; those that killed servers left are removed."""
+    prefix = "promptsync-metrics-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*-*"):
+        pid = left.name.removeprefix(prefix).partition("-")[0]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 async def _await(work: Beside) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -154,6 +155,8 @@ async def test_a_process_that_was_killed_is_replaced_and_the_others_serve_on(ser
 def test_all_processes_end_with_a_parent_that_was_killed_and_the_next_start_takes_the_port(server: Server) -> None:
     pids = children(server)
 
+    assert server.process is not None
+    killed = server.process.pid
     server.kill9()
     wait_until(lambda: not any(_alive(pid) for pid in pids), within=5, what="the end of all processes")
     port = server.port
@@ -161,6 +164,7 @@ def test_all_processes_end_with_a_parent_that_was_killed_and_the_next_start_take
 
     assert server.port == port
     assert set(children(server)).isdisjoint(pids)
+    assert not list(Path(tempfile.gettempdir()).glob(f"promptsync-metrics-{killed}-*")), "what it left is removed"
 
 
 def test_a_second_server_on_the_same_data_is_refused(server: Server) -> None:
