@@ -35,6 +35,10 @@ TakeOver: TypeAlias = "Callable[[Room, Sequence[updates.Sealed]], None]"
 """Lets a room advance over rows that follow its head, as far as they go, and relay them."""
 
 
+ENTRY_BYTES = 450
+"""What an update that waits takes of memory besides its own bytes (measured)."""
+
+
 class Refusal(Enum):
     """Why an update was not stored; `server/errors.py` has the answer to each."""
 
@@ -73,6 +77,11 @@ class Entry:
     origin: Origin
     number: int = 0
     """Its place in the order in which the writer took its updates."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of memory while it waits."""
+        return len(self.update) + ENTRY_BYTES
 
 
 @dataclass(slots=True)

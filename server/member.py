@@ -202,8 +202,9 @@ class Device:
 
     def _submit(self, update: bytes, inspected: Inspected) -> None:
         assert self.room is not None  # noqa: S101
-        self._unsettled_bytes += len(update)
-        self._hall.writer.submit(Entry(self.room, update, inspected, self.session_id, self.may_write, self))
+        entry = Entry(self.room, update, inspected, self.session_id, self.may_write, self)
+        self._unsettled_bytes += entry.nbytes
+        self._hall.writer.submit(entry)
         if self._unsettled_bytes > self._hall.settings.socket_inflight_bytes:
             self._throttle()
 
@@ -222,7 +223,7 @@ class Device:
         self.refuse(*CLOSE_OF[refusal])
 
     def _settle(self, entry: Entry) -> None:
-        self._unsettled_bytes -= len(entry.update)
+        self._unsettled_bytes -= entry.nbytes
         if self._paused:
             self._throttle()
 

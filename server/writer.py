@@ -90,10 +90,10 @@ class Writer:
             refusal = Refusal.STALE
         elif self._stopping:
             refusal = Refusal.STOPPING
-        elif self._bytes and self._bytes + len(entry.update) > self._queue_bytes:
+        elif self._bytes and self._bytes + entry.nbytes > self._queue_bytes:
             refusal = Refusal.FULL
         else:
-            self._bytes += len(entry.update)
+            self._bytes += entry.nbytes
             self._entries += 1
             entry.room.unstored += 1
             self._empty.clear()
@@ -333,7 +333,7 @@ class Writer:
 
     def _settled(self, entry: Entry) -> None:
         entry.room.unstored -= 1
-        self._bytes -= len(entry.update)
+        self._bytes -= entry.nbytes
         self._entries -= 1
         if not self._entries:
             self._empty.set()

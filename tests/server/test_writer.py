@@ -1,6 +1,7 @@
 """The writer on a real database: order, isolation, bounds, and what it tells whom."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -15,6 +16,7 @@ from storage import updates
 from storage.pool import Connection
 from tests.support.core import Core, core, deleted, typed, typing, until
 from tests.support.database import Databases
+from tests.support.stalling_proxy import stalling_proxy
 
 LARGE = "x" * (queues.LARGE_BYTES + 1)
 
@@ -277,6 +279,24 @@ async def test_past_the_bound_updates_are_refused_until_some_are_stored(database
         assert await running.push(room, typed("x" * 300_000, 3, 0)) == [3]  # one that is larger than the bound goes alone
         assert running.writer.waiting_bytes == 0
         assert room.unstored == 0
+
+
+async def test_a_queue_of_tiny_updates_takes_no_more_memory_than_its_bound(database_dsn: str) -> None:
+    bound = 1 << 20
+    async with stalling_proxy(database_dsn) as proxy, core(proxy.dsn, queue_bytes=bound) as running:
+        room, _ = await running.joined()
+        await running.push(room, typed("0", 1, 0))
+        proxy.stall()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for client in range(2, 200_000):
+            running.submit(room, typed("a", client, 0))
+            if len(running.told.outcomes) > 1:  # the first that was refused
+                break
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        proxy.go()
+        assert taken <= 2 * bound, f"{taken} bytes for {running.writer.waiting_bytes} bytes in the queue ({client} updates)"
 
 
 async def test_draining_stores_what_was_taken_and_takes_nothing_more(own: Core) -> None:
