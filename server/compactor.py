@@ -33,8 +33,9 @@ log = structlog.get_logger(__name__)
 
 FOLD_ROWS = 20_000
 """Updates folded into one snapshot at most; a longer tail goes in several steps, so that memory does not grow with it."""
-FOLD_BYTES = 32 << 20
-"""Their bytes at most, for the same reason; a single update may exceed it."""
+FOLD_BYTES = 2 << 20
+"""Their bytes at most, for the same reason, or the snapshot's if it has more: it is in memory anyway, and each step writes it anew. A
+single update may exceed it."""
 MOST_BYTES = 256 << 20
 """A library whose snapshot is past this is not compacted any more: folding takes several times as much, here and in the worker."""
 MOST_ROUNDS = 4
@@ -117,6 +118,8 @@ class Compactor:
         self._queue: dict[UUID, None] = {}
         self._broken: set[UUID] = set()
         self._resting: dict[UUID, bool] = {}  # and whether it was wanted meanwhile
+        self._current: UUID | None = None
+        self._wanted_meanwhile = False
         self._ready = asyncio.Event()
 
     def wanted(self, room: Room) -> None:
@@ -133,7 +136,9 @@ class Compactor:
         return updates >= self._compact_updates or nbytes >= max(self._compact_bytes, snapshot_bytes // 3)
 
     def _want(self, library_id: UUID) -> None:
-        if library_id in self._resting:
+        if library_id == self._current:
+            self._wanted_meanwhile = True
+        elif library_id in self._resting:
             self._resting[library_id] = True
         else:
             self._queue[library_id] = None
@@ -146,8 +151,10 @@ class Compactor:
                 await self._work_to_come()
                 library_id = next(iter(self._queue))
                 del self._queue[library_id]
+                self._current, self._wanted_meanwhile = library_id, False
                 seconds, again = await self._attempt(library_id)
-                self._resting[library_id] = again
+                self._current = None
+                self._resting[library_id] = again or self._wanted_meanwhile
                 asyncio.get_running_loop().call_later(seconds, self._rested, library_id)
         finally:
             self.close()
@@ -256,7 +263,7 @@ class Compactor:
             while seq < standing.head:  # what comes meanwhile is for the next time, or this one would not end
                 if nbytes > MOST_BYTES:
                     return outcome(Kind.TOO_LARGE)
-                part = await compaction.portion(connection, library_id, rows=FOLD_ROWS, nbytes=FOLD_BYTES)
+                part = await compaction.portion(connection, library_id, rows=FOLD_ROWS, nbytes=max(FOLD_BYTES, nbytes))
                 key = self._keyring.unwrap(part.key_id, part.wrapped_key, library_key_place(library_id))
                 made, found = await self._fold(library_id, key, part)
                 if made is not None:

@@ -41,7 +41,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".data"), description="folder of the embedded database, the key file and the lock")
     keys_file: Path | None = Field(None, description="key file; default `<data_dir>/keys.json`")
     database_url: SecretStr | None = Field(None, description="an external PostgreSQL >= 15, `postgresql://…`; default: the embedded one")
-    database_pool: int = Field(8, ge=2, le=100, description="connections for REST and openings; two more write, one watches sessions")
+    database_pool: int = Field(
+        8,
+        ge=2,
+        le=100,
+        description="connections for REST, openings and jobs; two more write, and one each is for the bus, compaction and the job queue",
+    )
 
     workers: int = Field(1, ge=1, le=64, description="processes that serve the port; each takes devices of any library")
     redis_url: SecretStr | None = Field(

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +85,29 @@ async def test_what_is_wanted_while_it_rests_comes_after_the_rest(running: Core,
             await eventually(again, "the second compaction")
             await until(lambda: not compactor._resting, "the end of the rest")
             assert compactor._queue == {}
+
+
+async def test_what_is_wanted_amid_its_own_compaction_comes_after_the_rest(
+    running: Core, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(compacting, "REST_FACTOR", 0)
+    room = await running.room()
+    await running.push(room, *typing(1, 10))
+    begun: list[float] = []
+    with compactor_of(running, workers) as compactor:
+        real = compactor.compact
+
+        async def compact(*arguments: Any, **named: Any) -> Outcome:
+            begun.append(asyncio.get_running_loop().time())
+            compactor.wanted(room)
+            return await real(*arguments, **named)
+
+        monkeypatch.setattr(compactor, "compact", compact)
+        async with at_work(compactor):
+            compactor.wanted(room)
+            await until(lambda: len(begun) == 3, "the third compaction")
+    assert all(later - earlier >= 0.3 for earlier, later in pairwise(begun))
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,9 @@ class Server:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.hall = Hall(load_settings(), core.database, core.rooms, core.writer, core.shelf, core.follower, core.workers, ByteBudget(1 << 20))
+        self.hall = Hall(
+            load_settings(), core.database, core.rooms, core.writer, core.shelf, core.follower, core.workers, ByteBudget(1 << 20)
+        )
         self._endpoint = SyncEndpoint(None, self.hall)  # type: ignore[arg-type]  # admission is left out here
         self._connections: dict[FakeWire, asyncio.Task[None]] = {}
 
