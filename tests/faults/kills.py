@@ -13,7 +13,7 @@ from tests.faults.writers import Library, load, open_libraries, wait_for_acknowl
 from tests.support.server import Server, wait_until
 
 LIBRARIES = 4
-MOST_UPDATES_BEFORE_THE_KILL = 800
+MOST_UPDATES_BEFORE_THE_KILL = 400
 
 SingleCase = Callable[[Server, int], Awaitable[Verdict]]
 

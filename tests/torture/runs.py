@@ -3,12 +3,12 @@
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.faults.crowd import come_in_waves
@@ -68,7 +68,9 @@ class Report:
 class Stage:
     """What the cases run on, made when first needed and made anew after a failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """`say` prints a line."""
+        self.say = say
         self._open: dict[str, tuple[AbstractAsyncContextManager[object], object]] = {}
 
     async def play(self, name: str, seed: int, sockets: int) -> Verdict:
@@ -80,7 +82,12 @@ class Stage:
         two = await self._get("crowd" if name == CROWD else "two")
         assert isinstance(two, Fleet)
         try:
-            return (await come_in_waves(two, sockets))[1] if name == CROWD else await (TOGETHER | FOLDING)[name](two, seed)
+            if name != CROWD:
+                return await (TOGETHER | FOLDING)[name](two, seed)
+            waves, verdict = await come_in_waves(two, sockets)
+            for what, wave in waves.items():
+                self.say(f"crowd, {what}: {wave}")
+            return verdict
         finally:
             await two.restore()
 
@@ -110,41 +117,51 @@ async def _server(workers: int) -> AsyncIterator[Server]:
 async def run(plan: Plan, report: Report, console: Console) -> None:
     """All the rounds, until they are done or the time is over."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[told]}"))
-    stage = Stage()
+    report.rows = {name: Row() for name in plan.names}
+    stage = Stage(lambda line: progress.console.print(line, markup=False))
     with Progress(*columns, console=console) as progress:
-        whole = progress.add_task("all", total=sum(map(plan.rounds_of, plan.names)), told="")
+        whole = progress.add_task("all", total=len(schedule(plan)), told="")
+        bars = {name: progress.add_task(name, total=plan.rounds_of(name), told="") for name in plan.names}
         try:
-            for name in plan.names:
-                await _rounds(name, plan, report, stage, progress, whole)
+            for done, (name, seed) in enumerate(schedule(plan), 1):
+                if time.monotonic() > plan.deadline:
+                    stage.say("the time is over: this is how far it came")
+                    break
+                await _round(name, seed, plan, report, stage)
+                row = report.rows[name]
+                progress.update(bars[name], advance=1, told=f"lost {row.lost}, failed {row.failed}")
+                progress.update(whole, advance=1)
+                if not console.is_terminal and done % LINE_ROUNDS == 0:
+                    stage.say(f"{done} of {len(schedule(plan))} rounds, lost {sum(row.lost for row in report.rows.values())}")
         finally:
             await stage.strike()
 
 
-async def _rounds(name: str, plan: Plan, report: Report, stage: Stage, progress: Progress, whole: TaskID) -> None:
-    row = report.rows[name] = Row()
-    bar = progress.add_task(name, total=plan.rounds_of(name), told="")
-    for seed in range(plan.seed, plan.seed + plan.rounds_of(name)):
-        if time.monotonic() > plan.deadline:
-            break
-        try:
-            async with asyncio.timeout(ROUND_SECONDS):
-                verdict = await stage.play(name, seed, plan.sockets)
-        except (Exception, asyncio.CancelledError) as error:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            row.failed += 1
-            report.failures.append(f"{name}, seed {seed}: {_said(error)}")
-            progress.console.print(f"{name}, seed {seed} failed: {type(error).__name__}", markup=False)
-            await stage.strike()
-        else:
-            row.verdict += verdict
-            if verdict.lost:
-                report.failures.append(f"{name}, seed {seed}: lost {verdict.lost} of {verdict.acknowledged + verdict.seen}")
-        row.rounds += 1
-        progress.update(bar, advance=1, told=f"lost {row.lost}, failed {row.failed}")
-        progress.update(whole, advance=1)
-        if not progress.console.is_terminal and row.rounds % LINE_ROUNDS in (0, plan.rounds_of(name) % LINE_ROUNDS):
-            progress.console.print(f"{name}: {row.rounds} of {plan.rounds_of(name)} rounds, lost {row.lost}, failed {row.failed}")
+def schedule(plan: Plan) -> list[tuple[str, int]]:
+    """The rounds as case and seed. The cases take turns, so that all have had their share whenever it ends."""
+    rounds = [
+        ((number + 1) / plan.rounds_of(name), name, plan.seed + number) for name in plan.names for number in range(plan.rounds_of(name))
+    ]
+    return [(name, seed) for _, name, seed in sorted(rounds, key=lambda each: each[0])]
+
+
+async def _round(name: str, seed: int, plan: Plan, report: Report, stage: Stage) -> None:
+    row = report.rows[name]
+    row.rounds += 1
+    try:
+        async with asyncio.timeout(ROUND_SECONDS):
+            verdict = await stage.play(name, seed, plan.sockets)
+    except (Exception, asyncio.CancelledError) as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        row.failed += 1
+        report.failures.append(f"{name}, seed {seed}: {_said(error)}")
+        stage.say(f"{name}, seed {seed} failed: {type(error).__name__}")
+        await stage.strike()
+        return
+    row.verdict += verdict
+    if verdict.lost:
+        report.failures.append(f"{name}, seed {seed}: lost {verdict.lost} of {verdict.acknowledged + verdict.seen}")
 
 
 def _said(error: BaseException) -> str:
