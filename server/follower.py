@@ -139,7 +139,7 @@ class Follower:
         fresh = [item for item in items if item.seq > room.head]
         if fresh and not room.dropped:
             room.advance(fresh)
-            room.relay(fresh)
+            metrics.deliveries.inc(room.relay(fresh))
             if room.contended:
                 room.contended = CONTENDED_WRITES
             metrics.followed.inc(len(fresh))

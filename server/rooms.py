@@ -16,7 +16,6 @@ from crdt.ranges import Ranges
 from crdt.updates import Inspected, delete_set_update, encode_state_vector, merge
 from protocol.closes import Close
 from protocol.ysync import encode_awareness, encode_update
-from server import metrics
 from server.wire import encode_frame
 from storage.cipher import DataKey
 
@@ -123,13 +122,13 @@ class Room:
             for item in committed:
                 self.knowledge.learn(item.inspected)
 
-    def relay(self, committed: Sequence[Committed]) -> None:
-        """Write what was committed to every member, its sender included."""
+    def relay(self, committed: Sequence[Committed]) -> int:
+        """Write what was committed to every member, its sender included; how many deliveries that makes."""
         frames = [encode_frame(encode_update(item.update)) for item in committed]
         payload = frames[0] if len(frames) == 1 else b"".join(frames)
         for member in tuple(self.members):
             member.relay(payload)
-        metrics.deliveries.inc(len(frames) * len(self.members))
+        return len(frames) * len(self.members)
 
     def _remember(self, item: Committed) -> None:
         self.tail_bytes += len(item.update)

@@ -294,28 +294,35 @@ class Writer:
 
     def tell(self) -> None:
         """Relay what was committed, then tell each origin; in the order of the commits."""
+        deliveries = stored = redundant = 0  # counted once a batch: several processes share their counters through a file, 2 us each time
         while self._untold:
-            self._tell_of(*self._untold.popleft())
+            share, items, relayed = self._untold.popleft()
+            deliveries += self._tell_of(share, items, relayed)
+            stored += len(items)
+            redundant += len(share.redundant)
+        if stored:
+            metrics.stored.inc(stored)
+            metrics.deliveries.inc(deliveries)
+        if redundant:
+            metrics.redundant.inc(redundant)
 
-    def _tell_of(self, share: Share, items: Sequence[Committed], relayed: Sequence[Committed]) -> None:
+    def _tell_of(self, share: Share, items: Sequence[Committed], relayed: Sequence[Committed]) -> int:
         room = share.room
-        if relayed:
-            room.relay(relayed)
+        deliveries = room.relay(relayed) if relayed else 0
         if items:
             self._stored(room)
-        metrics.stored.inc(len(items))
         for item, entry in zip(items, share.adding, strict=True):
             self._settled(entry)
             entry.origin.stored(entry, item.seq)
         for entry in share.redundant:
             self._settled(entry)
             entry.origin.redundant(entry, room.head)
-        metrics.redundant.inc(len(share.redundant))
         for entry in share.forbidden:
             self._refuse(entry, Refusal.FORBIDDEN)
         for entry in share.overgrown:
             log.error("library_overgrown", library=str(room.library_id), knowledge_bytes=room.knowledge.nbytes)
             self._refuse(entry, Refusal.OVERGROWN)
+        return deliveries
 
     def _refused_as_stale(self, entry: Entry) -> bool:
         if entry.room.dropped:
