@@ -31,6 +31,8 @@ ROWS_A_ROOM = 128
 """Updates of one library that one question reads; what is left is read by the next one, after the other libraries."""
 ROW_BYTES = 8 << 10
 """A row past this is read by a question of its own: with the bounds above, an answer takes 64 MiB at the very most."""
+LARGE_AT_ONCE = 4
+"""Rooms that read such rows at the same time; other rooms that have to wait, and those without such rows go on."""
 
 
 class Follower:
@@ -43,6 +45,9 @@ class Follower:
         self._shelf = shelf
         self._tell = tell
         self._waiting: dict[Room, list[asyncio.Future[None]]] = {}
+        self._apart: dict[Room, list[asyncio.Future[None]]] = {}  # those that read large rows, and wait for nobody else
+        self._reads: set[asyncio.Task[None]] = set()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._ready = asyncio.Event()
 
     def behind(self, room: Room) -> None:
@@ -64,6 +69,13 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        try:
+            await self._run()
+        finally:
+            for read in self._reads:
+                read.cancel()
+
+    async def _run(self) -> None:
         while True:
             await self._ready.wait()
             taken = {room: self._waiting.pop(room) for room in tuple(self._waiting)[:ROOMS_AT_ONCE]}
@@ -84,41 +96,76 @@ class Follower:
 
     async def _follow(self, taken: dict[Room, list[asyncio.Future[None]]]) -> None:
         heads = {room.library_id: room.head for room in taken if not room.dropped}
-        found: dict[UUID, list[updates.Sealed]] = {}
-        if heads:
-            async with self._database.acquire() as connection:
-                found = await updates.behind(connection, heads, rows=ROWS_A_ROOM, largest=ROW_BYTES)
+        try:
+            found = await self._behind(heads)
+        except Unavailable:
+            raise
+        except Exception as error:  # a page that cannot be read: halve them until what is at fault stands alone
+            return await self._split(taken, error)
         turns = deque(taken.items())
         while turns:
             room, futures = turns.popleft()
             if room.dropped:
                 _fail(futures, RoomDropped())
-                continue
-            rows = found.get(room.library_id, [])
-            try:
-                more = await self._take_over(room, heads[room.library_id], rows)
-            except Unavailable as error:
-                _fail(futures, error)
-            except Exception as error:
-                self.give_up(room, error)
-                _fail(futures, RoomDropped())
+            elif room in self._apart:
+                self._apart[room].extend(futures)
             else:
-                if more:
-                    self._waiting.setdefault(room, []).extend(futures)
-                    self._ready.set()
-                else:
-                    _settle(futures)
+                self._take_turn(room, futures, heads[room.library_id], found.get(room.library_id, []))
             await asyncio.sleep(0)
 
-    async def _take_over(self, room: Room, head: int, rows: Sequence[updates.Sealed]) -> bool:
-        """Let the room advance over the rows; whether there may be more."""
-        if rows and rows[0].seq != head + 1:
-            raise updates.LogBroken(room.library_id, head + 1, rows[0].seq)  # below the oldest kept row
-        self.take_over(room, rows)
+    async def _behind(self, heads: dict[UUID, int]) -> dict[UUID, list[updates.Sealed]]:
+        if not heads:
+            return {}
+        async with self._database.acquire() as connection:
+            return await updates.behind(connection, heads, rows=ROWS_A_ROOM, largest=ROW_BYTES)
+
+    async def _split(self, taken: dict[Room, list[asyncio.Future[None]]], error: Exception) -> None:
+        turns = list(taken.items())
+        if len(turns) == 1:
+            ((room, futures),) = turns
+            self.give_up(room, error)
+            return _fail(futures, RoomDropped())
+        half = len(turns) // 2
+        await self._follow(dict(turns[:half]))
+        await self._follow(dict(turns[half:]))
+
+    def _take_turn(self, room: Room, futures: list[asyncio.Future[None]], head: int, rows: Sequence[updates.Sealed]) -> None:
+        try:
+            if rows and rows[0].seq != head + 1:
+                raise updates.LogBroken(room.library_id, head + 1, rows[0].seq)  # below the oldest kept row
+            self.take_over(room, rows)
+        except Exception as error:
+            self.give_up(room, error)
+            return _fail(futures, RoomDropped())
         if rows and room.head < rows[-1].seq:
-            self._advance(room, await self._shelf.after(room))
-            return True
-        return len(rows) >= ROWS_A_ROOM
+            self._apart[room] = futures
+            read = asyncio.create_task(self._take_over_large(room))
+            self._reads.add(read)
+            read.add_done_callback(self._reads.discard)
+        elif len(rows) >= ROWS_A_ROOM:
+            self._ask_again(room, futures)
+        else:
+            _settle(futures)
+
+    async def _take_over_large(self, room: Room) -> None:
+        """Read all that is there, then ask again: whoever has come meanwhile waits for what was stored by then."""
+        failure: Exception = Unavailable("stopping")
+        try:
+            async with self._large:
+                self._advance(room, await self._shelf.after(room))
+        except Unavailable as error:
+            failure = error
+        except Exception as error:
+            self.give_up(room, error)
+            failure = RoomDropped()
+        else:
+            return self._ask_again(room, self._apart.pop(room))
+        finally:
+            _fail(self._apart.pop(room, ()), failure)
+
+    def _ask_again(self, room: Room, futures: Sequence[asyncio.Future[None]]) -> None:
+        self._waiting.setdefault(room, []).extend(futures)
+        self._ready.set()
 
     def take_over(self, room: Room, rows: Sequence[updates.Sealed]) -> None:
         """Let the room advance over the rows that follow its head, and relay them, up to the first one that is to be read alone.

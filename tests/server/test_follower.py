@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from protocol.closes import Close
@@ -144,6 +146,59 @@ async def test_a_row_that_does_not_open_drops_its_room_and_no_other(two: tuple[C
     await until(lambda: there.dropped and healthy_there.head == 1, "one room to drop, the other to go on")
     assert heard.closed == (Close.RESTART, "start again")
     assert heard_healthy.closed is None
+
+
+async def test_rows_that_the_database_cannot_read_stop_their_own_room_alone(
+    two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    healthy = [await both(two) for _ in range(4)]
+    real = updates.behind
+
+    async def damaged(connection: object, heads: dict[UUID, int], **bounds: int) -> object:
+        if here.library_id in heads:
+            raise asyncpg.DataCorruptedError("invalid page")
+        return await real(connection, heads, **bounds)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(updates, "behind", damaged)
+    for room in (here, *(room for room, *_ in healthy)):
+        await one.push(room, typed("a", 1, 0))
+    rooms = [there, *(room for _, _, room, _ in healthy)]
+    outcomes = await asyncio.gather(*(other.follower.catch_up(room) for room in rooms), return_exceptions=True)
+    assert isinstance(outcomes[0], RoomDropped)
+    assert outcomes[1:] == [None] * 4
+    assert heard.closed == (Close.RESTART, "start again")
+    assert all(heard.updates == [typed("a", 1, 0)] for *_, heard in healthy)
+
+
+async def test_a_large_row_that_takes_long_delays_no_other_library(two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    healthy, _, healthy_there, heard_healthy = await both(two)
+    real, readable, asked = other.follower._shelf.after, asyncio.Event(), 0
+
+    async def slowly(room: Room) -> object:
+        nonlocal asked
+        asked += 1
+        await readable.wait()
+        return await real(room)
+
+    monkeypatch.setattr(other.follower._shelf, "after", slowly)
+    large, small = typed("x" * (follower.ROW_BYTES + 1), 1, 0), typed("b", 2, 0)
+    await one.push(here, large)
+    slow = asyncio.create_task(other.follower.catch_up(there))
+    await until(lambda: asked == 1, "the large row to be read")
+    await one.push(healthy, typed("a", 1, 0))
+    await other.follower.catch_up(healthy_there)
+    assert heard_healthy.updates == [typed("a", 1, 0)]
+    await one.push(here, small)
+    later = asyncio.create_task(other.follower.catch_up(there))
+    await other.follower.catch_up(healthy_there)
+    assert asked == 1
+    readable.set()
+    await asyncio.gather(slow, later)
+    assert heard.updates == [large, small]
 
 
 async def test_without_a_database_the_follower_says_so_and_goes_on_once_it_is_back(
