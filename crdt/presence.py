@@ -121,7 +121,7 @@ class Presence:
         """Take in what another server says of a socket of `user`; what to send to the greeted members.
 
         An id that is live here passes over if the socket has just `claimed` it there and the user is the same (the device is on that
-        server now), and else stays. Entries with older clocks and those past the room's bounds are dropped.
+        server now), at a clock that is not older, and else stays. Entries with older clocks and those past the room's bounds are dropped.
         """
         relay = [entry for entry in entries if self._overhear(user, entry, now, claimed=claimed)]
         for heard in self._heard.values():
@@ -131,7 +131,7 @@ class Presence:
     def _overhear(self, user: Hashable, entry: Entry, now: float, *, claimed: bool) -> bool:
         state = self._states.get(entry.client)
         if state is not None and state.owner is not _AFAR:
-            if not claimed or state.user != user:
+            if not claimed or state.user != user or entry.clock < state.clock:  # a device's clock never goes back: a claim of long ago
                 return False
             self._dispossess(state.owner, entry.client)
             state.owner = _AFAR

@@ -238,6 +238,16 @@ def test_an_id_passes_over_to_the_server_where_it_was_claimed_last(room: Room) -
     assert room.presence.leave("a2") == [gone(1, 7)]
 
 
+def test_a_claim_that_is_repeated_late_takes_nothing_from_the_socket_that_has_the_id_now(room: Room) -> None:
+    said = state(1, 5)  # on a bus that says things twice, or through somebody who kept it
+    assert room.presence.overhear("a", [said], room.now, claimed=True) == [said]
+    room.says("a1", state(1, 5))
+    room.says("a1", state(1, 6))
+    assert room.presence.overhear("a", [said], room.now, claimed=True) == []
+    assert room.presence.spoken("a1") == [state(1, 6)]
+    assert room.says("a1", state(1, 7)) == Received([state(1, 7)], False)
+
+
 def test_another_server_cannot_take_the_id_of_another_user(room: Room) -> None:
     room.says("a1", state(1, 5))
     assert room.presence.overhear("b", [state(1, 6)], room.now, claimed=True) == []
