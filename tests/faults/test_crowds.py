@@ -26,6 +26,7 @@ pytestmark = pytest.mark.faults
 SOCKETS = int(os.environ.get("PROMPTSYNC_TEST_SOCKETS", "1000"))
 FLOOD_BYTES = 300 << 20
 FLOOD_PIECE = 60_000
+WARM_BYTES = 8 << 20
 FLOOD_IN_FLIGHT = 8
 GROWTH_BYTES = 20 << 20
 """What a reader that stopped may cost a process."""
@@ -105,7 +106,7 @@ async def test_a_reader_that_stopped_costs_little_while_300_mb_pass(plain: Fleet
         reader.stop_reading()
     writer.send(masked(ysync.encode_step1(b"\x00")))
     async with bystander(there, here) as beside:
-        await _flood(writer, 8 << 20)  # code, pools and caches are in memory by now
+        await _flood(writer, WARM_BYTES)  # code, pools and caches are in memory by now
         before = [node.resident_bytes() for node in plain.nodes]
         most = list(before)
 
@@ -113,7 +114,7 @@ async def test_a_reader_that_stopped_costs_little_while_300_mb_pass(plain: Fleet
             most[:] = [max(pair) for pair in zip(most, (node.resident_bytes() for node in plain.nodes), strict=True)]
 
         began = time.monotonic()
-        await _flood(writer, FLOOD_BYTES, look, start=(8 << 20) // FLOOD_PIECE + 1)
+        await _flood(writer, FLOOD_BYTES, look, start=WARM_BYTES // FLOOD_PIECE)
         took = time.monotonic() - began
 
     grown = [after - earlier for after, earlier in zip(most, before, strict=True)]
