@@ -142,8 +142,10 @@ class Writer:
         """Store a batch, however often the connection breaks. What cannot be settled now is held, and comes again."""
         contended = [entry for entry in entries if entry.room.contended]
         rest = [entry for entry in entries if not entry.room.contended] if contended else entries
-        await self._settle_group(lane, rest, under_locks=False)
-        await self._settle_group(lane, contended, under_locks=True)
+        if rest:
+            await self._settle_group(lane, rest, under_locks=False)
+        if contended:
+            await self._settle_group(lane, contended, under_locks=True)
         if self._queues.any_small:
             # The next batch is on its way to the database by the time these are relayed: neither waits for the other.
             asyncio.get_running_loop().call_soon(self.tell)
@@ -163,7 +165,8 @@ class Writer:
                 lane.abandon()
                 await asyncio.sleep(RECONNECT_SECONDS[0])
                 continue
-            lane.works()
+            if Fate.UNSTORED not in fates.values():
+                lane.works()
             return self._conclude(shares, fates, firsts, under_locks=under_locks)
         lane.works()
 
@@ -231,6 +234,7 @@ class Writer:
     def _conclude(self, shares: Sequence[Share], fates: dict[UUID, Fate], firsts: dict[UUID, int], *, under_locks: bool) -> None:
         """Act on what became of each library's share."""
         again: dict[Room, Sequence[Entry]] = {}
+        unstored: dict[Room, Sequence[Entry]] = {}
         locked: dict[Room, Sequence[Entry]] = {}
         behind: dict[Room, Sequence[Entry]] = {}
         heads: dict[Room, int] = {}
@@ -244,7 +248,7 @@ class Writer:
                     (behind if under_locks else again)[room] = share.entries
                     heads[room] = share.head
                 case Fate.UNSTORED:
-                    again[room] = share.entries
+                    unstored[room] = share.entries
                 case Fate.LOCKED:
                     locked[room] = share.entries
                 case Fate.GONE:
@@ -254,10 +258,12 @@ class Writer:
                     log.error("room_ahead_of_database", library=str(room.library_id), head=room.head, epoch=room.epoch)
                     self._refuse_all(share, Refusal.STALE)
                     self._rooms.drop(room, Close.RESTART, "the library was restored: start again")
-        self._queues.hold(again | locked | behind)
+        self._queues.hold(again | unstored | locked | behind)
         loop = asyncio.get_running_loop()
         if again:
             loop.call_soon(self._release_all, tuple(again))
+        if unstored:  # by a connection that was cut, or a database that is full and cuts nothing: not at once
+            loop.call_later(RECONNECT_SECONDS[0], self._release_all, tuple(unstored))
         if locked:
             loop.call_later(LOCKED_RETRY_SECONDS, self._release_all, tuple(locked))
         for room in behind:
