@@ -66,13 +66,18 @@ _SNAPSHOT_KNOWLEDGE = """
     WHERE library_id = $1 AND verified_at IS NOT NULL ORDER BY seq DESC LIMIT 1
 """
 _SINCE = "SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq"
-# LATERAL: one index walk a library, whatever the planner thinks of the table; and none can crowd out the others.
+# LATERAL: one index walk a library, whatever the planner thinks of the table; and none can crowd out the others. Where it finds nothing,
+# the library's head tells a log that ends there from one that was trimmed to its end.
 _BEHIND = """
-    SELECT u.library_id, u.seq, u.epoch, u.sealed FROM unnest($1::uuid[], $2::bigint[]) AS asked (id, head)
-    CROSS JOIN LATERAL (
-        SELECT library_id, seq, epoch, CASE WHEN octet_length(sealed) <= $4 THEN sealed END AS sealed
-        FROM updates WHERE library_id = asked.id AND seq > asked.head ORDER BY seq LIMIT $3
-    ) AS u ORDER BY u.library_id, u.seq
+    SELECT library_id, seq, epoch, sealed FROM (
+        SELECT asked.id AS library_id, u.epoch, u.sealed,
+            coalesce(u.seq, (SELECT l.head FROM libraries AS l WHERE l.id = asked.id AND l.head > asked.head)) AS seq
+        FROM unnest($1::uuid[], $2::bigint[]) AS asked (id, head)
+        LEFT JOIN LATERAL (
+            SELECT seq, epoch, CASE WHEN octet_length(sealed) <= $4 THEN sealed END AS sealed
+            FROM updates WHERE library_id = asked.id AND seq > asked.head ORDER BY seq LIMIT $3
+        ) AS u ON true
+    ) AS found WHERE seq IS NOT NULL ORDER BY library_id, seq
 """
 _HEADS = "SELECT id, head, epoch FROM libraries WHERE id = ANY($1) AND deleted_at IS NULL"
 
@@ -244,11 +249,12 @@ async def behind(connection: Connection, heads: Mapping[UUID, int], *, rows: int
     """What each library's log holds after the given head: at most so many rows a library, in seq order, from one moment.
 
     Of a row of more than `largest` bytes `sealed` is empty: `since` reads it. Libraries of which there is nothing are absent. Whether
-    the first row follows the head is for the caller to see: below the oldest kept row it does not.
+    the first row follows the head is for the caller to see: below the oldest kept row it does not. Where all of it is trimmed away, an
+    empty row at the library's head stands for it, which `since` refuses.
     """
     found: dict[UUID, list[Sealed]] = {}
     for row in await connection.fetch(_BEHIND, list(heads), list(heads.values()), rows, largest):
-        found.setdefault(row["library_id"], []).append(Sealed(row["seq"], row["epoch"], row["sealed"] or b""))
+        found.setdefault(row["library_id"], []).append(Sealed(row["seq"], row["epoch"] or 0, row["sealed"] or b""))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +12,10 @@ from protocol.closes import Close
 from server import follower
 from server.follower import RoomDropped
 from server.rooms import Room
+from server.workers import Workers
 from storage import updates
 from storage.errors import Unavailable
+from tests.support.compacting import compactor_of, trim
 from tests.support.core import Core, Listener, core, deleted, typed, typing, until
 from tests.support.database import Databases
 
@@ -31,6 +34,14 @@ async def both(two: tuple[Core, Core]) -> tuple[Room, Listener, Room, Listener]:
     here, heard_here = await two[0].joined()
     there, heard_there = await two[1].joined(here.library_id)
     return here, heard_here, there, heard_there
+
+
+async def trimmed(running: Core, room: Room) -> None:
+    """Compact the room's library, and trim all of its log."""
+    with closing(Workers(1)) as workers, compactor_of(running, workers) as compactor:
+        await compactor.compact(room.library_id)
+    await trim(running, room.library_id)
+    assert await running.fetchval("SELECT count(*) FROM updates WHERE library_id = $1", room.library_id) == 0
 
 
 async def test_a_room_takes_over_what_another_process_stored_and_relays_it_in_order(two: tuple[Core, Core]) -> None:
@@ -131,6 +142,32 @@ async def test_a_room_below_the_oldest_kept_row_is_dropped_and_its_devices_come_
     assert heard.closed is not None
     assert heard.closed[0] is Close.RESTART
     assert len(heard_healthy.updates) == 10
+
+
+async def test_a_room_below_a_log_of_which_nothing_is_left_is_dropped_and_its_devices_come_back(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    await one.push(here, *typing(1, 10))
+    await trimmed(one, here)
+    with pytest.raises(RoomDropped):
+        await other.follower.catch_up(there)
+    assert there.dropped
+    assert heard.closed is not None
+    assert heard.closed[0] is Close.RESTART
+    again = await other.rooms.open(here.library_id)
+    assert again.head == 10
+    assert again.knowledge == here.knowledge
+
+
+async def test_a_room_at_the_head_of_a_trimmed_log_is_not_behind(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    await one.push(here, *typing(1, 10))
+    await other.follower.catch_up(there)
+    await trimmed(one, here)
+    await other.follower.catch_up(there)
+    assert not there.dropped
+    assert heard.closed is None
 
 
 async def test_a_row_that_does_not_open_drops_its_room_and_no_other(two: tuple[Core, Core]) -> None:
