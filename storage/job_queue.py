@@ -16,7 +16,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.core.executors import EntrypointExecutor
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.domain import models
-from pgqueuer.errors import RetryRequested
+from pgqueuer.errors import FailingListenerError, RetryRequested
 
 from storage.errors import StorageError, Unavailable
 from storage.job_driver import SETTINGS, JobDriver, PutBack, fenced_queries_over, queries_over
@@ -133,6 +133,9 @@ class JobQueue:
                 heartbeat_timeout=timedelta(seconds=self._pace.heartbeat_seconds),
                 log_aggregation_interval=timedelta(0),  # statistics that nobody reads and nothing prunes
             )
+        except FailingListenerError as error:  # pgqueuer heard nothing of its own question for ten seconds: a busy database
+            raise Unavailable("the connection that listens for jobs does not answer") from error
+        else:
             if listener.is_closed():
                 raise Unavailable("the connection that listens for jobs was lost")
         finally:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pgqueuer.adapters.persistence import qb
+from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.settings import DBSettings
+from pgqueuer.errors import FailingListenerError
 
 from storage import job_queue, job_records
 from storage.errors import Unavailable
@@ -148,6 +150,15 @@ async def test_a_database_that_is_away_is_nobodys_fault(database: Database, monk
 
     await ran(database, away, None)
     assert left == 0
+
+
+async def test_a_listener_that_hears_nothing_is_the_databases_trouble(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unheard(self: QueueManager, timeout: timedelta = timedelta(0)) -> None:
+        raise FailingListenerError
+
+    monkeypatch.setattr(QueueManager, "listener_healthy", unheard)
+    with pytest.raises(Unavailable, match="does not answer"):
+        await JobQueue(database, {}, {}, QUICK).run()
 
 
 async def test_a_job_that_is_broken_off_is_cancelled_inside(database: Database) -> None:
