@@ -1,5 +1,6 @@
 """The neighbours: what the other processes say, and what this one tells them."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -9,12 +10,16 @@ from crdt.errors import CrdtError
 from crdt.presence import Entry, decode, encode
 from server.bus import Advanced, Bus, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
 from server.follower import Follower
+from server.queued_bus import COMPLAINT_SECONDS
 from server.rooms import Room
 from server.sockets import Hall
 from storage.cipher import presence_place
 from storage.errors import SealBroken
 
 log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 0.2
+"""After this it is said who is present in a library, once to all who asked meanwhile: an answer may be a thousand messages."""
 
 _USER_BYTES = 16
 _CLAIMED, _RENEWED = b"\x01", b"\x00"
@@ -28,6 +33,9 @@ class Neighbours:
         self._hall = hall
         self._rooms = hall.rooms
         self._follower = follower
+        self._asked: set[UUID] = set()  # libraries of which it will be said who is present
+        self._foreign = 0
+        self._complain_at = 0.0
 
     # --- what they say
 
@@ -41,15 +49,13 @@ class Neighbours:
             case PresenceSaid(library_id, sealed):
                 self._overhear(library_id, sealed)
             case PresenceAsked(library_id):
-                if (room := self._rooms.get(library_id)) is not None:
-                    for user_id, entry in room.presence.here():
-                        assert isinstance(user_id, UUID)  # noqa: S101  # members' own; presence itself takes any
-                        self._say(room, user_id, [entry], False)
+                if library_id not in self._asked and self._rooms.get(library_id) is not None:
+                    self._asked.add(library_id)
+                    asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._answer, library_id)
             case SessionsRevoked(session_ids):
-                ended = set(session_ids)
-                self._hall.suspect(device for device in self._hall.devices if device.session_id in ended)
+                self._hall.suspect_any_of(session_ids)
             case LibraryDeleted(library_id):
-                self._hall.suspect(device for device in self._hall.devices if device.library_id == library_id)
+                self._hall.suspect_any_of((library_id,))
 
     def missed(self) -> None:
         """Anything may have been said meanwhile."""
@@ -58,6 +64,13 @@ class Neighbours:
                 self._follower.behind(room)
                 self._bus.publish(PresenceAsked(room.library_id))
         self._hall.suspect(self._hall.devices)
+
+    def _answer(self, library_id: UUID) -> None:
+        self._asked.discard(library_id)
+        if (room := self._rooms.get(library_id)) is not None:
+            for user_id, entry in room.presence.here():
+                assert isinstance(user_id, UUID)  # noqa: S101  # members' own; presence itself takes any
+                self._say(room, user_id, [entry], False)
 
     def _overhear(self, library_id: UUID, sealed: bytes) -> None:
         room = self._rooms.get(library_id)
@@ -72,7 +85,11 @@ class Neighbours:
             )
             room.overhear(user_id, entries, self._hall.now(), claimed=claimed)
         except (SealBroken, CrdtError, ValueError) as error:
-            log.warning("presence_not_ours", library=str(library_id), error=type(error).__name__)
+            self._foreign += 1
+            if self._hall.now() >= self._complain_at:
+                log.warning("presence_not_ours", library=str(library_id), error=type(error).__name__, messages=self._foreign)
+                self._complain_at = self._hall.now() + COMPLAINT_SECONDS
+                self._foreign = 0
 
     # --- what they are told
 

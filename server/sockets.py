@@ -33,6 +33,10 @@ log = structlog.get_logger(__name__)
 
 ASKED_AT_ONCE = 5_000
 """Sockets whose sessions one question covers."""
+GATHER_SECONDS = 0.05
+"""How long hints that something has ended are gathered before the database is asked: whoever may write to the bus can send many."""
+MAX_HINTS = 10_000
+"""Ids that are remembered meanwhile; past it every device is compared."""
 OPENING_ATTEMPTS = 5
 """How often a room is opened that another process keeps writing to or restores; past it: close 1013."""
 SWEEP_SECONDS = 1.0
@@ -57,6 +61,7 @@ class Hall:
     draining: bool = False
     """Whether this process is about to stop: nobody is let in any more."""
     _suspects: set["Device"] = field(default_factory=set)
+    _hints: set[UUID] = field(default_factory=set)
     _suspected: asyncio.Event = field(default_factory=asyncio.Event)
 
     @staticmethod
@@ -97,15 +102,22 @@ class Hall:
         if self._suspects:
             self._suspected.set()
 
+    def suspect_any_of(self, ids: Iterable[UUID]) -> None:
+        """The same for the devices of these sessions or libraries, whichever the ids are of; they are looked for later, all at once."""
+        self._hints.update(ids)
+        if len(self._hints) > MAX_HINTS:
+            self._hints.clear()
+            self._suspects.update(self.devices)
+        self._suspected.set()
+
     async def watch_sessions(self) -> None:
         """Compare the open sockets with their sessions, memberships and libraries, again and again, and close what has ended."""
         due = self.now() + self.settings.session_poll_seconds
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._suspected.wait(), max(0.0, due - self.now()))
-            devices = [device for device in self._suspects if not device.closed]
-            self._suspects.clear()
-            self._suspected.clear()
+                await asyncio.sleep(GATHER_SECONDS)
+            devices = self._take_suspects()
             if self.now() >= due:
                 due = self.now() + self.settings.session_poll_seconds
                 devices = list(self.devices)
@@ -116,6 +128,14 @@ class Hall:
                     log.warning("sessions_not_compared", error=type(error).__name__)
                 except Exception as error:  # the next question may be answered: no reason to end the process
                     log.error("sessions_not_compared", error=type(error).__name__, exc_info=error)
+
+    def _take_suspects(self) -> list["Device"]:
+        suspects, hints = self._suspects, self._hints
+        self._suspects, self._hints = set(), set()
+        self._suspected.clear()
+        if hints:
+            suspects.update(device for device in self.devices if device.session_id in hints or device.library_id in hints)
+        return [device for device in suspects if not device.closed]
 
     async def _compare(self, devices: list["Device"]) -> None:
         heads = {device.room: device.room.head for device in devices if device.room is not None}  # before the question: rooms advance
