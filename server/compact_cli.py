@@ -45,7 +45,7 @@ def compact(
         if bool(libraries) == every:
             fail("name libraries by their ids, or say --all")
         settings = settings_of_terminal()
-        keyring = KeyFile.load(settings.key_path).keyring
+        keyring = KeyFile.load(settings.key_path).live_keyring()
         with reachable_dsn(settings) as dsn:
             outcomes = asyncio.run(_run(dsn, keyring, settings, libraries or []))
         _tell(outcomes)

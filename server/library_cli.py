@@ -65,7 +65,7 @@ def inspect(
     """
     with explained():
         settings = load_settings()
-        keyring = KeyFile.load(settings.key_path).keyring
+        keyring = KeyFile.load(settings.key_path).live_keyring()
         with reachable_dsn(settings) as dsn:
             found, content = asyncio.run(_inspect(dsn, keyring, library))
         if as_json:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from typer.testing import CliRunner, Result
 from server import user_cli
 from server.compact_cli import compact
 from server.library_cli import app as library
-from storage import compaction
+from server.services import utc_now
+from storage import compaction, rotation
 from storage.keyfile import KeyFile
+from storage.pool import Connection
 from tests.support.core import Core, core, deleted, typed, typing
 from tests.support.poison import NO_PARENT
 
@@ -144,6 +147,24 @@ def test_one_that_another_process_is_at_is_no_failure(server: Server, monkeypatc
     done = compacted(library_id)
     assert done.exit_code == 0
     assert f"{library_id}: another process is compacting it" in done.output
+
+
+def test_keys_that_are_rotated_meanwhile_are_taken_from_the_file(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.holding(*typing(1, 3)), server.holding(*typing(1, 5))
+    path = tmp_path / "data" / "keys.json"
+    server.execute("UPDATE users SET key_id = $1", KeyFile.load(path).keyring.active_id)  # the owners' are of no key file
+    real = compaction.try_lock
+    rotated: list[rotation.Rotation] = []
+
+    async def rotating(connection: Connection, library_id: UUID) -> bool:
+        if not rotated:
+            rotated.append(await rotation.rotate(connection, path, now=utc_now(), random=secrets.token_bytes))
+        return await real(connection, library_id)
+
+    monkeypatch.setattr(compaction, "try_lock", rotating)
+    done = compacted("--all")
+    assert done.exit_code == 0, done.output
+    assert "Compacted 2 libraries: 8 updates" in done.output
 
 
 # --- inspect
