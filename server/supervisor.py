@@ -119,7 +119,11 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping:
             began = time.monotonic()
-            status = await self._run_one(number)
+            status: int | str
+            try:
+                status = await self._run_one(number)
+            except OSError as error:  # no room for another process at the moment: the others serve on meanwhile
+                status = error.strerror or type(error).__name__
             if self._stopping:
                 return
             log.error("process_ended", process=number, status=status)

@@ -1,16 +1,20 @@
 """`serve --workers`: several processes on one port live, die and end as one server."""
 
 import asyncio
+import errno
 import http.client
 import os
 import random
 import re
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -253,6 +257,37 @@ async def test_a_process_that_does_not_come_up_ends_the_start() -> None:
         return not supervisor.pids
 
     await eventually(gone, "the end of the others")
+
+
+async def test_a_process_that_cannot_be_started_again_at_once_is_tried_again_and_the_others_serve_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, tries = asyncio.create_subprocess_exec, count(1)
+
+    async def scarce(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        if next(tries) == 3:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return await real(sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)", **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", scarce)
+    settings, stop, ready = load_settings(workers=2, host="127.0.0.1", port=0), Stop(), asyncio.Event()
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in listen(settings, sockets=2)]
+        supervisor = Supervisor(settings, "postgresql://nobody@/nothing", listeners)
+        running = asyncio.create_task(supervisor.run(stop, ready=ready.set))
+        await asyncio.wait_for(ready.wait(), 20)
+        first, second = supervisor.pids
+        os.kill(first, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            return running.done() or (len(supervisor.pids) == 2 and first not in supervisor.pids)
+
+        await eventually(replaced, "another in its place")
+        assert not running.done()
+        assert second in supervisor.pids
+        assert next(tries) == 5
+        stop.ask()
+        await asyncio.wait_for(running, 20)
 
 
 def test_a_database_that_cannot_take_all_connections_is_refused_at_the_start(databases: Databases, database_dsn: str) -> None:
