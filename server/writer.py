@@ -197,10 +197,13 @@ class Writer:
         """
         shares: list[Share] = []
         fates: dict[UUID, Fate] = {}
+        adding: list[Share] = []
         if not under_locks:
             shares = share_out(entries)
-            fates = {share.room.library_id: Fate.STORED for share in shares}
-            if not any(share.adding for share in shares):
+            # Whose session may not write is told so for good: only once the room is known to have all that another process has shown it.
+            fates = {share.room.library_id: Fate.MOVED if share.forbidden else Fate.STORED for share in shares}
+            adding = [share for share in shares if share.adding and not share.forbidden]
+            if not adding:
                 return shares, fates, {}
         connection = await lane.connection()
         began = perf_counter()
@@ -208,7 +211,7 @@ class Writer:
             if under_locks:
                 shares, stored, firsts = await store(connection, entries, self._follower.take_over)
             else:
-                stored, firsts = await store_at_once(connection, [share for share in shares if share.adding])
+                stored, firsts = await store_at_once(connection, adding)
         except OutcomeUnknown as unknown:
             log.warning("commit_unknown", lane=lane.name, error=type(unknown.__cause__).__name__)
             metrics.commits.labels("unknown").inc()

@@ -10,6 +10,7 @@ import pytest
 
 from protocol.closes import Close
 from server import follower
+from server.batch import Refusal
 from server.follower import RoomDropped
 from server.rooms import Room
 from server.workers import Workers
@@ -107,6 +108,17 @@ async def test_what_both_processes_were_sent_is_stored_once(two: tuple[Core, Cor
     assert await one.stored(here.library_id) == made
 
 
+async def test_a_viewer_who_repeats_what_another_process_has_shown_him_is_not_turned_away(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    shown = typed("a", 1, 0)
+    await one.push(here, shown)
+    repeated = other.submit(there, shown, may_write=False)  # its room does not know of it yet
+    added = other.submit(there, typed("b", 2, 0), may_write=False)
+    assert await other.settled(repeated, added) == [1, Refusal.FORBIDDEN]
+    assert heard.updates == [shown]
+
+
 async def test_a_commit_that_the_follower_reads_before_the_writer_is_answered_is_relayed_once(
     two: tuple[Core, Core], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +169,17 @@ async def test_a_room_below_a_log_of_which_nothing_is_left_is_dropped_and_its_de
     again = await other.rooms.open(here.library_id)
     assert again.head == 10
     assert again.knowledge == here.knowledge
+
+
+async def test_a_write_below_a_log_of_which_nothing_is_left_is_refused_and_its_devices_come_back(two: tuple[Core, Core]) -> None:
+    one, other = two
+    here, _, there, heard = await both(two)
+    await one.push(here, *typing(1, 10))
+    await trimmed(one, here)
+    assert await other.push(there, typed("a", 2, 0)) == [Refusal.STALE]
+    assert heard.closed is not None
+    assert heard.closed[0] is Close.RESTART
+    assert await other.push(await other.rooms.open(here.library_id), typed("a", 2, 0)) == [11]
 
 
 async def test_a_room_at_the_head_of_a_trimmed_log_is_not_behind(two: tuple[Core, Core]) -> None:
