@@ -60,7 +60,11 @@ _SPENT = """
     END
     ORDER BY s.seq
 """
-_THIN = f"DELETE FROM snapshots WHERE library_id = $1 AND seq = ANY(ARRAY({_SPENT.format(library='$1')} LIMIT $6)) RETURNING 1"  # noqa: S608
+# The last condition is asked again of a row that was changed meanwhile: what a process that was paused for a day has just verified stays.
+_THIN = f"""
+    DELETE FROM snapshots WHERE library_id = $1 AND seq = ANY(ARRAY({_SPENT.format(library="$1")} LIMIT $6))
+    AND (verified_at IS NULL OR verified_at <= $2) RETURNING 1
+"""  # noqa: S608  # constants only
 _RETAINABLE = f"""
     SELECT l.id, EXISTS (
         SELECT FROM updates WHERE library_id = l.id

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import retention
+from storage import retention, snapshots
 from storage.errors import Unavailable
 from storage.pool import Connection, Database
-from tests.support.core import store_user
+from tests.support.core import eventually, store_user
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -275,3 +275,20 @@ async def session(connection: Connection, user_id: UUID, **given: datetime) -> U
         *times.values(),
     )
     return session_id
+
+
+async def test_a_snapshot_that_is_verified_at_last_while_it_is_given_up_stays(database: Database) -> None:
+    library_id = await library(database)
+    await snapshot(database, library_id, 5, age=2 * DAY, verified=False)
+    async with database.acquire() as verifier:
+        verifying = verifier.transaction()
+        await verifying.start()
+        assert await snapshots.verify(verifier, library_id, 5, 1)
+        thinning = asyncio.create_task(thinned(database, library_id))
+
+        async def waits() -> bool:
+            return bool(await verifier.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits, "the thinning to wait for the row")
+        await verifying.commit()
+    assert await thinning == [5]
