@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from tests.faults.judge import Archive, Verdict, confirmed, converge, judge
-from tests.faults.writers import Library, load, open_libraries, wait_for_acknowledgements
+from tests.faults.writers import Library, close_libraries, load, open_libraries, wait_for_acknowledgements
 from tests.support.server import Server, wait_until
 
 LIBRARIES = 4
@@ -67,6 +67,9 @@ async def _after_a_start(server: Server, libraries: list[Library], began: float)
 
 async def _judged(server: Server, libraries: list[Library], began: float) -> Verdict:
     verdict = await judge(libraries, Archive.of(server), [server])
+    if verdict.lost:
+        await close_libraries(libraries)
+        return verdict
     await asyncio.gather(*(device.come_back() for library in libraries for device in library.devices))
     await confirmed(libraries)
     verdict = replace(verdict, recovery=time.monotonic() - began)

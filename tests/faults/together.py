@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from tests.faults.judge import Archive, Verdict, confirmed, converge, judge
-from tests.faults.writers import Bystander, Device, Library, bystander, load, open_libraries, wait_for_acknowledgements
+from tests.faults.writers import Bystander, Device, Library, bystander, close_libraries, load, open_libraries, wait_for_acknowledgements
 from tests.support.many import Fleet, Node
 
 LIBRARIES = 2
@@ -44,6 +44,9 @@ class Round:
     async def close_with(self, beside: Bystander | None, began: float, *, fresh: list[Node] | None = None) -> Verdict:
         """Judge before anybody comes back, then let everybody come back and converge."""
         verdict = await judge(self.libraries, self.archive, fresh or self.fleet.nodes)
+        if verdict.lost:
+            await close_libraries(self.libraries)
+            return verdict
         await asyncio.gather(*(device.come_back() for library in self.libraries for device in library.devices))
         await confirmed(self.libraries)
         verdict = replace(verdict, recovery=time.monotonic() - began)
