@@ -77,6 +77,8 @@ class Shelf:
         """
         async with self._database.acquire() as connection:
             loaded = await updates.since(connection, room.library_id, room.head)
+        if loaded.epoch != room.epoch:  # restored: what is read now need not follow what the room holds
+            raise updates.LogBroken(room.library_id, room.head, loaded.head)
         return await self._open(room.library_id, room.key, loaded)
 
     async def _open(self, library_id: UUID, key: DataKey, loaded: updates.Loaded) -> list[Committed]:
