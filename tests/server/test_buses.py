@@ -5,7 +5,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -414,15 +414,9 @@ async def test_a_password_is_in_no_log_line(away: bool, database_dsn: str, capfd
     assert "SECRET" not in f"{lines}{capfd.readouterr()}"
 
 
-def test_a_publish_when_alone_costs_next_to_nothing(database_dsn: str) -> None:
+async def test_what_is_said_when_alone_is_not_even_queued(database_dsn: str) -> None:
     bus = make_bus(load_settings(), Database(database_dsn, size=2))
     assert isinstance(bus, QueuedBus)
     bus.alone = True
-    publish: Callable[[Message], None] = bus.publish
-    message = Advanced(uuid4(), 1)
-    began = time.perf_counter()
-    for _ in range(10_000):
-        publish(message)
-
-    assert (time.perf_counter() - began) / 10_000 < 10e-6
+    bus.publish(Advanced(uuid4(), 1))
     assert len(bus._queue) == 0
