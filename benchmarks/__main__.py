@@ -47,9 +47,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=2.0, help="seconds of load before (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each work, of which the median counts (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print every number as JSON instead of a table")
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a setting of our server, without PROMPTSYNC_; repeatable")
     parser.add_argument("--peer", metavar="ws://HOST:PORT", help="measure this server instead of ours; any path is a document there")
     parser.add_argument("--peer-pid", type=int, help="its process, for the CPU times")
     chosen = parser.parse_args()
+    chosen.settings = {f"PROMPTSYNC_{name.upper()}": value for name, _, value in (each.partition("=") for each in chosen.set)}
     if not 0 < chosen.seconds <= 120 or not 0 <= chosen.warm_up <= 60 or not 1 <= chosen.runs <= 50:
         parser.error("seconds are more than 0 and at most 120, warm-up at most 60, runs 1 to 50")
     return chosen
@@ -65,7 +67,7 @@ def main() -> None:
     machine = describe(None)
     for name in works:
         # a server of its own for each: what one work leaves in memory is not another's
-        with nullcontext(_peer(chosen)) if chosen.peer else own_server() as subject:
+        with nullcontext(_peer(chosen)) if chosen.peer else own_server(chosen.settings) as subject:
             if not chosen.peer:
                 machine = describe(subject.server.postmaster())
             for row in WORKS[name](subject, plan):

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,9 +112,9 @@ class Peer(Subject):
 
 
 @contextmanager
-def own_server() -> Iterator[Subject]:
-    """Our server on an empty data folder, durable, with rate limits out of the way; gone afterwards."""
-    with Server(env={"PROMPTSYNC_LOG_LEVEL": "warning"}) as server:
+def own_server(settings: Mapping[str, str] | None = None) -> Iterator[Subject]:
+    """Our server on an empty data folder, durable, with rate limits out of the way and the given settings; gone afterwards."""
+    with Server(env={"PROMPTSYNC_LOG_LEVEL": "warning"} | dict(settings or {})) as server:
         yield Subject(server)
 
 

@@ -7,6 +7,7 @@ until then, whatever ends the work leaves the library as it was. Folded updates 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -43,8 +44,11 @@ MOST_ROUNDS = 4
 COMMAND_SECONDS = 120.0
 """A statement that takes longer counts as a broken connection: a snapshot of 256 MiB has some way to go."""
 REST_SECONDS, REST_FACTOR = 1.0, 10
-"""A library rests for so many times as long as its compaction took, and a second at least: under constant writing compaction takes a
-tenth of one processor, however large the library."""
+"""A library rests for so many times as long as its compaction took, and a second at least: under constant writing one library takes a
+tenth of one processor, however large it is."""
+PAUSE_FACTOR, PAUSE_SECONDS = 4, 60.0
+"""After a compaction all libraries wait for so many times as long as it took, and at most so long: compaction takes a fifth of one
+processor, however many are written at once. Their tails grow meanwhile, and a longer tail costs less for each update."""
 BUSY_SECONDS, RETRY_SECONDS = 5.0, 30.0
 """When to look again at a library that another process compacts; when to try again after the database did not answer."""
 FAILED_SECONDS = 600.0
@@ -121,6 +125,7 @@ class Compactor:
         self._current: UUID | None = None
         self._wanted_meanwhile = False
         self._ready = asyncio.Event()
+        self._urgent = asyncio.Event()
 
     def wanted(self, room: Room) -> None:
         """The room has advanced: its library is compacted some time if enough lies after its snapshot. Never blocks."""
@@ -128,9 +133,10 @@ class Compactor:
             self._want(room.library_id)
 
     def broken(self, library_id: UUID) -> None:
-        """The library's updates cannot be merged: whatever there is of them, look for the one that is to blame. Never blocks."""
+        """The library's updates cannot be merged: whatever there is of them, look at once for the one that is to blame. Never blocks."""
         self._broken.add(library_id)
         self._want(library_id)
+        self._urgent.set()
 
     def _is_due(self, updates: int, nbytes: int, snapshot_bytes: int) -> bool:
         return updates >= self._compact_updates or nbytes >= max(self._compact_bytes, snapshot_bytes // 3)
@@ -145,19 +151,33 @@ class Compactor:
             self._ready.set()
 
     async def run(self) -> None:
-        """Compact what is wanted, one library after the other, until cancelled."""
+        """Compact what is wanted, one library after the other with a pause in between, until cancelled."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._work_to_come()
-                library_id = next(iter(self._queue))
-                del self._queue[library_id]
-                self._current, self._wanted_meanwhile = library_id, False
+                library_id, began = self._take(), loop.time()
                 seconds, again = await self._attempt(library_id)
                 self._current = None
                 self._resting[library_id] = again or self._wanted_meanwhile
-                asyncio.get_running_loop().call_later(seconds, self._rested, library_id)
+                loop.call_later(seconds, self._rested, library_id)
+                await self._pause(min(PAUSE_FACTOR * (loop.time() - began), PAUSE_SECONDS))
         finally:
             self.close()
+
+    def _take(self) -> UUID:
+        """The next library: one that cannot be opened before those that are only due."""
+        library_id = next((each for each in self._queue if each in self._broken), None) or next(iter(self._queue))
+        del self._queue[library_id]
+        self._current, self._wanted_meanwhile = library_id, False
+        return library_id
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until a library is found that cannot be opened."""
+        self._urgent.clear()
+        if self._broken.isdisjoint(self._queue):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), seconds)
 
     def close(self) -> None:
         """Give up the connection, and with it the library that is being compacted, and the worker process."""
