@@ -24,7 +24,7 @@ works:
   fanout   one library of 100 devices, one of which writes
   open     500 devices reconnect at once after a restart of the server: new ones, then ones that are up to date
   idle     memory of the server for each connection that does nothing
-  several  CPU for a delivery between two processes against within one, in turns
+  several  CPU for a delivery by two processes against one, in turns: workers on one port, and separate servers
   beside   another library's p99 while much is compacted or purged, against without
 
 examples:
@@ -47,7 +47,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=2.0, help="seconds of load before (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each work, of which the median counts (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print every number as JSON instead of a table")
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a setting of our server, without PROMPTSYNC_; repeatable")
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="a setting of our server, without PROMPTSYNC_; repeatable"
+    )
     parser.add_argument("--peer", metavar="ws://HOST:PORT", help="measure this server instead of ours; any path is a document there")
     parser.add_argument("--peer-pid", type=int, help="its process, for the CPU times")
     chosen = parser.parse_args()

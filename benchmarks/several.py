@@ -1,7 +1,8 @@
-"""Two processes on one database against one: what a delivery costs in CPU where it has to cross from one process to the other.
+"""Two processes against one: what a delivery costs in CPU.
 
-In turns, on one PostgreSQL: first with one process alone, then with two, the two devices of each library on different ones. The two are
-separate servers, so that who is where is not left to chance; with `--workers 2` the same processes share a port.
+First as people run it, `serve` and `serve --workers 2` in turns: there the devices of a library meet in one process. Then two separate servers
+on one PostgreSQL, as on two machines, against one of them alone: whole libraries on either, and the two devices of each library on different
+ones, so that each delivery has to cross.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.job import Door, Job
-from benchmarks.scenarios import Plan, Row, Subject, measure, rate
+from benchmarks.scenarios import Plan, Row, Subject, measure, own_server, rate
 from tests.support.many import Fleet, fleet
 
 LIBRARIES = 20
@@ -23,15 +24,31 @@ WAYS = {
 
 def several(subject: Subject, plan: Plan) -> Iterator[Row]:
     """Brings servers of its own; `subject` stays idle."""
+    one, two = _workers_in_turns(plan)
+    yield rate(f"relay: {LIBRARIES} libraries x 2 devices, both write, 4 in flight each, `serve`", "deliveries/s", one, "deliveries")
+    yield rate("the same by `serve --workers 2`", "deliveries/s", two, "deliveries")
+    yield _ratio("CPU of all servers for a delivery, `serve --workers 2` against `serve`", one, two)
     for way, details in WAYS.items():
         one, two = asyncio.run(_in_turns(plan, details))
         writers = "both write" if details["writers"] == 2 else "one writes"
-        yield rate(f"relay: {LIBRARIES} libraries x 2 devices, {writers}, 4 in flight each, one process", "deliveries/s", one, "deliveries")
-        yield rate(f"the same by two processes, {way}", "deliveries/s", two, "deliveries")
-        ratios = tuple(_cpu(b) / _cpu(a) for a, b in zip(one, two, strict=True))
-        whole = statistics.median(_cpu(b, "postgres_cpu") / _cpu(a, "postgres_cpu") for a, b in zip(one, two, strict=True))
-        name = f"CPU of all servers for a delivery, two processes against one, {way}"
-        yield Row(work=name, unit="times", value=statistics.median(ratios), all=ratios, note=f"{whole:.2f} times with PostgreSQL's")
+        yield rate(f"relay: {LIBRARIES} libraries x 2 devices, {writers}, 4 in flight each, one server", "deliveries/s", one, "deliveries")
+        yield rate(f"the same by two servers, {way}", "deliveries/s", two, "deliveries")
+        yield _ratio(f"CPU of all servers for a delivery, two servers against one, {way}", one, two)
+
+
+def _ratio(name: str, one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Row:
+    ratios = tuple(_cpu(b) / _cpu(a) for a, b in zip(one, two, strict=True))
+    whole = statistics.median(_cpu(b, "postgres_cpu") / _cpu(a, "postgres_cpu") for a, b in zip(one, two, strict=True))
+    return Row(work=name, unit="times", value=statistics.median(ratios), all=ratios, note=f"{whole:.2f} times with PostgreSQL's")
+
+
+def _workers_in_turns(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    one, two = list[dict[str, Any]](), list[dict[str, Any]]()
+    with own_server() as single, own_server({"PROMPTSYNC_WORKERS": "2"}) as double:
+        for _ in range(plan.runs):
+            for subject, answers in ((single, one), (double, two)):
+                answers.append(measure(subject.job("relay", plan, LIBRARIES, writers=2)))
+    return one, two
 
 
 async def _in_turns(plan: Plan, details: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

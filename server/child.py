@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ def main() -> None:
         import uvloop
 
         from server.process import serve_until_stopped
+        from server.siblings import Siblings
         from server.stopping import Stop
 
         uvloop.install()
         assert settings.database_url is not None  # noqa: S101  # among the orders
         dsn = settings.database_url.get_secret_value()
-        asyncio.run(serve_until_stopped(settings, dsn, listener, Stop(), ready=lambda: print("ready", flush=True)))
+        with closing(Siblings(number, orders["siblings"])) as siblings:
+            asyncio.run(serve_until_stopped(settings, dsn, listener, Stop(), ready=lambda: print("ready", flush=True), siblings=siblings))
 
 
 @contextmanager

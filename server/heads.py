@@ -1,9 +1,14 @@
-"""HTTP connections whose heads are bounded in bytes and in time: httptools collects headers without end, and waits for them for ever."""
+"""HTTP connections whose heads are bounded in bytes and in time: httptools collects headers without end, and waits for them for ever.
+
+Where several processes share a port, a connection goes on to the one it belongs to before anything of it is parsed.
+"""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from server.siblings import Siblings
 
 MAX_HEAD_BYTES = 64 << 10
 """A request line and its headers; ours take under 2 KiB."""
@@ -16,8 +21,11 @@ HEAD_SECONDS = 20.0
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP, answering 400 and closing where a head takes too much or too long."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, siblings: Siblings | None = None, handed: bytes = b"", **named: Any) -> None:
+        """`siblings` are those this connection may be handed to; `handed` is what the one that handed it here has read of it."""
         super().__init__(*arguments, **named)
+        self._siblings = None if handed else siblings
+        self._handed = handed
         self._received = 0
         self._began = False
         self._allowed = MAX_HEAD_BYTES
@@ -26,12 +34,18 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._await_head()
+        if self._handed:
+            handed, self._handed = self._handed, b""
+            self.data_received(handed)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        siblings, self._siblings = self._siblings, None  # only by its first bytes
+        if siblings is not None and siblings.hand_on(data, self.transport):
+            return
         self._began = False
         super().data_received(data)
         # the read in which a head begins may hold the end of the body before it, and is bounded by itself

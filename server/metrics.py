@@ -62,6 +62,7 @@ jobs = Gauge(
     registry=registry,
     multiprocess_mode="livemostrecent",  # each process counts all of them
 )
+handed_on = Counter("promptsync_connections_handed_on", "Connections given to the process of their library.", registry=registry)
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
 
 

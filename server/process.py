@@ -13,6 +13,7 @@ from server.app import Application
 from server.config import Settings
 from server.keys import open_key_file
 from server.services import make_services
+from server.siblings import Siblings
 from server.stopping import FLUSH_SECONDS, FLUSHED_BY_SECONDS, Stop
 from server.transport import Transport
 from storage.cluster import claim
@@ -43,9 +44,16 @@ async def claim_database(database: Database, keyring: Keyring) -> None:
 
 
 async def serve_until_stopped(
-    settings: Settings, dsn: str, listener: socket.socket, stop: Stop, *, ready: Callable[[], None], beside: tuple[Beside, ...] = ()
+    settings: Settings,
+    dsn: str,
+    listener: socket.socket,
+    stop: Stop,
+    *,
+    ready: Callable[[], None],
+    beside: tuple[Beside, ...] = (),
+    siblings: Siblings | None = None,
 ) -> None:
-    """Serve what comes to `listener` until `stop` is asked; `ready` is called once that has begun.
+    """Serve what comes to `listener`, or from `siblings`, until `stop` is asked; `ready` is called once that has begun.
 
     Raises:
         StorageError: the database, or the key file, does not allow it; the text says why and what to do.
@@ -58,7 +66,7 @@ async def serve_until_stopped(
         signing_keys = [(key.id, key.seed) for key in key_file.signing]
         services = make_services(settings, database=database, keyring=keyring, signing_keys=signing_keys)
         try:
-            await _run(settings, Application(services), listener, stop, ready, beside)
+            await _run(settings, Application(services), listener, stop, ready, beside, siblings)
         finally:
             services.passwords.close()
     finally:
@@ -66,9 +74,15 @@ async def serve_until_stopped(
 
 
 async def _run(
-    settings: Settings, app: Application, listener: socket.socket, stop: Stop, ready: Callable[[], None], beside: tuple[Beside, ...]
+    settings: Settings,
+    app: Application,
+    listener: socket.socket,
+    stop: Stop,
+    ready: Callable[[], None],
+    beside: tuple[Beside, ...],
+    siblings: Siblings | None,
 ) -> None:
-    transport = Transport(settings, app)
+    transport = Transport(settings, app, siblings)
     gc.collect()
     gc.freeze()  # what was made so far lives as long as the process: a collection need not look at it again
     gc.set_threshold(*COLLECT_AFTER)
@@ -79,6 +93,8 @@ async def _run(
         serving = group.create_task(transport.serve(sockets=[listener]))
         works.append(group.create_task(_stop_in_order(settings, stop, app, transport)))
         await transport.listening.wait()
+        if siblings is not None:
+            works.append(group.create_task(siblings.run(transport.taken_over)))
         if not serving.done():
             ready()
         await serving

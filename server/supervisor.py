@@ -28,6 +28,7 @@ from server import metrics
 from server.config import Settings, environment_for
 from server.errors import ServerError
 from server.process import Beside
+from server.siblings import Switchboard
 from server.stopping import PROCESSES_BY_SECONDS, Stop
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Supervisor:
         self._settings = settings
         self._dsn = dsn
         self._listeners = dict(enumerate(listeners, 1))
+        self._switchboard = Switchboard(len(listeners))
         self._changed = changed
         self._processes: dict[int, Process] = {}
         self._ready = {number: asyncio.Event() for number in self._listeners}
@@ -90,6 +92,7 @@ class Supervisor:
             raise ProcessFailed(str(_innermost(errors))) from None
         finally:
             self._tell(signal.SIGKILL)
+            self._switchboard.close()
             shutil.rmtree(self._metrics, ignore_errors=True)
 
     async def _all_ready(self) -> None:
@@ -166,23 +169,24 @@ class Supervisor:
             str(number),
             stdin=PIPE,
             stdout=PIPE,
-            pass_fds=[descriptor],
+            pass_fds=[descriptor, *self._switchboard.descriptors(number)],
             env=environment | {"PYTHONPATH": os.pathsep.join(path), metrics.SHARED: str(self._metrics)},
             start_new_session=True,  # Ctrl-C in the terminal reaches us alone
         )
         assert process.stdin is not None  # noqa: S101  # it was asked for
         with suppress(ConnectionError):  # it has ended already, which its status tells
-            process.stdin.write(json.dumps(self._orders(descriptor)).encode())
+            process.stdin.write(json.dumps(self._orders(number, descriptor)).encode())
             await process.stdin.drain()
         process.stdin.close()
         return process
 
-    def _orders(self, descriptor: int) -> dict[str, Any]:
+    def _orders(self, number: int, descriptor: int) -> dict[str, Any]:
         redis = self._settings.redis_url
         secrets = {"database_url": self._dsn, "redis_url": redis.get_secret_value() if redis is not None else None}
         return {
             "parent": os.getpid(),
             "listener": descriptor,
+            "siblings": self._switchboard.orders(number),
             "metrics": str(self._metrics),
             "settings": self._settings.model_dump(mode="json") | secrets,
         }

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 from server.config import Settings
 from server.errors import ServerError
 from server.heads import BoundedHttp
+from server.siblings import Siblings
 from server.wire import WireProtocol
 
 BACKLOG = 2048
@@ -26,9 +28,13 @@ class CannotListen(ServerError):
 class Transport(uvicorn.Server):
     """uvicorn's server, with the signals left to us and an event for the moment it listens."""
 
-    def __init__(self, settings: Settings, app: ASGIApp) -> None:
-        super().__init__(_config(settings, app))
+    def __init__(self, settings: Settings, app: ASGIApp, siblings: Siblings | None = None) -> None:
+        super().__init__(_config(settings, app, siblings))
         self.listening = asyncio.Event()
+
+    def taken_over(self, handed: bytes) -> BoundedHttp:
+        """What serves a connection that another process has handed here."""
+        return BoundedHttp(config=self.config, server_state=self.server_state, app_state=self.lifespan.state, handed=handed)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,9 +47,9 @@ class Transport(uvicorn.Server):
             self.listening.set()
 
 
-def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
+def _config(settings: Settings, app: ASGIApp, siblings: Siblings | None) -> uvicorn.Config:
     options: dict[str, Any] = {
-        "http": BoundedHttp,
+        "http": partial(BoundedHttp, siblings=siblings),
         "ws": WireProtocol,
         "loop": "none",
         "lifespan": "off",

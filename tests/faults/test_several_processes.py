@@ -16,12 +16,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from protocol.closes import Close
 from server.config import load_settings
+from server.siblings import SILENT_SECONDS
 from server.stopping import Stop
 from server.supervisor import ProcessFailed, Supervisor
 from server.transport import listen
@@ -62,11 +64,22 @@ def connections(pid: int, port: int) -> int:
     return found
 
 
+def library_of(number: int, server: Server, account: Account) -> UUID:
+    """A new library that belongs to process `number`."""
+    while True:
+        library = UUID(server.create_library(account))
+        if library.int % WORKERS + 1 == number:
+            return library
+
+
 async def gather(server: Server, account: Account, number: int) -> list[RawSocket]:
-    """So many open sockets."""
+    """So many open sockets, in turns on libraries of either process."""
+    libraries = [await asyncio.to_thread(library_of, each + 1, server, account) for each in range(WORKERS)]
     sockets = []
     for start in range(0, number, 50):
-        opening = (RawSocket.open(server.port, account.library_id, account.sync_token) for _ in range(min(50, number - start)))  # type: ignore[arg-type]  # its text will do
+        opening = (
+            RawSocket.open(server.port, libraries[each % WORKERS], account.sync_token) for each in range(start, min(start + 50, number))
+        )
         sockets += await asyncio.gather(*opening)
     return sockets
 
@@ -81,7 +94,7 @@ async def closing(raw: RawSocket) -> tuple[float, int]:
             return at, int.from_bytes(payload[:2], "big")
 
 
-async def test_devices_are_spread_over_the_processes_and_see_each_other(server: Server) -> None:
+async def test_the_devices_of_a_library_meet_in_one_process_whichever_the_kernel_chose(server: Server) -> None:
     account = await asyncio.to_thread(server.register)
     sockets = await gather(server, account, 200)
     share = [connections(pid, server.port) for pid in children(server)]
@@ -94,8 +107,28 @@ async def test_devices_are_spread_over_the_processes_and_see_each_other(server: 
     for raw in sockets:
         raw.writer.close()
 
-    print(f"200 sockets on {WORKERS} processes: {share}")
-    assert min(share) > 50, "the kernel gives each 100, give or take 7"
+    assert share == [100, 100]
+    assert asked(server, "promptsync_connections_handed_on_total") > 50, "of 200, the kernel gives about half to the other process"
+
+
+async def test_a_library_of_a_process_that_hangs_is_served_by_the_other(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    library = await asyncio.to_thread(library_of, 1, server, account)
+    first, second = children(server)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(SILENT_SECONDS)  # what is meant is the time itself: it is taken for hung after so long
+        sockets = [await RawSocket.begin(server.port, library, account.sync_token) for _ in range(20)]  # the kernel gives it half of them
+        heads = [asyncio.create_task(raw.reader.readuntil(b"\r\n\r\n")) for raw in sockets]
+        await asyncio.wait(heads, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert connections(second, server.port) > 0
+        assert any(head.done() and head.result().startswith(b"HTTP/1.1 101 ") for head in heads)
+    finally:
+        os.kill(first, signal.SIGCONT)
+    answers = await asyncio.wait_for(asyncio.gather(*heads), 20)
+    assert {answer[:13] for answer in answers} == {b"HTTP/1.1 101 "}, "and those that waited are served once it goes on"
+    for raw in sockets:
+        raw.writer.close()
 
 
 def asked(server: Server, metric: str) -> float:
