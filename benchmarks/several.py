@@ -1,8 +1,8 @@
 """Two processes against one: what a delivery costs in CPU.
 
-First as people run it, `serve` and `serve --workers 2` in turns: there the devices of a library meet in one process. Then two separate servers
-on one PostgreSQL, as on two machines, against one of them alone: whole libraries on either, and the two devices of each library on different
-ones, so that each delivery has to cross.
+First as people run it, `serve` and `serve --workers 2` in turns: there the devices of a library meet in one process. Then two separate
+servers on one PostgreSQL, as on two machines, against one of them alone: whole libraries on either, and the two devices of each library on
+different ones, so that each delivery has to cross.
 """
 
 import asyncio

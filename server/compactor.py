@@ -46,8 +46,8 @@ COMMAND_SECONDS = 120.0
 REST_SECONDS, REST_FACTOR = 1.0, 10
 """A library rests for so many times as long as its compaction took, and a second at least: under constant writing one library takes a
 tenth of one processor, however large it is."""
-PAUSE_FACTOR, PAUSE_SECONDS = 4, 60.0
-"""After a compaction all libraries wait for so many times as long as it took, and at most so long: compaction takes a fifth of one
+PAUSE_FACTOR, PAUSE_SECONDS = 9, 60.0
+"""After a compaction all libraries wait for so many times as long as it took, and at most so long: compaction takes a tenth of one
 processor, however many are written at once. Their tails grow meanwhile, and a longer tail costs less for each update."""
 BUSY_SECONDS, RETRY_SECONDS = 5.0, 30.0
 """When to look again at a library that another process compacts; when to try again after the database did not answer."""

@@ -65,6 +65,9 @@ class Neighbourhood(Protocol):
     def vacated(self, room: "Room") -> None:
         """The last one has gone, or the room is dropped."""
 
+    def overtaken(self, room: "Room") -> None:
+        """Somebody else has written the library, and it was the database that told."""
+
 
 class Room:
     """One open library."""
@@ -92,6 +95,8 @@ class Room:
         self.unstored = 0  # entries of this library that the writer has not settled yet
         self.say: Callable[[Room, UUID, Sequence[Entry], bool], None] = _say_nothing
         """Tells the other processes who is present here: the room, the user, the entries, and whether their id was just claimed."""
+        self.shared_until = 0.0
+        """Until then (by the clock of `Presence`) others are told what is stored here: they have the library open too, or may have."""
         self.contended = 0  # so many more writes of this library go under its row lock: other processes write it too
         self._tail: deque[Committed] = deque()
         self._tail_bytes = 0

@@ -165,7 +165,9 @@ class Hall:
         if place.epoch > room.epoch or place.head < head:
             self._drop_restored(room)
         elif place.head > room.head:
-            self.follower.behind(room)  # the bus has told of it already, or has lost it
+            self.follower.behind(room)
+            if self.rooms.neighbourhood is not None:
+                self.rooms.neighbourhood.overtaken(room)  # the bus has told of it already, or has lost something
 
     def _drop_restored(self, room: Room) -> None:
         log.warning("library_restored", library=str(room.library_id), epoch=room.epoch, head=room.head)

@@ -1,6 +1,7 @@
 """Two servers on one database, joined by the bus: edits, presence, revocations and deletions cross."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from uuid import UUID, uuid4
@@ -11,7 +12,8 @@ from websockets.asyncio.client import ClientConnection
 from crdt.presence import GREETING_DELAY, Entry, decode, encode
 from protocol import ysync
 from protocol.closes import Close
-from server.bus import Bus, Message, PresenceSaid
+from server import neighbours
+from server.bus import Advanced, Bus, Message, PresenceAsked, PresenceSaid
 from tests.support.core import new_keyring, until
 from tests.support.database import Databases
 from tests.support.running import Running, User, closed, next_data, running_server
@@ -67,6 +69,50 @@ async def test_edits_cross_by_the_poll_where_the_bus_has_lost_them(
         async with one.device(user) as left, other.device(user) as right:
             await left.push(left.replica.write_prompt(PROMPT, "found"))
             await right.until(lambda: PROMPT in right.replica.prompts(), what="the edit that nobody told of")
+    databases.drop(dsn)
+
+
+async def test_nothing_is_said_of_a_library_that_is_open_here_alone_until_another_process_opens_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "SHARED_SECONDS", 0.0)
+    said: list[Message] = []
+    publish = pair.one.app.bus.publish
+
+    def publish_and_note(message: Message) -> None:
+        said.append(message)
+        publish(message)
+
+    monkeypatch.setattr(pair.one.app.bus, "publish", publish_and_note)
+    async with pair.one.device(pair.user) as left:
+        await left.push(left.replica.write_prompt(PROMPT, "nobody else is here"))
+        await left.confirmed()
+        assert [type(message) for message in said] == [PresenceAsked]
+        async with pair.other.device(pair.user) as right:
+            await until(lambda: Advanced in map(type, said), "the answer that it is open here too")
+            await left.push(left.replica.edit_text(PROMPT, 0, insert="now "))
+            await right.until(lambda: right.replica.prompts()[PROMPT] == "now nobody else is here", what="the edit, without a poll")
+            await right.push(right.replica.edit_text(PROMPT, 0, insert="and "))
+            await left.until(lambda: left.replica.prompts()[PROMPT] == "and now nobody else is here", what="the answer, without a poll")
+
+
+async def test_a_question_that_was_lost_is_asked_again_once_the_poll_finds_edits(
+    databases: Databases, template_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "SHARED_SECONDS", 0.0)
+    dsn, keyring = databases.create(template_database), new_keyring()
+    async with running_server(dsn, keyring=keyring) as one, running_server(dsn, keyring=keyring, session_poll_seconds=0.2) as other:
+        user = await one.user()
+        async with AsyncExitStack() as stack:
+            left = await stack.enter_async_context(one.device(user))
+            with monkeypatch.context() as silence:
+                mute(other.app.bus, silence)
+                right = await stack.enter_async_context(other.device(user))
+            await left.push(left.replica.write_prompt(PROMPT, "found"))
+            await right.until(lambda: PROMPT in right.replica.prompts(), what="the edit that nobody told of")
+            room = one.app.rooms.get(user.library_id)
+            assert room is not None
+            await until(lambda: room.shared_until == math.inf, "the one to know that it is open elsewhere")
     databases.drop(dsn)
 
 
