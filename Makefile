@@ -28,7 +28,7 @@ check: $(DEV_STAMP) ## format, lint and types
 bench: $(DEV_STAMP) ## measure; the README's table is this output
 	$(BIN)/python -m benchmarks $(ARGS)
 
-torture: $(DEV_STAMP) ## kill, pause, cut and stall real processes under load, ROUNDS times each (200 by default), and count what is lost
+torture: $(DEV_STAMP) ## kill, pause, cut and stall real processes under load, ROUNDS times (200 by default), and count what is lost
 	$(BIN)/python -m tests.torture --rounds $(or $(ROUNDS),200) $(ARGS)
 
 format: $(DEV_STAMP) ## format the code

@@ -14,12 +14,12 @@ from tests.torture.runs import CASES, Plan, Report, run, table
 
 EPILOG = """\
 Each round opens fresh libraries, lets devices write, does what its case is called, and then looks for every update that any device was told
-is stored or was shown: in the database itself, and on a device without any data, before those who wrote it come back. A case that kills
-runs ROUNDS times; one that waits (a pause, a stall) takes many seconds, and runs a tenth as often. Edits that were lost, and rounds that
-failed in any way, are listed with their seed; the exit code is 1 then.
+is stored or was shown: in the database itself, and on a device without any data, before those who wrote it come back. The cases that kill
+take turns until there were ROUNDS of them; each of those that wait (a pause, a stall), which takes many seconds, comes a tenth as often as
+one that kills. Edits that were lost, and rounds that failed in any way, are listed with their seed; the exit code is 1 then.
 
 examples:
-  python -m tests.torture                                  everything: some two hours
+  python -m tests.torture                                  everything: some forty minutes
   python -m tests.torture --rounds 20                      a short one
   python -m tests.torture --only "server killed" --seed 7 --rounds 1
   python -m tests.torture --only crowd --sockets 10000     sockets that come back in waves
@@ -30,7 +30,7 @@ def arguments() -> Plan:
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=200, help="rounds of each case that kills (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=200, help="rounds of the cases that kill, in all (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="CASE", help=f"words that a case's name must contain; cases: {', '.join(CASES)}")
     parser.add_argument("--seed", type=int, help="the first round's seed; each further round has the next (default: drawn, and printed)")
     parser.add_argument("--minutes", type=float, default=240.0, help="no round begins later than this (default: %(default)s)")

@@ -1,6 +1,7 @@
 """The rounds: which case runs how often on what, and what it came to."""
 
 import asyncio
+import math
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,7 @@ from tests.support.server import Server
 
 CROWD = "crowd in waves"
 KILLS = {*SINGLE, *ON_ONE_PORT, "one of two killed", "PostgreSQL killed under two"}
-"""Cases that run as often as was asked; the others wait for seconds in each round, and run a tenth as often."""
+"""Cases that share the rounds that were asked for; the others wait for seconds in each round, and run a tenth as often as one of these."""
 CASES = [*SINGLE, *ON_ONE_PORT, *TOGETHER, *FOLDING, CROWD]
 ROUND_SECONDS = 300.0
 """A round that takes longer has failed."""
@@ -41,7 +42,9 @@ class Plan:
     sockets: int
 
     def rounds_of(self, name: str) -> int:
-        return 1 if name == CROWD else self.rounds if name in KILLS else max(1, self.rounds // 10)
+        """How often a case runs."""
+        each = math.ceil(self.rounds / max(1, len(KILLS.intersection(self.names))))
+        return 1 if name == CROWD else each if name in KILLS else max(1, each // 10)
 
 
 @dataclass(slots=True)
