@@ -1,0 +1,133 @@
+"""One `promptsync.v1` peer's conversation, seen from the server: a frame in, and what the peer asks for out.
+
+No clock, no socket, no database. What a peer does wrong either ends the socket (`goodbye`) or is answered with an error of its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from protocol.closes import Close
+from protocol.codec import PART_BYTES, decode_from_client, encode
+from protocol.errors import ProtocolError
+from protocol.messages import CloseChannel, Error, FromClient, FromServer, Hello, Open, Part, Ping, Push, Synced, Update
+from protocol.states import CHANNEL_TRANSITIONS, TRANSITIONS, ChannelState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """Why the socket is closed."""
+
+    code: Close
+    reason: str
+
+
+class ServerSession:
+    """Checks the order of a peer's messages, joins the parts of its pushes, and bounds both.
+
+    `max_update_bytes` bounds a push, `max_channels` those that are open at a time.
+    """
+
+    def __init__(self, *, max_update_bytes: int, max_channels: int) -> None:
+        self.state = State.GREETING
+        self.goodbye: Goodbye | None = None
+        """Set once the peer has broken the rules: close with it."""
+        self._max_update_bytes = max_update_bytes
+        self._max_channels = max_channels
+        self._open: set[int] = set()
+        self._joining: tuple[int, int] | None = None  # channel and ref of the push whose parts come
+        self._parts: list[bytes] = []
+        self.joining_bytes = 0
+        """Bytes of a push whose last part has not come."""
+        self._oversized = False
+
+    @property
+    def channels(self) -> frozenset[int]:
+        """The channels that are open."""
+        return frozenset(self._open)
+
+    def receive(self, frame: bytes) -> FromClient | Error | None:
+        """What the peer asks for; an Error to answer with as it is; or None where there is nothing to do (yet), or the session is over.
+
+        A push comes whole, parts joined. Never raises: see `goodbye`.
+        """
+        if self.state is State.CLOSED:
+            return None
+        try:
+            message = decode_from_client(frame)
+            self.state = _after(self.state, message)
+            return self._admit(message)
+        except ProtocolError as error:
+            self.goodbye = Goodbye(error.close, error.reason)
+            self.close()
+            return None
+
+    def _admit(self, message: FromClient) -> FromClient | Error | None:
+        if isinstance(message, Hello | Ping):
+            return message
+        channel = message.channel
+        before = ChannelState.OPEN if channel in self._open else ChannelState.ABSENT
+        after = CHANNEL_TRANSITIONS.get((before, type(message)))
+        if isinstance(message, Part | Push):
+            return self._join(message, is_open=after is not None)
+        if after is None:
+            if isinstance(message, Open):
+                raise ProtocolError(f"channel {channel} is open already")
+            return None if isinstance(message, CloseChannel) else Error(channel, None, "channel_closed", "the channel is not open")
+        if after is ChannelState.OPEN:
+            if channel not in self._open and len(self._open) >= self._max_channels:
+                return Error(channel, None, "too_many_channels", f"at most {self._max_channels} libraries on one socket")
+            self._open.add(channel)
+        else:
+            self._open.discard(channel)
+        return message
+
+    def _join(self, message: Part | Push, *, is_open: bool) -> Push | Error | None:
+        number, content = (message.number, message.content) if isinstance(message, Part) else (message.ref, message.update)
+        place = (message.channel, number)
+        if self._joining not in (None, place):
+            raise ProtocolError("one push in parts at a time: the next begins after its last part")
+        if self.joining_bytes + len(content) > self._max_update_bytes or not is_open:
+            self._oversized = True  # its other parts are dropped as they come
+            self._parts, self.joining_bytes = [], 0
+        else:
+            self._parts.append(content)
+            self.joining_bytes += len(content)
+        if isinstance(message, Part):
+            self._joining = place
+            return None
+        parts, oversized = self._parts, self._oversized
+        self._joining, self._parts, self.joining_bytes, self._oversized = None, [], 0, False
+        if not is_open:
+            return Error(*place, "channel_closed", "the channel is not open")
+        if oversized:
+            return Error(*place, "too_large", f"an update past {self._max_update_bytes} bytes goes by POST /api/sync/{{library}}")
+        return message if len(parts) == 1 else Push(*place, b"".join(parts))
+
+    def closed(self, channel: int) -> None:
+        """The server has closed this channel."""
+        self._open.discard(channel)
+
+    def close(self) -> None:
+        """The conversation is over."""
+        self.state = State.CLOSED
+        self._open.clear()
+        self._joining, self._parts, self.joining_bytes = None, [], 0
+
+
+def _after(state: State, message: FromClient) -> State:
+    try:
+        return TRANSITIONS[state, type(message)]
+    except KeyError:
+        raise ProtocolError(f"{type(message).__name__.lower()} while {state.value}") from None
+
+
+def frames(message: FromClient | FromServer) -> Iterator[bytes]:
+    """`message` as the frames it takes: one, or several where it carries more than PART_BYTES of an update."""
+    match message:
+        case Push(channel, number, content) | Update(channel, number, content) | Synced(channel, number, content):
+            last = max(0, (len(content) - 1) // PART_BYTES * PART_BYTES)
+            for start in range(0, last, PART_BYTES):
+                yield encode(Part(channel, number, content[start : start + PART_BYTES]))
+            yield encode(type(message)(channel, number, content[last:]) if last else message)
+        case _:
+            yield encode(message)
