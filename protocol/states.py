@@ -44,5 +44,5 @@ CHANNEL_TRANSITIONS: dict[tuple[ChannelState, type], ChannelState] = {
     (ChannelState.OPEN, StatusAsked): ChannelState.OPEN,
     (ChannelState.OPEN, CloseChannel): ChannelState.ABSENT,
 }
-"""Opening an open channel closes the socket with 4400. Anything else on an absent one is answered with the error `channel_closed`: the
-server may just have closed it."""
+"""Opening an open channel closes the socket with 4400. Anything else on an absent one is answered with the error `channel_closed`:
+the server may just have closed it."""
