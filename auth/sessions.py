@@ -69,6 +69,7 @@ class Principal:
 
     user: User
     session_id: UUID
+    device_id: UUID
     expires_at: datetime
 
 
@@ -175,7 +176,7 @@ class Sessions:
                 raise SessionEnded
             if claims.generation == identity.counter and not identity.current_used:
                 await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
-        return Principal(user=identity.user, session_id=identity.session_id, expires_at=identity.expires_at)
+        return Principal(user=identity.user, session_id=identity.session_id, device_id=identity.device_id, expires_at=identity.expires_at)
 
     async def end(self, token: str, *, now: datetime) -> None:
         """Log out the session of an access token. One that has ended already is no error.

@@ -10,6 +10,8 @@ from enum import IntEnum
 class Close(IntEnum):
     """Close codes (RFC 6455, 7.4) that a device can meet here."""
 
+    NORMAL = 1000
+    """The client asked for it."""
     GOING_AWAY = 1001
     RESTART = 1012
     """The server restarts or drains: reconnect."""

@@ -39,4 +39,4 @@ def _close_down_to(hall: Hall, number: int) -> None:
     """Close so many that at most `number` stay open. Who has been closed may still be there, waiting for the device's answer."""
     still_open = [device for device in hall.devices if not device.closed]
     for device in still_open[number:]:
-        device.close(Close.RESTART, "the server restarts")
+        device.hang_up(Close.RESTART, "the server restarts")

@@ -5,8 +5,8 @@ group, and the frames after it wait their turn in a bounded backlog.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
@@ -33,7 +33,10 @@ from protocol.ysync import (
 )
 from server import metrics
 from server.batch import Entry, Refusal
+from server.broadcast import STOCK, Shown, Updates
 from server.errors import WorkerDied, close_for_unreadable
+from server.intake import Backlog, Intake
+from server.outbox import BUDGETED_BYTES, Outbox
 from server.rooms import Room
 from server.sockets import Hall
 from server.wire import Wire, encode_frame
@@ -43,12 +46,6 @@ from storage.errors import StorageError
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_FRAME = encode_frame(KEEP_ALIVE)
-FRAME_BYTES = 100
-"""What a frame that waits takes of memory besides its own bytes; an empty one takes some, too."""
-SLICE_BYTES = 64 << 10
-"""Frames that waited are handled in slices of this, and others get their turn in between: the worst take about 10 ms."""
-BUDGETED_BYTES = 64 << 10
-"""An opening answer past this counts against the budget of bytes in flight."""
 
 CLOSE_OF = {
     Refusal.GONE: (Close.NOT_FOUND, "the library was deleted"),
@@ -67,26 +64,30 @@ class Device:
     """One socket on one library."""
 
     __slots__ = (
+        "_asked",
         "_backlog",
-        "_backlog_bytes",
-        "_busy",
-        "_exempt_bytes",
         "_group",
         "_hall",
+        "_intake",
         "_limits",
         "_next_vector",
         "_opening",
-        "_paused",
-        "_unsettled_bytes",
+        "_outbox",
+        "_pinged_at",
+        "_settling",
         "_wire",
         "closed",
-        "last_sent",
+        "known_seq",
         "library_id",
         "may_write",
+        "opened_at",
         "room",
         "session_id",
         "user_id",
     )
+
+    dialect = "yjs"
+    client = ""
 
     def __init__(self, hall: Hall, wire: Wire, group: asyncio.TaskGroup, *, user_id: UUID, session_id: UUID, library_id: UUID) -> None:
         self.user_id = user_id
@@ -95,19 +96,26 @@ class Device:
         self.may_write = False
         self.room: Room | None = None
         self.closed = False
-        self.last_sent = hall.now()
+        self.opened_at = datetime.now(UTC)
+        self.known_seq: int | None = None
+        """What it is known to have: a pong comes after all that was sent before the ping was read."""
+        self._pinged_at: int | None = None
         self._hall = hall
         self._wire = wire
         self._group = group
         self._limits = Limits(size=hall.settings.max_update_bytes)
-        self._busy = True  # until the room is open
-        self._backlog: deque[bytes] | None = None
-        self._backlog_bytes = 0
-        self._unsettled_bytes = 0
-        self._paused = False
+        self._outbox = Outbox(wire, bound=hall.settings.outbox_bytes, refuse=self.refuse)
+        self._intake = Intake(wire, hall.settings.socket_inflight_bytes)
+        self._backlog = Backlog[bytes](self._intake, self._handle, busy=True)  # until the room is open
         self._opening = False
         self._next_vector: bytes | None = None
-        self._exempt_bytes = 0
+        self._asked: list[asyncio.Future[None]] = []  # who waits for the device's next step 2
+        self._settling: dict[Entry, list[asyncio.Future[None]]] = {}  # and for its being stored
+
+    @property
+    def last_sent(self) -> float:
+        """When anything was sent to it (the hall's clock)."""
+        return self._outbox.last_sent
 
     # --- frames in
 
@@ -115,47 +123,32 @@ class Device:
         """Take one binary message from the wire."""
         if self.closed:
             return
-        if not self._busy:
+        if self._backlog.busy:
+            self._backlog.take(frame, len(frame))
+        else:
             self._handle(frame)
-            return
-        if self._backlog is None:
-            self._backlog = deque()
-        self._backlog.append(frame)
-        self._backlog_bytes += len(frame) + FRAME_BYTES
-        self._throttle()
 
     def begin(self, room: Room) -> None:
         """The room is open and joined: ask the device what the room lacks, and answer what it has sent meanwhile."""
         self.room = room
         self._send(encode_step1(room.state_vector()))
         asyncio.get_running_loop().call_later(GREETING_DELAY, self._greet_a_watcher)
-        self._catch_up_on_backlog()
-
-    def _catch_up_on_backlog(self) -> None:
-        self._busy, handled = False, 0
-        while self._backlog and not self._busy and not self.closed:
-            if handled > SLICE_BYTES:
-                self._busy = True  # what comes meanwhile waits behind the rest
-                asyncio.get_running_loop().call_soon(self._catch_up_on_backlog)
-                break
-            frame = self._backlog.popleft()
-            self._backlog_bytes -= len(frame) + FRAME_BYTES
-            handled += len(frame) + FRAME_BYTES
-            self._handle(frame)
-        if not self._backlog:
-            self._backlog = None
-        self._throttle()
+        self._backlog.go_on()
 
     def _handle(self, frame: bytes) -> None:
+        if self.closed:
+            return
         assert self.room is not None  # noqa: S101  # frames are handled after `begin`; tells the type checker
         try:
-            update = update_in(frame)
-            if update is not None:
+            if not self._asked and (update := update_in(frame)) is not None:
                 self._take(update)
                 return
             match decode(frame):
-                case Update(update) | Step2(update):
+                case Update(update):
                     self._take(update)
+                case Step2(update):
+                    asked, self._asked = self._asked, []
+                    self._take(update, asked)
                 case Step1(state_vector):
                     self._answer(state_vector)
                 case Awareness(entries):
@@ -174,21 +167,21 @@ class Device:
 
     # --- updates
 
-    def _take(self, update: bytes) -> None:
+    def _take(self, update: bytes, asked: list[asyncio.Future[None]] | None = None) -> None:
         if update == EMPTY_UPDATE:
-            return
-        if len(update) > self._limits.size:
+            _settle_all(asked or ())
+        elif len(update) > self._limits.size:
             self.refuse(Close.TOO_LARGE, f"update past {self._limits.size} bytes: use POST /api/sync/{{library}}")
         elif len(update) <= INLINE_INSPECT_BYTES:
-            self._submit(update, inspect(update, limits=self._limits))
+            self._submit(update, inspect(update, limits=self._limits), asked)
         elif self._hall.inspecting_bytes and self._hall.inspecting_bytes + len(update) > self._hall.settings.writer_queue_bytes:
             self.refuse(Close.TRY_LATER, "too much is waiting to be read")
         else:
-            self._busy = True
+            self._backlog.busy = True
             self._hall.inspecting_bytes += len(update)
-            self._spawn(self._take_large(update)).add_done_callback(partial(self._hall.inspected, len(update)))
+            self._spawn(self._take_large(update, asked)).add_done_callback(partial(self._hall.inspected, len(update)))
 
-    async def _take_large(self, update: bytes) -> None:
+    async def _take_large(self, update: bytes, asked: list[asyncio.Future[None]] | None) -> None:
         try:
             inspected = await self._hall.workers.inspect(update, self._limits)
         except CrdtError as error:
@@ -197,16 +190,16 @@ class Device:
             self.refuse(Close.MALFORMED, "the update cannot be read with the memory allowed")
         else:
             if not self.closed:
-                self._submit(update, inspected)
-                self._catch_up_on_backlog()
+                self._submit(update, inspected, asked)
+                self._backlog.go_on()
 
-    def _submit(self, update: bytes, inspected: Inspected) -> None:
+    def _submit(self, update: bytes, inspected: Inspected, asked: list[asyncio.Future[None]] | None) -> None:
         assert self.room is not None  # noqa: S101
         entry = Entry(self.room, update, inspected, self.session_id, self.may_write, self)
-        self._unsettled_bytes += entry.nbytes
+        if asked:
+            self._settling[entry] = asked
+        self._intake.add(entry.nbytes)
         self._hall.writer.submit(entry)
-        if self._unsettled_bytes > self._hall.settings.socket_inflight_bytes:
-            self._throttle()
 
     def stored(self, entry: Entry, seq: int) -> None:
         """Committed; the room has echoed it."""
@@ -223,20 +216,9 @@ class Device:
         self.refuse(*CLOSE_OF[refusal])
 
     def _settle(self, entry: Entry) -> None:
-        self._unsettled_bytes -= entry.nbytes
-        if self._paused:
-            self._throttle()
-
-    def _throttle(self) -> None:
-        """Stop reading from a device whose updates come faster than they are stored; read on at half the bound."""
-        waiting = self._unsettled_bytes + self._backlog_bytes
-        bound = self._hall.settings.socket_inflight_bytes
-        if not self._paused and waiting > bound:
-            self._paused = True
-            self._wire.pause()
-        elif self._paused and waiting <= bound // 2:
-            self._paused = False
-            self._wire.resume()
+        self._intake.remove(entry.nbytes)
+        if self._settling:
+            _settle_all(self._settling.pop(entry, ()))
 
     # --- opening
 
@@ -273,41 +255,51 @@ class Device:
         self._opening = False
 
     async def _send_opening(self, answer: bytes) -> None:
-        if len(answer) <= BUDGETED_BYTES:
-            self._send(encode_step2(answer))
-            return
-        async with self._hall.opening_budget.taken(len(answer)):  # who waits here holds no copy of its own of a cached answer
-            message = encode_step2(answer)
-            self._exempt_bytes = len(message)
-            self._send(message)
-            self._exempt_bytes = len(message)
-            del message
-            while not self.closed and not await self._wire.drained(self._hall.settings.opening_stall_seconds):
-                self.refuse(Close.TRY_LATER, "the opening answer was not read")
-            self._exempt_bytes = 0
+        settings = self._hall.settings
+        await self._outbox.write_opening(
+            len(answer), lambda: (encode_frame(encode_step2(answer)),), self._hall.opening_budget, settings.opening_stall_seconds
+        )
 
     # --- frames out
 
-    def relay(self, frames: bytes) -> None:
-        """Write frames that are encoded once for everybody; a device that does not read is closed and resyncs."""
-        if self.closed:
-            return
-        bound, unsent = self._hall.settings.outbox_bytes, self._wire.unsent
-        if unsent > bound:
-            if unsent > bound + self._exempt_bytes:
-                self.refuse(Close.TRY_LATER, "the device does not read fast enough")
-                return
-        elif len(frames) > bound or not unsent:
-            self._exempt_bytes = len(frames)  # one that is larger than the bound may be on its way
-        self._wire.write(frames)
-        self.last_sent = self._hall.now()
+    def relay(self, updates: Updates) -> None:
+        """Write what was committed; a device that does not read is closed and resyncs."""
+        if not self.closed:
+            self._outbox.write(updates.frames(STOCK))
+
+    def show(self, shown: Shown) -> None:
+        """Write who is here."""
+        if not self.closed:
+            self._outbox.write(shown.frames(STOCK))
 
     def _send(self, message: bytes) -> None:
-        self.relay(encode_frame(message))
+        if not self.closed:
+            self._outbox.write(encode_frame(message))
 
     def keep_alive(self) -> None:
         """Send data that means nothing: stock clients close when none comes for 30 s."""
-        self.relay(KEEP_ALIVE_FRAME)
+        if not self.closed:
+            self._outbox.write(KEEP_ALIVE_FRAME)
+
+    # --- what it has
+
+    def pinged(self) -> None:
+        """A ping went out behind all that was sent so far."""
+        self._pinged_at = self.room.relayed if self.room is not None and not self._opening else None
+
+    def ponged(self) -> None:
+        """It was answered: all of that has arrived."""
+        self.known_seq = self._pinged_at if self._pinged_at is not None else self.known_seq
+
+    async def exchange(self) -> None:
+        """Ask the device for what the room lacks, and wait until that is stored, or the device is gone."""
+        if self.room is None or self.closed:
+            return
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._send(encode_step1(self.room.state_vector()))
+        self._wire.ping()
+        await asked
 
     # --- the end
 
@@ -317,6 +309,7 @@ class Device:
         self._hall.exit(self)
         if self.room is not None:
             self._hall.rooms.leave(self.room, self)
+        self._nobody_waits()
 
     def refuse(self, code: Close, reason: str) -> None:
         """Close for something this device did or met."""
@@ -330,8 +323,23 @@ class Device:
             return
         self.closed = True
         metrics.closes.labels(str(int(code))).inc()
-        self._backlog = None
+        self._backlog.drop()
         self._wire.close(code, reason)
+        self._nobody_waits()
+
+    hang_up = close
+    """Its socket has one library only."""
+
+    def _nobody_waits(self) -> None:
+        _settle_all([*self._asked, *(future for futures in self._settling.values() for future in futures)])
+        self._asked = []
+        self._settling = {}
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._group.create_task(work)
+
+
+def _settle_all(futures: "list[asyncio.Future[None]] | tuple[()]") -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

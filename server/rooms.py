@@ -11,12 +11,11 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from crdt.knowledge import Knowledge, Scratch
-from crdt.presence import Entry, Presence, encode
+from crdt.presence import Entry, Presence
 from crdt.ranges import Ranges
 from crdt.updates import Inspected, delete_set_update, encode_state_vector, merge
 from protocol.closes import Close
-from protocol.ysync import encode_awareness, encode_update
-from server.wire import encode_frame
+from server.broadcast import Shown, Updates
 from storage.cipher import DataKey
 
 TAIL_BYTES = 64 << 10
@@ -37,11 +36,14 @@ class Member(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def relay(self, frames: bytes) -> None:
-        """Write frames, each encoded once for everybody."""
+    def relay(self, updates: Updates) -> None:
+        """Write what was committed."""
+
+    def show(self, shown: Shown) -> None:
+        """Write who is here."""
 
     def close(self, code: Close, reason: str) -> None:
-        """End this device's connection."""
+        """End this device's part in the room."""
 
 
 class Committed(NamedTuple):
@@ -88,6 +90,8 @@ class Room:
         self.key = key
         self.epoch = epoch
         self.head = head
+        self.relayed = head
+        """The seq up to which everything has been written to the members."""
         self.knowledge = knowledge
         self.members: dict[Member, None] = {}
         self.presence = Presence()
@@ -129,11 +133,11 @@ class Room:
 
     def relay(self, committed: Sequence[Committed]) -> int:
         """Write what was committed to every member, its sender included; how many deliveries that makes."""
-        frames = [encode_frame(encode_update(item.update)) for item in committed]
-        payload = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.relayed = committed[-1].seq
+        updates = Updates(committed)
         for member in tuple(self.members):
-            member.relay(payload)
-        return len(frames) * len(self.members)
+            member.relay(updates)
+        return len(committed) * len(self.members)
 
     def _remember(self, item: Committed) -> None:
         self.tail_bytes += len(item.update)
@@ -197,7 +201,7 @@ class Room:
     def greet(self, member: Member) -> None:
         """Tell a member who is here; from now on it hears of changes."""
         if entries := self.presence.greeting(member, member.user_id):
-            member.relay(encode_frame(encode_awareness(encode(entries))))
+            member.show(Shown(entries))
 
     def expire_presence(self, now: float) -> None:
         """Take away the presence that nobody has renewed."""
@@ -213,10 +217,10 @@ class Room:
 
     def _relay_presence(self, entries: Sequence[Entry]) -> None:
         if entries:
-            frame = encode_frame(encode_awareness(encode(entries)))
+            shown = Shown(entries)
             for member in tuple(self.members):
                 if self.presence.greeted(member):
-                    member.relay(frame)
+                    member.show(shown)
 
     @property
     def nbytes(self) -> int:

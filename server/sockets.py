@@ -27,7 +27,10 @@ from storage.standings import Standing, standings
 from storage.updates import Place
 
 if TYPE_CHECKING:
-    from server.member import Device
+    from server.channel import Channel
+    from server.member import Device as StockDevice
+
+    Device = StockDevice | Channel
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +91,7 @@ class Hall:
         revoked = set(session_ids)
         for device in tuple(self.devices):
             if device.session_id in revoked:
-                device.close(Close.UNAUTHENTICATED, "the session has ended")
+                device.hang_up(Close.UNAUTHENTICATED, "the session has ended")
 
     def close_library(self, library_id: UUID) -> None:
         """Forget a deleted library and close whoever has it open."""
@@ -149,7 +152,7 @@ class Hall:
 
     def _apply(self, device: "Device", standing: Standing | None) -> None:
         if standing is None:
-            device.close(Close.UNAUTHENTICATED, "the session has ended")
+            device.hang_up(Close.UNAUTHENTICATED, "the session has ended")
         elif standing.place is None:
             self.close_library(device.library_id)
             device.close(Close.NOT_FOUND, "the library was deleted")

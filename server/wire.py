@@ -8,7 +8,7 @@ not read. Everything else (handshake, parsing, pings) stays uvicorn's and the we
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import PayloadTooBig
@@ -44,6 +44,22 @@ def encode_frame(payload: bytes) -> bytes:
     return struct.pack("!BBQ", 0x82, 127, size) + payload
 
 
+class Peer(Protocol):
+    """Who is at the other end of a socket, as the endpoint sees it."""
+
+    def receive(self, frame: bytes) -> None:
+        """Take one binary message, at once."""
+
+    def refuse(self, code: Close, reason: str) -> None:
+        """The framing rules were broken."""
+
+    def pinged(self) -> None:
+        """A ping was written, behind everything else so far."""
+
+    def ponged(self) -> None:
+        """It was answered."""
+
+
 class Wire:
     """The raw side of one socket, found by the endpoint in `scope["extensions"]["wire"]`."""
 
@@ -69,15 +85,19 @@ class Wire:
             or protocol.transport.is_closing()
         )
 
-    def listen(self, sink: Callable[[bytes], None], refuse: Callable[[Close, str], None]) -> None:
-        """From now on give each binary message to `sink`, at once, and each breach of the framing rules to `refuse`."""
-        self._protocol.sink = sink
-        self._protocol.refuse = refuse
+    def listen(self, peer: Peer) -> None:
+        """From now on give what comes to `peer`."""
+        self._protocol.peer = peer
+        self._protocol.sink = peer.receive
 
-    def trust(self) -> None:
-        """The peer is authenticated: allow large messages, and keep nothing of the handshake."""
+    def trust(self, message_bytes: int | None = None) -> None:
+        """The peer is authenticated: allow messages of so many bytes (TRUSTED_MESSAGE_BYTES), and keep nothing of the handshake."""
         self._protocol.forget_handshake()
-        self._protocol.conn.max_message_size = TRUSTED_MESSAGE_BYTES
+        self._protocol.conn.max_message_size = message_bytes or TRUSTED_MESSAGE_BYTES
+
+    def ping(self) -> None:
+        """Ask for a pong now instead of when it is time, unless one is on its way."""
+        self._protocol.ping_now()
 
     def write(self, frames: bytes) -> bool:
         """Write frames made by `encode_frame`, together; False once the socket is closing."""
@@ -118,8 +138,9 @@ class Wire:
 class WireProtocol(WebSocketsSansIOProtocol):
     """What uvicorn makes for each WebSocket connection."""
 
+    peer: Peer | None = None
     sink: Callable[[bytes], None] | None = None
-    refuse: Callable[[Close, str], None] | None = None
+    """The peer's `receive`: looked up once."""
     unheard = False
     """Whether we have stopped reading, so that no pong can come."""
     received = 0
@@ -188,19 +209,19 @@ class WireProtocol(WebSocketsSansIOProtocol):
             super().handle_cont(event)
             return
         self.frames = []
-        (self.refuse or self.close)(Close.MALFORMED, "too many fragments")
+        (self.peer.refuse if self.peer is not None else self.close)(Close.MALFORMED, "too many fragments")
 
     def send_receive_event_to_app(self) -> None:
-        if self.sink is None or self.refuse is None:
+        if self.peer is None:
             super().send_receive_event_to_app()
             return
         data, self.frames = b"".join(self.frames), []
         if self.close_sent:
             return
         if self.curr_msg_data_type == "text":
-            self.refuse(Close.MALFORMED, "text frame")
+            self.peer.refuse(Close.MALFORMED, "text frame")
         else:
-            self.sink(data)
+            self.peer.receive(data)
 
     async def run_asgi(self) -> None:
         # The endpoint sees the raw side in its scope; headers are dropped once it has answered (they cost 8 KB a socket).
@@ -251,6 +272,20 @@ class WireProtocol(WebSocketsSansIOProtocol):
     def send_keepalive_ping(self) -> None:
         super().send_keepalive_ping()
         self._moved = self.received, self.transport.get_write_buffer_size()
+        if self.peer is not None and self.pending_ping_payload is not None:
+            self.peer.pinged()
+
+    def ping_now(self) -> None:
+        """Send the next ping at once, unless one waits for its answer."""
+        if self.ping_timer is not None:
+            self.ping_timer.cancel()
+            self.send_keepalive_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        waiting = self.pending_ping_payload
+        super().handle_pong(event)
+        if waiting is not None and self.pending_ping_payload is None and self.peer is not None:
+            self.peer.ponged()
 
     def keepalive_timeout(self) -> None:
         if self._moving() and self.ping_timeout is not None:

@@ -32,7 +32,7 @@ _REVOKE_DEVICE = """
 """
 _ALIVE = "s.revoked_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 AND u.disabled_at IS NULL"
 _IDENTIFY = f"""
-    SELECT {_USER}, s.id AS session_id, s.refresh_counter, s.current_used, s.expires_at
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
 _MARK_USED = """
@@ -84,6 +84,7 @@ class Identity:
     """A live session and its user."""
 
     session_id: UUID
+    device_id: UUID
     user: User
     counter: int
     current_used: bool
@@ -156,6 +157,7 @@ async def identify(connection: Connection, session_id: UUID, *, now: datetime) -
         return None
     return Identity(
         session_id=row["session_id"],
+        device_id=row["device_id"],
         user=user_of(row),
         counter=row["refresh_counter"],
         current_used=row["current_used"],

@@ -22,7 +22,7 @@ class Device:
     def closed(self) -> bool:
         return self.at is not None
 
-    def close(self, code: Close, reason: str) -> None:
+    def hang_up(self, code: Close, reason: str) -> None:
         assert not self.closed
         self.at, self.told = asyncio.get_running_loop().time(), (code, reason)
         if not self.hall.lingering:

@@ -72,7 +72,7 @@ async def test_a_large_library_that_is_being_edited_can_be_opened_again_and_agai
         for _ in range(3):  # the first one makes the answer, the others get it from the cache
             raw = await RawSocket.open(server.port, user.library_id, user.sync_token, receive_buffer=1 << 16)
             raw.send(masked(ysync.encode_step1(EMPTY_STATE_VECTOR)))
-            await until(lambda: any(device._exempt_bytes for device in server.app.hall.devices), "an answer on its way")
+            await until(lambda: any(device._outbox.exempt for device in server.app.hall.devices), "an answer on its way")
             await editor.push(editor.replica.edit_text("p", 0, "x"))
             await editor.confirmed()
             seen: list[int] = []

@@ -8,7 +8,7 @@ import pytest
 from crdt.updates import EMPTY_STATE_VECTOR, Inspected, Limits, inspect
 from protocol import ysync
 from protocol.closes import Close
-from server import member
+from server import intake, member
 from server.rooms import Room
 from tests.support.core import typed, typing, until
 from tests.support.running import RawSocket, Running, User, closed, masked, next_update, running_server, undisturbed
@@ -35,7 +35,7 @@ async def test_frames_without_content_count_while_a_room_is_being_opened(databas
         user, gate = await server.user(), Gate(server, monkeypatch)
         raw = await RawSocket.open(server.port, user.library_id, user.sync_token)
         raw.send(masked(ysync.KEEP_ALIVE) * 20_000)
-        await until(lambda: any(device._paused for device in server.app.hall.devices), "a device that is not read from")
+        await until(lambda: any(device._intake.paused for device in server.app.hall.devices), "a device that is not read from")
         gate.opened.set()
         raw.send(masked(ysync.encode_update(typed("a", 1, 0))))
         while (await raw.frame())[1] != ysync.encode_update(typed("a", 1, 0)):
@@ -43,18 +43,18 @@ async def test_frames_without_content_count_while_a_room_is_being_opened(databas
 
 
 async def test_frames_that_waited_are_handled_in_order_and_in_slices(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(member, "SLICE_BYTES", 1_000)
+    monkeypatch.setattr(intake, "SLICE_BYTES", 1_000)
     edits = typing(1, 500)
     async with running_server(database_dsn) as server:
         user, gate = await server.user(), Gate(server, monkeypatch)
         async with await server.socket(user) as socket:
             for edit in edits:
                 await socket.send(ysync.encode_update(edit))
-            await until(lambda: any(len(device._backlog or ()) == 500 for device in server.app.hall.devices), "all of them waiting")
+            await until(lambda: any(len(device._backlog) == 500 for device in server.app.hall.devices), "all of them waiting")
             (device,) = server.app.hall.devices
             gate.opened.set()
             turns = 0
-            while device._backlog:
+            while len(device._backlog):
                 turns += device.room is not None
                 await asyncio.sleep(0)
             assert turns > 20

@@ -23,6 +23,7 @@ from server.budget import ByteBudget
 from server.config import load_settings
 from server.sockets import Hall
 from server.sync import SyncEndpoint
+from server.wire import Peer
 from storage.cipher import knowledge_place, snapshot_place
 from storage.keyring import Keyring
 from storage.libraries import Role
@@ -41,15 +42,15 @@ class FakeWire:
         self.downlink: deque[bytes] = deque()
         self.closed: int | None = None
         self.gone = asyncio.Event()
-        self.sink: Callable[[bytes], None] | None = None  # until the server has accepted the connection
+        self.peer: Peer | None = None  # until the server has accepted the connection
         self.unsent = 0
 
     @property
     def open(self) -> bool:
         return self.closed is None and not self.gone.is_set()
 
-    def listen(self, sink: Callable[[bytes], None], refuse: Callable[[Close, str], None]) -> None:
-        self.sink = sink
+    def listen(self, peer: Peer) -> None:
+        self.peer = peer
 
     def write(self, frames: bytes) -> bool:
         if self.open:
@@ -62,6 +63,8 @@ class FakeWire:
 
     async def drained(self, stall_seconds: float) -> bool:
         return True
+
+    def ping(self) -> None: ...
 
     def pause(self) -> None: ...
 
@@ -139,8 +142,8 @@ class SimulatedDevice:
     def send(self, count: int) -> None:
         """Let some of the uplink through."""
         for _ in range(min(count, len(self.uplink))):
-            if self.wire is not None and self.wire.open and self.wire.sink is not None:
-                self.wire.sink(self.uplink.popleft())
+            if self.wire is not None and self.wire.open and self.wire.peer is not None:
+                self.wire.peer.receive(self.uplink.popleft())
 
     def hear(self, count: int) -> None:
         """Let some of the downlink through; a connection that the server has closed is noticed after what it said before."""

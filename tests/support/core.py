@@ -13,6 +13,7 @@ from crdt.updates import Inspected, inspect
 from protocol import ysync
 from protocol.closes import Close
 from server.batch import Entry, Refusal
+from server.broadcast import STOCK, Shown, Updates
 from server.follower import Follower
 from server.rooms import Room, Rooms
 from server.shelf import Shelf
@@ -97,8 +98,11 @@ class Listener:
     frames: bytearray = field(default_factory=bytearray)
     closed: tuple[Close, str] | None = None
 
-    def relay(self, frames: bytes) -> None:
-        self.frames += frames
+    def relay(self, updates: Updates) -> None:
+        self.frames += updates.frames(STOCK)
+
+    def show(self, shown: Shown) -> None:
+        self.frames += shown.frames(STOCK)
 
     def close(self, code: Close, reason: str) -> None:
         self.closed = self.closed or (code, reason)
