@@ -7,6 +7,7 @@ order, and what it relays is what was stored.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -183,6 +184,12 @@ class Room:
             if not left:
                 return merge([*reversed(needed), self.deletions()])
         return None
+
+    def tail_after(self, seq: int) -> list[bytes] | None:
+        """The updates after `seq`, none of them missing, if so many are kept; else None."""
+        if seq < self.head - len(self._tail):
+            return None
+        return [item.update for item in islice(self._tail, len(self._tail) - (self.head - seq), None)]
 
     def hear(self, member: Member, entries: Sequence[Entry], now: float) -> None:
         """Take presence from a member and relay what it may say to everyone who was told who is here, itself included."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from crdt.errors import InvalidUpdate
 from crdt.knowledge import Knowledge
-from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, Limits, decode_state_vector, inspect
+from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, Limits, decode_state_vector, inspect, merge
 from server import metrics
 from server.batch import SLICED_BYTES
 from server.errors import WorkerDied
@@ -25,6 +25,9 @@ STORED_LIMITS = Limits(size=1 << 30, ranges=1 << 30)
 NOTHING = inspect(EMPTY_UPDATE)
 APART_BYTES = 16 << 20
 """Quarantined updates kept in memory for openings, over all libraries; those of a library that has more are read for each opening."""
+
+CURSOR_UPDATES, CURSOR_BYTES = 2_000, 4 << 20
+"""How far behind a device may be that is answered by its cursor. Past it the snapshot, which is merged already, costs less than the log."""
 
 
 class Shelf:
@@ -126,6 +129,50 @@ class Shelf:
         if answer is not None:
             metrics.openings.labels("recent").inc()
         return answer
+
+    async def after_cursor(self, room: Room, epoch: int, cursor: int) -> bytes | None:
+        """One update with what was committed after the cursor, up to where the room's head is now or later, if the log tells it; else None.
+
+        None means that the device's state vector has to tell: another epoch, a cursor past the head or too far behind it, or a library
+        with something in quarantine. Deletions before the cursor are not repeated: a device has them if it has all up to there.
+
+        Raises:
+            as `room` does.
+        """
+        if epoch != room.epoch or not room.head - CURSOR_UPDATES <= cursor <= room.head or room.quarantined:
+            return None
+        recent = room.tail_after(cursor)
+        try:
+            if recent is not None:
+                answer = recent[0] if len(recent) == 1 else merge(recent)
+            elif (logged := await self._logged_after(room, cursor)) is not None:
+                answer = await self._workers.merge(logged)
+            else:
+                return None
+        except (InvalidUpdate, WorkerDied):
+            self.on_broken(room.library_id)
+            return None
+        metrics.openings.labels("cursor").inc()
+        return answer
+
+    async def _logged_after(self, room: Room, cursor: int) -> list[bytes] | None:
+        """The updates after the cursor from the database, none of them missing, if they are still there and not too many; else None."""
+        head = room.head
+        async with self._database.acquire() as connection:
+            if await updates.weight(connection, room.library_id, cursor) > CURSOR_BYTES:
+                return None
+            try:
+                loaded = await updates.since(connection, room.library_id, cursor)
+            except updates.LogBroken:  # the oldest kept row comes later
+                return None
+        if loaded.epoch != room.epoch or loaded.head < head or loaded.quarantined:
+            return None
+        made = []
+        for count, row in enumerate(loaded.tail, 1):
+            made.append(await opened(room.key, row, room.library_id))
+            if count % BREATH_ROWS == 0:
+                await asyncio.sleep(0)
+        return made
 
     async def content(self, room: Room) -> bytes:
         """The library's snapshot and tail merged into one update, at the room's head or later.

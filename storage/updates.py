@@ -66,6 +66,8 @@ _SNAPSHOT_KNOWLEDGE = """
     WHERE library_id = $1 AND verified_at IS NOT NULL ORDER BY seq DESC LIMIT 1
 """
 _SINCE = "SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq"
+# PostgreSQL knows the sizes without reading what they are the sizes of.
+_WEIGHT = "SELECT coalesce(sum(octet_length(sealed)), 0)::bigint FROM updates WHERE library_id = $1 AND seq > $2"
 # LATERAL: one index walk a library, whatever the planner thinks of the table; and none can crowd out the others. Where it finds nothing,
 # the library's head tells a log that ends there from one that was trimmed to its end.
 _BEHIND = """
@@ -243,6 +245,11 @@ async def since(connection: Connection, library_id: UUID, seq: int) -> Loaded:
         tail = await connection.fetch(_SINCE, library_id, seq)
     rows = _contiguous(library_id, seq, tail, library["head"])
     return _loaded(library, None, rows)
+
+
+async def weight(connection: Connection, library_id: UUID, seq: int) -> int:
+    """How many bytes `since` would read, without reading them."""
+    return int(await connection.fetchval(_WEIGHT, library_id, seq))
 
 
 async def behind(connection: Connection, heads: Mapping[UUID, int], *, rows: int, largest: int) -> dict[UUID, list[Sealed]]:
