@@ -54,10 +54,9 @@ APART_SEQ = 0
 class Channel:
     """One library on one socket."""
 
-    dialect = "promptsync.v1"
-
     def __init__(self, link: "Link", asked: Open) -> None:
         assert link.principal is not None  # noqa: S101  # nothing is opened before welcome; tells the type checker
+        self.dialect = "promptsync.v1"
         self.number = asked.channel
         self.user_id: UUID = link.principal.user.id
         self.session_id = link.principal.session_id

@@ -76,7 +76,9 @@ class Device:
         "_pinged_at",
         "_settling",
         "_wire",
+        "client",
         "closed",
+        "dialect",
         "known_seq",
         "library_id",
         "may_write",
@@ -86,14 +88,13 @@ class Device:
         "user_id",
     )
 
-    dialect = "yjs"
-    client = ""
-
     def __init__(self, hall: Hall, wire: Wire, group: asyncio.TaskGroup, *, user_id: UUID, session_id: UUID, library_id: UUID) -> None:
         self.user_id = user_id
         self.session_id = session_id
         self.library_id = library_id
         self.may_write = False
+        self.dialect = "yjs"
+        self.client = ""
         self.room: Room | None = None
         self.closed = False
         self.opened_at = datetime.now(UTC)

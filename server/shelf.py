@@ -130,16 +130,16 @@ class Shelf:
             metrics.openings.labels("recent").inc()
         return answer
 
-    async def after_cursor(self, room: Room, epoch: int, cursor: int) -> bytes | None:
+    async def after_cursor(self, room: Room, epoch: int | None, cursor: int | None) -> bytes | None:
         """One update with what was committed after the cursor, up to where the room's head is now or later, if the log tells it; else None.
 
-        None means that the device's state vector has to tell: another epoch, a cursor past the head or too far behind it, or a library
-        with something in quarantine. Deletions before the cursor are not repeated: a device has them if it has all up to there.
+        None means that the device's state vector has to tell: no or another epoch, no cursor, one past the head or too far behind it, or a
+        library with something in quarantine. Deletions before the cursor are not repeated: a device has them if it has all up to there.
 
         Raises:
             as `room` does.
         """
-        if epoch != room.epoch or not room.head - CURSOR_UPDATES <= cursor <= room.head or room.quarantined:
+        if cursor is None or epoch != room.epoch or not room.head - CURSOR_UPDATES <= cursor <= room.head or room.quarantined:
             return None
         recent = room.tail_after(cursor)
         try:

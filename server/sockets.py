@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -26,12 +27,6 @@ from storage.pool import Database
 from storage.standings import Standing, standings
 from storage.updates import Place
 
-if TYPE_CHECKING:
-    from server.channel import Channel
-    from server.member import Device as StockDevice
-
-    Device = StockDevice | Channel
-
 log = structlog.get_logger(__name__)
 
 ASKED_AT_ONCE = 5_000
@@ -46,6 +41,41 @@ SWEEP_SECONDS = 1.0
 """How often quiet sockets and silent presence are looked for."""
 
 
+class Device(Protocol):
+    """A device in a library, on whichever dialect: a socket, or a channel of one."""
+
+    user_id: UUID
+    session_id: UUID
+    library_id: UUID
+    room: Room | None
+    may_write: bool
+    closed: bool
+    dialect: str
+    client: str
+    """The client's name and version, as far as it says."""
+    opened_at: datetime
+    known_seq: int | None
+    """The seq up to which it is known to have everything; None: not known yet."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def last_sent(self) -> float:
+        """When anything was sent to it (the hall's clock)."""
+
+    def keep_alive(self) -> None:
+        """Send data that means nothing, where its dialect needs it."""
+
+    async def exchange(self) -> None:
+        """Ask the device for what the room lacks, and wait until that is stored, or the device is gone."""
+
+    def close(self, code: Close, reason: str) -> None:
+        """End its part in the library."""
+
+    def hang_up(self, code: Close, reason: str) -> None:
+        """End its connection."""
+
+
 @dataclass(slots=True, eq=False)
 class Hall:
     """What the devices of this process share. Sync parts only; nothing here knows a document."""
@@ -58,12 +88,12 @@ class Hall:
     follower: Follower
     workers: Workers
     opening_budget: ByteBudget
-    devices: set["Device"] = field(default_factory=set)
+    devices: set[Device] = field(default_factory=set)
     inspecting_bytes: int = 0
     """Large updates of devices that wait for a worker or are in one."""
     draining: bool = False
     """Whether this process is about to stop: nobody is let in any more."""
-    _suspects: set["Device"] = field(default_factory=set)
+    _suspects: set[Device] = field(default_factory=set)
     _hints: set[UUID] = field(default_factory=set)
     _suspected: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,12 +102,12 @@ class Hall:
         """A clock for intervals, in seconds."""
         return time.monotonic()
 
-    def enter(self, device: "Device") -> None:
+    def enter(self, device: Device) -> None:
         """A device is connected."""
         self.devices.add(device)
         metrics.sockets.set(len(self.devices))
 
-    def exit(self, device: "Device") -> None:
+    def exit(self, device: Device) -> None:
         """A device is gone."""
         self.devices.discard(device)
         metrics.sockets.set(len(self.devices))
@@ -99,7 +129,7 @@ class Hall:
         if (room := self.rooms.get(library_id)) is not None:
             self.rooms.drop(room, Close.NOT_FOUND, "the library was deleted")
 
-    def suspect(self, devices: Iterable["Device"]) -> None:
+    def suspect(self, devices: Iterable[Device]) -> None:
         """Compare these with their sessions and libraries now instead of at the next poll: a hint says that something has ended."""
         self._suspects.update(devices)
         if self._suspects:
@@ -132,7 +162,7 @@ class Hall:
                 except Exception as error:  # the next question may be answered: no reason to end the process
                     log.error("sessions_not_compared", error=type(error).__name__, exc_info=error)
 
-    def _take_suspects(self) -> list["Device"]:
+    def _take_suspects(self) -> list[Device]:
         suspects, hints = self._suspects, self._hints
         self._suspects, self._hints = set(), set()
         self._suspected.clear()
@@ -140,7 +170,7 @@ class Hall:
             suspects.update(device for device in self.devices if device.session_id in hints or device.library_id in hints)
         return [device for device in suspects if not device.closed]
 
-    async def _compare(self, devices: list["Device"]) -> None:
+    async def _compare(self, devices: list[Device]) -> None:
         heads = {device.room: device.room.head for device in devices if device.room is not None}  # before the question: rooms advance
         async with self.database.acquire() as connection:
             known = await standings(connection, {(device.session_id, device.library_id) for device in devices})
@@ -150,7 +180,7 @@ class Hall:
             if standing is not None and standing.place is not None and device.room in heads:
                 self._compare_place(device.room, heads[device.room], standing.place)
 
-    def _apply(self, device: "Device", standing: Standing | None) -> None:
+    def _apply(self, device: Device, standing: Standing | None) -> None:
         if standing is None:
             device.hang_up(Close.UNAUTHENTICATED, "the session has ended")
         elif standing.place is None:

@@ -72,7 +72,7 @@ async def test_a_large_library_that_is_being_edited_can_be_opened_again_and_agai
         for _ in range(3):  # the first one makes the answer, the others get it from the cache
             raw = await RawSocket.open(server.port, user.library_id, user.sync_token, receive_buffer=1 << 16)
             raw.send(masked(ysync.encode_step1(EMPTY_STATE_VECTOR)))
-            await until(lambda: any(device._outbox.exempt for device in server.app.hall.devices), "an answer on its way")
+            await until(lambda: any(device._outbox.exempt for device in server.stock), "an answer on its way")
             await editor.push(editor.replica.edit_text("p", 0, "x"))
             await editor.confirmed()
             seen: list[int] = []
@@ -89,14 +89,14 @@ async def test_a_device_that_does_not_read_is_closed_and_the_others_go_on(databa
         async with server.device(user) as writer, server.device(user) as reader:
             slow = await RawSocket.open(server.port, user.library_id, user.sync_token, receive_buffer=4096)
             slow.stop_reading()
-            await until(lambda: len(server.app.hall.devices) == 3, "the slow device")
+            await until(lambda: len(server.stock) == 3, "the slow device")
             most = 0
             for number in range(60):
                 await writer.push(writer.replica.write_prompt(f"p{number}", "x" * 20_000))
                 await writer.confirmed()
-                most = max([most, *(device._wire.unsent for device in server.app.hall.devices)])
+                most = max([most, *(device._wire.unsent for device in server.stock)])
             assert most < 100_000 + 4 * 20_100  # what one batch may add
-            await until(lambda: len(server.app.hall.devices) == 2, "the end of the slow device", within=wire.CLOSE_SECONDS + 3)
+            await until(lambda: len(server.stock) == 2, "the end of the slow device", within=wire.CLOSE_SECONDS + 3)
             await reader.until(lambda: len(reader.replica.prompts()) == 60)
             await undisturbed(reader)
             await undisturbed(writer)
@@ -118,7 +118,7 @@ async def test_an_opening_answer_that_is_not_read_is_given_up(database_dsn: str)
                 raw.send(masked(ysync.encode_step1(EMPTY_STATE_VECTOR)))
             async with server.device(user) as patient:  # waits for those who hold the budget
                 assert len(patient.replica.prompts()["p"]) == len(LARGE)
-            await until(lambda: len(server.app.hall.devices) == 1, "the end of those that do not read", within=wire.CLOSE_SECONDS + 3)
+            await until(lambda: len(server.stock) == 1, "the end of those that do not read", within=wire.CLOSE_SECONDS + 3)
             await undisturbed(writer)
 
 
@@ -131,8 +131,8 @@ async def test_a_device_that_says_goodbye_and_does_not_read_is_forgotten(
     raw = await RawSocket.open(server.port, user.library_id, user.sync_token, receive_buffer=4096)
     raw.stop_reading()
     raw.send(masked(ysync.encode_step1(EMPTY_STATE_VECTOR)))
-    await until(lambda: any(device._wire.unsent > 1 << 20 for device in server.app.hall.devices), "an answer that is not read")
-    transport = next(device._wire._protocol.transport for device in server.app.hall.devices if device._wire.unsent > 1 << 20)
+    await until(lambda: any(device._wire.unsent > 1 << 20 for device in server.stock), "an answer that is not read")
+    transport = next(device._wire._protocol.transport for device in server.stock if device._wire.unsent > 1 << 20)
     raw.send(masked(b"\x03\xe8", 8))
     await until(transport.is_closing, "the goodbye")
     await until(lambda: not transport.get_write_buffer_size(), "the end of what is not read")

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from server import sockets
 from server.bus import Advanced, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
-from server.member import Device
+from server.sockets import Device
 from storage.standings import standings
 from tests.server.test_neighbours import heard_own, hello
 from tests.support.core import until

@@ -35,7 +35,7 @@ async def test_frames_without_content_count_while_a_room_is_being_opened(databas
         user, gate = await server.user(), Gate(server, monkeypatch)
         raw = await RawSocket.open(server.port, user.library_id, user.sync_token)
         raw.send(masked(ysync.KEEP_ALIVE) * 20_000)
-        await until(lambda: any(device._intake.paused for device in server.app.hall.devices), "a device that is not read from")
+        await until(lambda: any(device._intake.paused for device in server.stock), "a device that is not read from")
         gate.opened.set()
         raw.send(masked(ysync.encode_update(typed("a", 1, 0))))
         while (await raw.frame())[1] != ysync.encode_update(typed("a", 1, 0)):
@@ -50,8 +50,8 @@ async def test_frames_that_waited_are_handled_in_order_and_in_slices(database_ds
         async with await server.socket(user) as socket:
             for edit in edits:
                 await socket.send(ysync.encode_update(edit))
-            await until(lambda: any(len(device._backlog) == 500 for device in server.app.hall.devices), "all of them waiting")
-            (device,) = server.app.hall.devices
+            await until(lambda: any(len(device._backlog) == 500 for device in server.stock), "all of them waiting")
+            (device,) = server.stock
             gate.opened.set()
             turns = 0
             while len(device._backlog):

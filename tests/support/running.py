@@ -18,6 +18,7 @@ from crdt.replica import Replica
 from protocol import ysync
 from server.app import Application
 from server.config import Settings
+from server.member import Device as StockDevice
 from server.services import Services, make_services, utc_now
 from server.transport import Transport
 from storage.cluster import claim
@@ -73,6 +74,11 @@ class Running:
 
     async def add_member(self, library_id: UUID, user: User, role: str) -> None:
         await self.execute("INSERT INTO members (library_id, user_id, role) VALUES ($1, $2, $3)", library_id, user.id, role)
+
+    @property
+    def stock(self) -> list[StockDevice]:
+        """The devices that are connected on the y-websocket dialect."""
+        return [device for device in self.app.hall.devices if isinstance(device, StockDevice)]
 
     def http(self, user: User | None = None) -> httpx2.AsyncClient:
         """A REST client, signed in as `user`."""
