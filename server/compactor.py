@@ -48,7 +48,7 @@ REST_SECONDS, REST_FACTOR = 1.0, 10
 tenth of one processor, however large it is."""
 PAUSE_FACTOR, PAUSE_SECONDS = 9, 60.0
 """After a compaction all libraries wait for so many times as long as it took, and at most so long: compaction takes a tenth of one
-processor, however many are written at once. Their tails grow meanwhile, and a longer tail costs less for each update."""
+processor at most, however many are written at once. Their tails grow meanwhile, and a longer tail costs less for each update."""
 BUSY_SECONDS, RETRY_SECONDS = 5.0, 30.0
 """When to look again at a library that another process compacts; when to try again after the database did not answer."""
 FAILED_SECONDS = 600.0
@@ -136,7 +136,6 @@ class Compactor:
         """The library's updates cannot be merged: whatever there is of them, look at once for the one that is to blame. Never blocks."""
         self._broken.add(library_id)
         self._want(library_id)
-        self._urgent.set()
 
     def _is_due(self, updates: int, nbytes: int, snapshot_bytes: int) -> bool:
         return updates >= self._compact_updates or nbytes >= max(self._compact_bytes, snapshot_bytes // 3)
@@ -149,6 +148,8 @@ class Compactor:
         else:
             self._queue[library_id] = None
             self._ready.set()
+            if library_id in self._broken:
+                self._urgent.set()
 
     async def run(self) -> None:
         """Compact what is wanted, one library after the other with a pause in between, until cancelled."""
@@ -177,7 +178,8 @@ class Compactor:
         self._urgent.clear()
         if self._broken.isdisjoint(self._queue):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), seconds)
+                async with asyncio.timeout(seconds):  # Python 3.11's `wait_for` may lose a cancellation
+                    await self._urgent.wait()
 
     def close(self) -> None:
         """Give up the connection, and with it the library that is being compacted, and the worker process."""
@@ -188,7 +190,8 @@ class Compactor:
         while not self._queue:
             self._ready.clear()
             try:
-                await asyncio.wait_for(self._ready.wait(), IDLE_SECONDS if self._connection is not None else None)
+                async with asyncio.timeout(IDLE_SECONDS if self._connection is not None else None):
+                    await self._ready.wait()
             except TimeoutError:
                 self.close()
 

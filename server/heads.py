@@ -24,7 +24,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *arguments: Any, siblings: Siblings | None = None, handed: bytes = b"", **named: Any) -> None:
         """`siblings` are those this connection may be handed to; `handed` is what the one that handed it here has read of it."""
         super().__init__(*arguments, **named)
-        self._siblings = None if handed else siblings
+        self._siblings = siblings
         self._handed = handed
         self._received = 0
         self._began = False

@@ -1,8 +1,9 @@
 """The neighbours: what the other processes say, and what this one tells them.
 
-What is stored is told only where another process has the library open too, or may have: with the devices of a library in one process
-nothing is said at all. Who opens a library asks who is there, and whoever has it open answers, so both know; where one of these messages
-was lost, the question that each asks the database once a second finds the other's writing, and it asks again.
+What is stored is told only where another process has the library open too, or may have: once one has had it, or has written to it, until
+the last device here has left. With the devices of a library in one process nothing is said of it but who is present. Who opens a library asks
+who is there, and whoever has it open answers, so both know; where one of these messages was lost, the question that each asks the database
+once a second finds the other's writing, and it says so again.
 """
 
 import asyncio
@@ -111,7 +112,7 @@ class Neighbours:
     def stored(self, room: Room) -> None:
         """The library's log has grown to the room's head."""
         # where nobody is in the room, nothing was asked or heard of it
-        if not room.members or self._hall.now() < room.shared_until:
+        if not room.members or room.dropped or self._hall.now() < room.shared_until:
             self._bus.publish(Advanced(room.library_id, room.head))
 
     def occupied(self, room: Room) -> None:
@@ -127,7 +128,7 @@ class Neighbours:
 
     def overtaken(self, room: Room) -> None:
         """Another process writes the library: have it know that it is open here."""
-        self._ask(room)
+        self._bus.publish(Advanced(room.library_id, room.head))  # not a question: answers may be long, and the poll finds this often
 
     def _ask(self, room: Room) -> None:
         room.shared_until = max(room.shared_until, self._hall.now() + SHARED_SECONDS)

@@ -91,7 +91,7 @@ async def _run(
     async with app.running(), asyncio.TaskGroup() as group:
         works = [group.create_task(_await(work)) for work in beside]
         serving = group.create_task(transport.serve(sockets=[listener]))
-        works.append(group.create_task(_stop_in_order(settings, stop, app, transport)))
+        works.append(group.create_task(_stop_in_order(settings, stop, app, transport, siblings)))
         await transport.listening.wait()
         if siblings is not None:
             works.append(group.create_task(siblings.run(transport.taken_over)))
@@ -106,9 +106,11 @@ async def _await(work: Beside) -> None:
     await work()
 
 
-async def _stop_in_order(settings: Settings, stop: Stop, app: Application, transport: Transport) -> None:
+async def _stop_in_order(settings: Settings, stop: Stop, app: Application, transport: Transport, siblings: Siblings | None) -> None:
     """Once asked: send the devices away, store and acknowledge what they sent, then close the connections."""
     await stop.wait()
+    if siblings is not None:
+        siblings.leave()
     log.info("stopping")
     await drain.drain(app.hall, settings.drain_seconds)
     await app.writer.drain(min(FLUSH_SECONDS, stop.left(FLUSHED_BY_SECONDS)))

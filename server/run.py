@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import secrets
 import signal
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ CONNECTIONS_OF_OTHERS = 10
 LEAST_CONNECTIONS = 100
 
 
+def allow_many_descriptors() -> None:
+    """Let this process and those it starts hold as many sockets as the system allows: the soft limit is 1,024 in many places."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def connections_needed(settings: Settings) -> int:
     """How many connections to the database all processes of this server may hold at a time."""
     return settings.workers * (settings.database_pool + CONNECTIONS_BESIDE_POOL)
@@ -38,6 +45,7 @@ def serve(settings: Settings) -> None:
         StorageError: the database, its schema or the key file does not allow a start; the text says why and what to do.
         ServerError: the address is taken or not ours, or another setting does not fit.
     """
+    allow_many_descriptors()
     stop = Stop()
     with contextlib.ExitStack() as stack:
         if settings.database_url is not None:

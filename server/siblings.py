@@ -2,7 +2,7 @@
 
 So the devices of a library meet in one process, and what one of them writes reaches the others without a way through the database, which
 costs twice as much. It is an advantage and not a rule: where the kernel gave a connection to another process, and that one cannot hand it
-on (the owner does not answer, its inbox is full, the request came in pieces), it serves it itself.
+on (the owner does not answer, its inbox is full, the request came in pieces or behind another one), it serves it itself.
 
 The parent makes an inbox for each process and keeps it open, like the listening sockets: what lies in one waits while its process is
 started again. Each process marks the time in memory that all of them see; one that has not done so for a while is handed nothing.
@@ -12,12 +12,15 @@ import asyncio
 import mmap
 import os
 import re
+import resource
 import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
+
+import structlog
 
 from server import metrics
 
@@ -27,8 +30,13 @@ PULSE_SECONDS = 0.25
 """How often a process marks that it lives."""
 SILENT_SECONDS = 1.0
 """A process that has not marked it for so long is handed nothing."""
+SPARE_DESCRIPTORS = 512
+"""A process with fewer left, or with a tenth of its limit, is handed nothing: what comes where no descriptor is free is lost, and its inbox
+may hold some two hundred."""
 TAKEN_AT_ONCE = 64
 """Connections taken from the inbox before others get their turn."""
+
+log = structlog.get_logger(__name__)
 
 _SYNC = re.compile(rb"GET /sync/([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})[ ?]")
 _PULSE = struct.Struct("d")
@@ -70,6 +78,7 @@ class Siblings:
         self._clock = clock
         self._inbox = socket.socket(fileno=orders["inbox"])
         self._outboxes = {int(other): socket.socket(fileno=descriptor) for other, descriptor in orders["outboxes"].items()}
+        self._leaving = False
         self._pulses = mmap.mmap(orders["pulses"], 0)
         os.close(orders["pulses"])
         for end in (self._inbox, *self._outboxes.values()):
@@ -97,6 +106,24 @@ class Siblings:
         (marked,) = _PULSE.unpack_from(self._pulses, _PULSE.size * (number - 1))
         return bool(self._clock() - marked < SILENT_SECONDS)
 
+    def leave(self) -> None:
+        """Be handed nothing any more; what is on its way is still taken."""
+        self._leaving = True
+        self._mark()
+
+    def _mark(self) -> None:
+        now = 0.0 if self._leaving or not self._has_room() else self._clock()
+        _PULSE.pack_into(self._pulses, _PULSE.size * (self._number - 1), now)
+
+    def _has_room(self) -> bool:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            lowest = os.dup(self._inbox.fileno())  # the lowest number that is free
+        except OSError:
+            return False
+        os.close(lowest)
+        return lowest < most - min(SPARE_DESCRIPTORS, most // 10)
+
     def close(self) -> None:
         """Give up this process's part; what has been handed here and not taken stays in the parent's inbox."""
         for end in (self._inbox, *self._outboxes.values()):
@@ -114,6 +141,9 @@ class Siblings:
                     head, descriptors, _, _ = socket.recv_fds(self._inbox, HEAD_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
                 except BlockingIOError:
                     return
+                self._mark()
+                if not descriptors:
+                    log.error("connection_lost", reason="no descriptor is free")
                 for descriptor in descriptors:
                     task = loop.create_task(_accept(loop, descriptor, head, protocol))
                     accepting.add(task)
@@ -122,11 +152,11 @@ class Siblings:
         loop.add_reader(self._inbox, take)
         try:
             while True:
-                _PULSE.pack_into(self._pulses, _PULSE.size * (self._number - 1), self._clock())
+                self._mark()
                 await asyncio.sleep(PULSE_SECONDS)
         finally:
             loop.remove_reader(self._inbox)
-            _PULSE.pack_into(self._pulses, _PULSE.size * (self._number - 1), 0.0)
+            self.leave()
 
 
 async def _accept(loop: asyncio.AbstractEventLoop, descriptor: int, head: bytes, protocol: Callable[[bytes], asyncio.Protocol]) -> None:

@@ -6,6 +6,7 @@ import http.client
 import os
 import random
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -47,7 +48,8 @@ def server() -> Iterator[Server]:
 def children(server: Server) -> list[int]:
     """The serving processes, once all are there."""
     wait_until(lambda: len(server.facts()["workers"]) == WORKERS, within=30, what="all processes")
-    return [int(pid) for pid in server.facts()["workers"]]
+    # the facts have them in the order in which they were started; the number is the last argument
+    return sorted((int(pid) for pid in server.facts()["workers"]), key=lambda pid: Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def connections(pid: int, port: int) -> int:
@@ -138,6 +140,27 @@ def asked(server: Server, metric: str) -> float:
     text = connection.getresponse().read().decode()
     connection.close()
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{metric}(\{{|\s)", line))
+
+
+async def test_a_process_that_has_no_descriptor_left_is_handed_nothing(server: Server) -> None:
+    account = await asyncio.to_thread(server.register)
+    library = await asyncio.to_thread(library_of, 1, server, account)
+    first, second = children(server)
+    before = resource.prlimit(first, resource.RLIMIT_NOFILE)
+    resource.prlimit(first, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{first}/fd")) + 30, before[1]))
+    sockets = []
+    try:
+        for _ in range(60):
+            sockets.append(await RawSocket.begin(server.port, library, account.sync_token))
+            with suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+                await asyncio.wait_for(sockets[-1].reader.readuntil(b"\r\n\r\n"), 2)
+            if connections(second, server.port) > 0:
+                break
+        assert connections(second, server.port) > 0
+    finally:
+        resource.prlimit(first, resource.RLIMIT_NOFILE, before)
+        for raw in sockets:
+            raw.abort()
 
 
 async def test_whoever_is_asked_counts_for_all(server: Server) -> None:

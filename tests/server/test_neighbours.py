@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from crdt.presence import GREETING_DELAY, Entry, decode, encode
 from protocol import ysync
 from protocol.closes import Close
-from server import neighbours
+from server import batch, neighbours
 from server.bus import Advanced, Bus, Message, PresenceAsked, PresenceSaid
 from tests.support.core import new_keyring, until
 from tests.support.database import Databases
@@ -114,6 +115,23 @@ async def test_a_question_that_was_lost_is_asked_again_once_the_poll_finds_edits
             assert room is not None
             await until(lambda: room.shared_until == math.inf, "the one to know that it is open elsewhere")
     databases.drop(dsn)
+
+
+async def test_what_is_stored_as_its_room_is_dropped_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pair.one.device(pair.user) as left, pair.other.device(pair.user) as right:
+        room = pair.one.app.rooms.get(pair.user.library_id)
+        assert room is not None
+        await until(lambda: room.shared_until == math.inf, "the one to know that it is open elsewhere")
+        real = batch.store_at_once
+
+        async def store_at_once(connection: Any, shares: Any) -> Any:
+            stored = await real(connection, shares)
+            pair.one.app.rooms.drop(room, Close.RESTART, "start again")
+            return stored
+
+        monkeypatch.setattr("server.writer.store_at_once", store_at_once)
+        await left.push(left.replica.write_prompt(PROMPT, "hello"))
+        await right.until(lambda: PROMPT in right.replica.prompts(), what="the edit from the dropped room")
 
 
 async def test_a_room_kept_from_before_is_brought_up_to_date_when_it_is_opened_again(pair: Pair) -> None:
