@@ -1,9 +1,9 @@
 """The neighbours: what the other processes say, and what this one tells them.
 
 What is stored is told only where another process has the library open too, or may have: once one has had it, or has written to it, until
-the last device here has left. With the devices of a library in one process nothing is said of it but who is present. Who opens a library asks
-who is there, and whoever has it open answers, so both know; where one of these messages was lost, the question that each asks the database
-once a second finds the other's writing, and it says so again.
+the last device here has left. With the devices of a library in one process nothing is said of it but who is present. Who opens a library
+asks who is there, and whoever has it open answers, so both know; where one of these messages was lost, the question that each asks the
+database once a second finds the other's writing, and it says so again.
 """
 
 import asyncio
