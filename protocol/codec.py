@@ -35,7 +35,7 @@ from protocol.messages import (
 )
 
 PART_BYTES = 1 << 20
-"""The most bytes of an update in one message. Past it: close 4413."""
+"""The most bytes of an update in one message, and the longest `bytes` there is. Past it: close 4413."""
 FRAME_BYTES = PART_BYTES + 1024
 """The largest frame; what is around the bytes of an update takes under 64. Past it: close 4413."""
 MAX_TEXT_BYTES = 8 << 10
@@ -47,7 +47,7 @@ MAX_CHANNEL = (1 << 16) - 1
 
 _BOUNDS = {
     "max_str_len": MAX_TEXT_BYTES,
-    "max_bin_len": PART_BYTES,
+    "max_bin_len": FRAME_BYTES,
     "max_array_len": 16,
     "max_map_len": 32,
     "max_ext_len": 0,
@@ -114,12 +114,12 @@ def decode_from_client(frame: bytes) -> FromClient:
         ProtocolError: it is none, or breaks a bound.
     """
     match _unpack(frame):
-        case ["push", channel, ref, bytes(update)]:
-            return Push(_channel(channel), _number(ref), update)
-        case ["presence", channel, bytes(entries)]:
-            return Presence(_channel(channel), entries)
-        case ["part", channel, number, bytes(content)]:
-            return Part(_channel(channel), _number(number), content)
+        case ["push", channel, ref, update]:
+            return Push(_channel(channel), _number(ref), _bytes(update))
+        case ["presence", channel, entries]:
+            return Presence(_channel(channel), _bytes(entries))
+        case ["part", channel, number, content]:
+            return Part(_channel(channel), _number(number), _bytes(content))
         case ["status", channel, dict(asked)]:
             return StatusAsked(channel=_channel(channel), cursor=_maybe_number(asked.get("cursor")))
         case ["open", channel, dict(asked)]:
@@ -140,16 +140,16 @@ def decode_from_server(frame: bytes) -> FromServer:  # one case a message
         ProtocolError: it is none, or breaks a bound.
     """
     match _unpack(frame):
-        case ["update", channel, seq, bytes(update)]:
-            return Update(_channel(channel), _number(seq), update)
+        case ["update", channel, seq, update]:
+            return Update(_channel(channel), _number(seq), _bytes(update))
         case ["ack", channel, ref, seq, bool(new)]:
             return Ack(_channel(channel), _number(ref), _number(seq), new)
-        case ["presence", channel, bytes(entries)]:
-            return Presence(_channel(channel), entries)
-        case ["part", channel, number, bytes(content)]:
-            return Part(_channel(channel), _number(number), content)
-        case ["synced", channel, seq, bytes(update)]:
-            return Synced(_channel(channel), _number(seq), update)
+        case ["presence", channel, entries]:
+            return Presence(_channel(channel), _bytes(entries))
+        case ["part", channel, number, content]:
+            return Part(_channel(channel), _number(number), _bytes(content))
+        case ["synced", channel, seq, update]:
+            return Synced(_channel(channel), _number(seq), _bytes(update))
         case ["opened", channel, dict(said)]:
             return _opened(_channel(channel), said)
         case ["status", channel, dict(said)]:
@@ -179,14 +179,14 @@ def _refuse() -> Never:
 
 
 def _hello(said: Fields) -> Hello:
-    client = said.get("client", {})
+    client = said.get("client")
     if not isinstance(client, dict):
         raise ProtocolError("hello: client is a map")
     return Hello(
         token=_maybe_text(said.get("token"), MAX_TEXT_BYTES),
         device=None if said.get("device") is None else _uuid(said["device"]),
-        client_name=_maybe_text(client.get("name"), MAX_NAME_CHARACTERS) or "",
-        client_version=_maybe_text(client.get("version"), MAX_NAME_CHARACTERS) or "",
+        client_name=_text(client.get("name"), MAX_NAME_CHARACTERS),
+        client_version=_text(client.get("version"), MAX_NAME_CHARACTERS),
     )
 
 
@@ -256,6 +256,8 @@ def _bool(value: object) -> bool:
 def _bytes(value: object) -> bytes:
     if type(value) is not bytes:
         raise ProtocolError("not bytes")
+    if len(value) > PART_BYTES:
+        raise ProtocolError("bytes past 1 MiB: an update of more goes in parts", Close.TOO_LARGE)
     return value
 
 
@@ -270,7 +272,11 @@ def _maybe_text(value: object, most: int) -> str | None:
 
 
 def _uuid(value: object) -> UUID:
+    text = _text(value, 36)
     try:
-        return UUID(_text(value, 36))
+        read = UUID(text)
     except ValueError as error:
         raise ProtocolError("not a UUID") from error
+    if str(read) != text.lower():  # UUID() also reads braces, other digits than ASCII's, and hyphens anywhere
+        raise ProtocolError("not a UUID as RFC 9562 writes it")
+    return read

@@ -146,7 +146,9 @@ class Link:
         """The channel is closed from this side, and its number free again."""
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
+            before = self.session.joining_bytes
             self.session.closed(channel.number)
+            self.hall.inspecting_bytes += self.session.joining_bytes - before
 
     def refuse(self, code: Close, reason: str) -> None:
         """Close for something this socket did or met."""
