@@ -12,9 +12,7 @@ from protocol.closes import Close
 from protocol.codec import (
     FRAME_BYTES,
     MAX_CHANNEL,
-    MAX_NAME_CHARACTERS,
     MAX_NUMBER,
-    MAX_TEXT_BYTES,
     PART_BYTES,
     decode_from_client,
     decode_from_server,
@@ -300,48 +298,3 @@ def test_ids_are_as_rfc_9562_writes_them(text: str) -> None:
 
 def test_ids_may_be_in_capitals() -> None:
     assert decode_from_client(pack(["open", 0, {**OPEN, "library": LIBRARY.upper()}])) == decode_from_client(pack(["open", 0, OPEN]))
-
-
-# --- bounds ---
-
-
-@each_direction
-def test_a_frame_past_the_bound_is_too_large(decode: Decode) -> None:
-    assert close_of(decode, bytes(FRAME_BYTES + 1)) is Close.TOO_LARGE
-    assert close_of(decode, bytes(FRAME_BYTES)) is Close.MALFORMED
-
-
-@pytest.mark.parametrize("name", ["push", "part"])
-def test_bytes_past_the_bound_are_too_large(name: str) -> None:
-    assert close_of(decode_from_client, pack([name, 0, 1, bytes(PART_BYTES + 1)])) is Close.TOO_LARGE
-    assert close_of(decode_from_server, pack(["update", 0, 1, bytes(PART_BYTES + 1)])) is Close.TOO_LARGE
-
-
-@pytest.mark.parametrize("channel", [-1, MAX_CHANNEL + 1, 2**63, -(2**63)])
-def test_channels_are_bounded(channel: int) -> None:
-    assert close_of(decode_from_client, pack(["close", channel])) is Close.MALFORMED
-
-
-@pytest.mark.parametrize("number", [-1, MAX_NUMBER + 1, 2**63, 2**64 - 1, -(2**63)])
-def test_numbers_are_bounded(number: int) -> None:
-    for message in (["ping", number], ["push", 0, number, b""], ["status", 0, {"cursor": number}], ["open", 0, {**OPEN, "epoch": number}]):
-        assert close_of(decode_from_client, pack(message)) is Close.MALFORMED
-
-
-def test_numbers_may_be_written_longer_than_they_need() -> None:
-    assert decode_from_client(bytes.fromhex("92a470696e67cf0000000000000007")) == decode_from_client(pack(["ping", 7]))
-
-
-def test_texts_are_bounded() -> None:
-    def hello(token: str, name: str) -> bytes:
-        return pack(["hello", {"token": token, "client": {"name": name, "version": "1"}}])
-
-    said = decode_from_client(hello("t" * MAX_TEXT_BYTES, "名" * MAX_NAME_CHARACTERS))
-    assert isinstance(said, Hello)
-    assert len(said.token or "") == MAX_TEXT_BYTES
-    assert close_of(decode_from_client, hello("t" * (MAX_TEXT_BYTES + 1), "")) is Close.MALFORMED
-    assert close_of(decode_from_client, hello("", "n" * (MAX_NAME_CHARACTERS + 1))) is Close.MALFORMED
-
-
-def test_a_token_is_not_shown() -> None:
-    assert "secret" not in repr(Hello(token="secret"))
