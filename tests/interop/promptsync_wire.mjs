@@ -1,17 +1,35 @@
 /** The messages of promptsync.v1 as the page of the wire lists them: arrays in, checked arrays out. */
 import { decode as unpack, encode as pack } from '@msgpack/msgpack'
 
+const MALFORMED = 4400
+const TOO_LARGE = 4413
+
+/** What is no message, and the code that a socket is closed with for it. */
+export class MalformedMessage extends Error {
+  constructor (reason, close = MALFORMED) {
+    super(reason)
+    this.close = close
+  }
+}
+
 /** No frame is larger. */
 export const FRAME_BYTES = 1024 * 1024 + 1024
 const CHANNEL_MOST = 65535
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+const BYTES_MOST = 1024 * 1024
+const NAME_MOST = 200
+const TEXT_MOST = 8192
 
 const uint = value => Number.isSafeInteger(value) && value >= 0
 const channel = value => uint(value) && value <= CHANNEL_MOST
 const code = value => uint(value) && value <= CHANNEL_MOST
-const text = value => typeof value === 'string'
+const text = value => typeof value === 'string' && Buffer.byteLength(value) <= TEXT_MOST
+const name = value => text(value) && [...value].length <= NAME_MOST
 const flag = value => typeof value === 'boolean'
-const bytes = value => value instanceof Uint8Array
+const bytes = value => {
+  if (value instanceof Uint8Array && value.length > BYTES_MOST) throw new MalformedMessage('bytes past 1 MiB', TOO_LARGE)
+  return value instanceof Uint8Array
+}
 const uuid = value => text(value) && UUID.test(value)
 const or = (...checks) => value => checks.some(check => check(value))
 const nil = value => value === null
@@ -19,7 +37,7 @@ const nil = value => value === null
 const LIMITS = { update: uint, part: uint, channels: uint, presence: uint }
 
 const FROM_CLIENT = {
-  hello: [{ 'token?': text, 'device?': text, client: { name: text, version: text } }],
+  hello: [{ 'token?': text, 'device?': uuid, client: { name, version: name } }],
   open: [channel, { library: uuid, vector: bytes, 'epoch?': uint, 'cursor?': uint }],
   push: [channel, uint, bytes],
   part: [channel, uint, bytes],
@@ -31,7 +49,7 @@ const FROM_CLIENT = {
 
 const FROM_SERVER = {
   welcome: [{ session: uuid, user: uuid, limits: LIMITS, time: uint }],
-  opened: [channel, { library: uuid, role: text, epoch: uint, head: uint, vector: bytes }],
+  opened: [channel, { library: uuid, role: name, epoch: uint, head: uint, vector: bytes }],
   synced: [channel, uint, bytes],
   closed: [channel, code, text],
   ack: [channel, uint, uint, flag],
@@ -43,13 +61,11 @@ const FROM_SERVER = {
   pong: [uint]
 }
 
-export class MalformedMessage extends Error {}
-
-/** An element as its check takes it. Of a map known names are checked, those ending in `?` may be missing, unknown ones are left out. */
+/** An element as its check takes it. Of a map known names are checked, those ending in `?` may be missing or nil, unknown ones are left out. */
 const read = (check, value) => {
   if (typeof check === 'object') return readMap(check, value)
   if (!check(value)) throw new MalformedMessage(`${typeof value} where something else belongs`)
-  return value
+  return check === uuid ? value.toLowerCase() : value
 }
 
 const readMap = (names, value) => {
@@ -57,21 +73,22 @@ const readMap = (names, value) => {
   const known = {}
   for (const [name, check] of Object.entries(names)) {
     const bare = name.replace('?', '')
+    if (bare !== name && (value[bare] ?? null) === null) continue
     if (Object.hasOwn(value, bare)) known[bare] = read(check, value[bare])
-    else if (bare === name) throw new MalformedMessage(`${bare} is missing`)
+    else throw new MalformedMessage(`${bare} is missing`)
   }
   return known
 }
 
 const decode = (frame, messages) => {
-  if (frame.byteLength > FRAME_BYTES) throw new MalformedMessage('the frame is too large')
+  if (frame.byteLength > FRAME_BYTES) throw new MalformedMessage('the frame is too large', TOO_LARGE)
   let message
   try {
     message = unpack(frame)
   } catch (error) {
     throw new MalformedMessage(`not msgpack: ${error.message}`)
   }
-  if (!Array.isArray(message) || !Object.hasOwn(messages, message[0])) throw new MalformedMessage('an unknown message')
+  if (!Array.isArray(message) || !text(message[0]) || !Object.hasOwn(messages, message[0])) throw new MalformedMessage('an unknown message')
   const [name, ...elements] = message
   const checks = messages[name]
   if (elements.length !== checks.length) throw new MalformedMessage(`${name} has ${elements.length} elements`)

@@ -65,7 +65,8 @@ def test_numbers_may_be_written_longer_than_they_need() -> None:
 
 def test_arrays_and_maps_are_bounded() -> None:
     assert decode_from_client(pack(["status", 0, {"later": [[]] * 14}])) == StatusAsked(channel=0)
-    for many in ([[[]] * 16] * 16, {str(n): {} for n in range(32)}, [{}] * 16):
+    crowds: list[object] = [[[[]] * 16] * 16, {str(n): {} for n in range(32)}, [{}] * 16]
+    for many in crowds:
         assert close_of(decode_from_client, pack(["status", 0, {"later": [many] * 16}])) is Close.MALFORMED
 
 
