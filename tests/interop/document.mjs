@@ -61,6 +61,7 @@ export class Document {
     this.edits = {
       'text insert': (index, words, attributes) => text.insert(index, words, attributes),
       'text append': words => text.insert(text.length, words),
+      'text repeat': (words, times) => text.insert(text.length, words.repeat(times)),
       'text delete': (index, length) => text.delete(index, length),
       'text format': (index, length, attributes) => text.format(index, length, attributes),
       'map set': (key, value) => map.set(key, value),
@@ -98,11 +99,17 @@ export class Document {
     return this.clock
   }
 
-  /** Write `count` numbered keys, `burst` at a time, one burst a turn of the event loop, until done or told to `rest`. */
-  type ({ prefix, count, burst }) {
+  /**
+   * Write `count` numbered keys, `burst` at a time, one burst a turn of the event loop, until done or told to `rest`.
+   * With `erase`, delete every third of them soon after.
+   */
+  type ({ prefix, count, burst, erase = false }) {
     let written = 0
     this.typing = setInterval(() => {
-      for (let n = 0; n < burst && written < count; n++) this.map.set(`${prefix}${written++}`, written)
+      for (let n = 0; n < burst && written < count; n++) {
+        this.map.set(`${prefix}${written++}`, written)
+        if (erase && written % 3 === 0) this.map.delete(`${prefix}${written - 3}`)
+      }
       if (written >= count) this.rest()
     }, 1)
   }

@@ -46,7 +46,8 @@ const progress = ({ document, channel }) => ({
   state: channel.state,
   role: channel.role,
   epoch: channel.epoch,
-  cursor: channel.cursor
+  cursor: channel.cursor,
+  parts: { sent: channel.partsSent, received: channel.partsReceived }
 })
 
 const base64 = update => Buffer.from(update).toString('base64')
@@ -92,6 +93,7 @@ const ofLibrary = {
   acknowledged: ({ channel }) => base64(Y.mergeUpdates([new Uint8Array([0, 0]), ...channel.acknowledged])),
   status: ({ channel }) => channel.askStatus(),
   close: ({ channel }) => channel.close(),
+  reopen: ({ channel }) => channel.reopen(),
   wait: async (library, { until, value = true, within = 10000 }) => {
     if (await settle(() => holds(until, library, value), within)) return true
     const last = JSON.stringify({ events: events.slice(-12), ...progress(library), content: library.document.content() }).slice(0, 2000)
