@@ -92,7 +92,8 @@ class Link:
                 channel = self._channels[number] = Channel(self, asked)
                 channel.begin()
             case CloseChannel(number):
-                if (closing := self._channels.get(number)) is not None:
+                # out of the table first: for the session its number is free since this message, and may have been taken again
+                if (closing := self._channels.pop(number, None)) is not None:
                     closing.close(Close.NORMAL, "closed")
             case _:
                 if (channel_of := self._channels.get(asked.channel)) is not None:
