@@ -20,7 +20,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a client must keep to on this socket, in bytes, channels and seconds."""
+    """What a client must keep to on this socket, in bytes and channels."""
 
     update: int
     """An update as a whole; a larger one goes by `POST /api/sync/{library}`."""

@@ -35,15 +35,18 @@ class ServerSession:
         self._max_channels = max_channels
         self._open: set[int] = set()
         self._joining: tuple[int, int] | None = None  # channel and ref of the push whose parts come
-        self._parts: list[bytes] = []
-        self.joining_bytes = 0
-        """Bytes of a push whose last part has not come."""
-        self._oversized = False
+        self._joined = bytearray()  # not a list of parts: many small ones would take many times their bytes
+        self._dropping = False  # the push has no place here: its parts are dropped as they come
 
     @property
     def channels(self) -> frozenset[int]:
         """The channels that are open."""
         return frozenset(self._open)
+
+    @property
+    def joining_bytes(self) -> int:
+        """Bytes of a push whose last part has not come."""
+        return len(self._joined)
 
     def receive(self, frame: bytes) -> FromClient | Error | None:
         """What the peer asks for; an Error to answer with as it is; or None where there is nothing to do (yet), or the session is over.
@@ -73,45 +76,53 @@ class ServerSession:
             if isinstance(message, Open):
                 raise ProtocolError(f"channel {channel} is open already")
             return None if isinstance(message, CloseChannel) else Error(channel, None, "channel_closed", "the channel is not open")
-        if after is ChannelState.OPEN:
-            if channel not in self._open and len(self._open) >= self._max_channels:
+        if isinstance(message, Open):
+            if len(self._open) >= self._max_channels:
                 return Error(channel, None, "too_many_channels", f"at most {self._max_channels} libraries on one socket")
+            self.closed(channel)  # parts that were still on their way when it was closed the last time
             self._open.add(channel)
-        else:
-            self._open.discard(channel)
+        elif isinstance(message, CloseChannel):
+            self.closed(channel)
         return message
 
     def _join(self, message: Part | Push, *, is_open: bool) -> Push | Error | None:
-        number, content = (message.number, message.content) if isinstance(message, Part) else (message.ref, message.update)
-        place = (message.channel, number)
-        if self._joining not in (None, place):
-            raise ProtocolError("one push in parts at a time: the next begins after its last part")
-        if self.joining_bytes + len(content) > self._max_update_bytes or not is_open:
-            self._oversized = True  # its other parts are dropped as they come
-            self._parts, self.joining_bytes = [], 0
-        else:
-            self._parts.append(content)
-            self.joining_bytes += len(content)
+        place = (message.channel, message.number if isinstance(message, Part) else message.ref)
+        content = message.content if isinstance(message, Part) else message.update
+        if self._joining is not None and self._joining != place:
+            if self._joining[0] in self._open:
+                raise ProtocolError("one push in parts at a time: the next begins after its last part")
+            self._forget_parts()  # its channel was closed in between, and the peer has given it up
+        fits = self.joining_bytes + len(content) <= self._max_update_bytes
+        if not is_open or not fits or self._dropping:
+            self._joined, self._dropping = bytearray(), True
+        elif isinstance(message, Part) or self._joining is not None:
+            self._joined += content
         if isinstance(message, Part):
             self._joining = place
             return None
-        parts, oversized = self._parts, self._oversized
-        self._joining, self._parts, self.joining_bytes, self._oversized = None, [], 0, False
+        whole = message if self._joining is None else Push(*place, bytes(self._joined))
+        dropped = self._dropping
+        self._forget_parts()
         if not is_open:
             return Error(*place, "channel_closed", "the channel is not open")
-        if oversized:
+        if dropped:
             return Error(*place, "too_large", f"an update past {self._max_update_bytes} bytes goes by POST /api/sync/{{library}}")
-        return message if len(parts) == 1 else Push(*place, b"".join(parts))
+        return whole
+
+    def _forget_parts(self) -> None:
+        self._joining, self._joined, self._dropping = None, bytearray(), False
 
     def closed(self, channel: int) -> None:
-        """The server has closed this channel."""
+        """The channel is closed. Parts of a push on it are forgotten."""
         self._open.discard(channel)
+        if self._joining is not None and self._joining[0] == channel:
+            self._forget_parts()
 
     def close(self) -> None:
         """The conversation is over."""
         self.state = State.CLOSED
         self._open.clear()
-        self._joining, self._parts, self.joining_bytes = None, [], 0
+        self._forget_parts()
 
 
 def _after(state: State, message: FromClient) -> State:

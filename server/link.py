@@ -92,7 +92,8 @@ class Link:
                 channel = self._channels[number] = Channel(self, asked)
                 channel.begin()
             case CloseChannel(number):
-                if (closing := self._channels.get(number)) is not None:
+                # out of the table first: for the session its number is free since this message, and may have been taken again
+                if (closing := self._channels.pop(number, None)) is not None:
                     closing.close(Close.NORMAL, "closed")
             case _:
                 if (channel_of := self._channels.get(asked.channel)) is not None:
@@ -146,7 +147,9 @@ class Link:
         """The channel is closed from this side, and its number free again."""
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
+            before = self.session.joining_bytes
             self.session.closed(channel.number)
+            self.hall.inspecting_bytes += self.session.joining_bytes - before
 
     def refuse(self, code: Close, reason: str) -> None:
         """Close for something this socket did or met."""

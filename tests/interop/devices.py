@@ -1,4 +1,4 @@
-"""Devices in Node: each a process of its own with a stock y-websocket provider, told what to do by JSON lines."""
+"""Devices in Node: each a process of its own, told what to do by JSON lines."""
 
 import json
 import os
@@ -40,8 +40,15 @@ def install() -> None:
     draft.replace(stamp)
 
 
+PROGRAMS = {
+    "2": ("device.mjs", "2"),
+    "3": ("device.mjs", "3"),
+    "promptsync": ("promptsync_device.mjs",),
+}
+
+
 class NodeDevice:
-    """One device. `provider` is the major version of its stock y-websocket provider, "2" or "3"."""
+    """One device. `provider` is the major version of its stock y-websocket provider, "2" or "3"; "promptsync" speaks promptsync.v1."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
@@ -50,7 +57,7 @@ class NodeDevice:
         self._answers: dict[int, dict[str, Any]] = {}
         self._rest = b""
         self._process = subprocess.Popen(
-            ["node", "device.mjs", provider], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+            ["node", *PROGRAMS[provider]], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
         )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -74,7 +81,7 @@ class NodeDevice:
             self._read(deadline)
         answer = self._answers.pop(number)
         if "error" in answer:
-            raise DeviceFailed(f"device {self.client} (y-websocket {self.provider}): {answer['error']}")
+            raise DeviceFailed(f"device {self.client} ({self.provider}): {answer['error']}")
         return answer["value"]
 
     def do(self, command: str, **arguments: Any) -> Any:
@@ -86,10 +93,10 @@ class NodeDevice:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise DeviceFailed(f"device {self.client} (y-websocket {self.provider}) did not answer")
+                raise DeviceFailed(f"device {self.client} ({self.provider}) did not answer")
         data = self._process.stdout.read(1 << 20)
         if not data:
-            raise DeviceFailed(f"device {self.client} (y-websocket {self.provider}) has ended")
+            raise DeviceFailed(f"device {self.client} ({self.provider}) has ended")
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)

@@ -20,7 +20,7 @@ def test_what_needs_somebody_to_act_first_is_permanent_and_the_rest_is_not() -> 
 def test_every_code_may_be_sent(close: Close) -> None:
     # RFC 6455, 7.4: 1005, 1006 and 1015 never appear in a frame; 4000 to 4999 are private use. 1002 and 1009 are retried for ever by
     # stock clients, so they are not ours to send.
-    assert close in {1001, 1012, 1013} or 4000 <= close <= 4999
+    assert close in {1000, 1001, 1012, 1013} or 4000 <= close <= 4999
 
 
 def test_a_protocol_error_is_malformed_unless_it_says_otherwise() -> None:
