@@ -188,9 +188,7 @@ async def _answer(hall: Hall, library: Library, asked: Asked, outcome: Outcome |
     try:
         room = await hall.room_of(library)
         seq, epoch, vector = room.head, room.epoch, room.state_vector()  # what is read next reaches so far at least
-        update = None
-        if asked.cursor is not None and asked.epoch is not None:
-            update = await hall.shelf.after_cursor(room, asked.epoch, asked.cursor, without=own)
+        update = await hall.shelf.after_cursor(room, asked.epoch, asked.cursor, without=own)
         if update is None:
             update = await hall.shelf.missing(room, asked.vector)
         apart = await hall.shelf.quarantined(room, asked.vector) if room.quarantined else []
