@@ -148,6 +148,11 @@ class Ranges:
         return self._edges == 2 * len(self._spans) and not any(spans[0] for spans in self._spans.values())
 
     @property
+    def gapped(self) -> int:
+        """How many clients have clocks missing below others that are here."""
+        return sum(len(spans) > 2 or spans[0] > 0 for spans in self._spans.values())
+
+    @property
     def nbytes(self) -> int:
         """Memory taken, in bytes (an estimate, made without looking at the clients)."""
         return len(self._spans) * CLIENT_BYTES + self._edges * EDGE_BYTES

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,8 +35,10 @@ class Api(FastAPI):
         return document
 
 
-def create_api(services: Services, *, routes: Sequence[BaseRoute] = (), lifespan: Lifespan | None = None) -> FastAPI:
-    """The application over these services. `routes` are plain Starlette ones, tried before the REST routes."""
+def create_api(
+    services: Services, *, routes: Sequence[BaseRoute] = (), routers: Sequence[APIRouter] = (), lifespan: Lifespan | None = None
+) -> FastAPI:
+    """The application over these services. `routes` are plain Starlette ones, tried before the REST routes; `routers` are further ones."""
     settings = services.settings
     app = Api(
         title="Prompt library sync",
@@ -61,7 +63,7 @@ def create_api(services: Services, *, routes: Sequence[BaseRoute] = (), lifespan
         responses=problems.fails(invalid_request=422),
     )
     app.state.services = services
-    for router in (auth.router, users.router, libraries.router):
+    for router in (auth.router, users.router, libraries.router, *routers):
         app.include_router(router)
     return app
 

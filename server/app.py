@@ -13,16 +13,21 @@ from server.api import create_api
 from server.budget import ByteBudget
 from server.bus import Bus
 from server.buses import make_bus
+from server.census import Census
+from server.channel import Channel
 from server.compactor import Compactor
 from server.follower import Follower
 from server.jobs import Jobs
+from server.member import Device as StockDevice
 from server.neighbours import Neighbours
 from server.rooms import Room, Rooms
 from server.routes.health import health_routes
+from server.routes.status import status_router
 from server.routes.sync import sync_routes
 from server.services import Services
 from server.shelf import Shelf
-from server.sockets import Hall
+from server.sockets import Device, Hall
+from server.status import Overseer
 from server.sync import SyncEndpoint
 from server.workers import FOLD_NICENESS, Workers
 from server.writer import Writer
@@ -63,7 +68,8 @@ class Application:
             ByteBudget(settings.opening_bytes),
         )
         self.bus = bus or make_bus(settings, services.database)
-        self.neighbours = Neighbours(self.bus, self.hall, self.follower)
+        self.census = Census(self.bus, self.rooms, _connected, now=self.hall.now, random=services.random)
+        self.neighbours = Neighbours(self.bus, self.hall, self.follower, self.census)
         self.rooms.neighbourhood = self.neighbours
         self.jobs = Jobs(services)
         self.compactor = Compactor(
@@ -76,9 +82,12 @@ class Application:
             on_quarantined=self._quarantined,
         )
         self.shelf.on_broken = self.compactor.broken
+        self.overseer = Overseer(self.hall, self.census, self.compactor)
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
-        self._api: ASGIApp = create_api(services, routes=[*health, *sync_routes(services, self.hall)])
+        self._api: ASGIApp = create_api(
+            services, routes=[*health, *sync_routes(services, self.hall)], routers=[status_router(self.overseer)]
+        )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted
 
@@ -104,6 +113,8 @@ class Application:
             finally:
                 for task in tasks:
                     task.cancel()
+                self.census.close()
+                self.overseer.close()
                 self.workers.close()
 
     async def _load(self, library_id: UUID) -> Room:
@@ -152,3 +163,7 @@ class Application:
                 log.error("room_ahead_of_database", library=str(room.library_id), head=head, found=place.head)
                 self.shelf.forget(room.library_id)
                 self.rooms.drop(room, Close.RESTART, "the library was restored: start again")
+
+
+def _connected(room: Room) -> list[Device]:
+    return [member for member in room.members if isinstance(member, StockDevice | Channel)]

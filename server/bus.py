@@ -7,7 +7,9 @@ time and never data. What is content in it (presence) was sealed before it came 
     packet   version (1 byte) · sender (16) · messages; a packet without messages says hello
     message  kind (1) · then by kind:   1 Advanced: library (16), seq (8)      2 PresenceSaid: library (16), length (4), sealed bytes
                                         3 PresenceAsked: library (16)          4 SessionsRevoked: count (2), that many sessions (16)
-                                        5 LibraryDeleted: library (16)         numbers are big-endian
+                                        5 LibraryDeleted: library (16)         6 DevicesAsked: library (16), question (16), exchange (1)
+                                        7 DevicesSaid: library (16), question (16), length (4), sealed bytes
+    numbers are big-endian
 """
 
 import struct
@@ -23,6 +25,9 @@ SENDER_BYTES = 16
 HEAD_BYTES = 1 + SENDER_BYTES
 PRESENCE_BYTES = 1 + 16 + 4
 """What a PresenceSaid takes besides its sealed bytes."""
+QUESTION_BYTES = 16
+DEVICES_BYTES = 1 + 16 + QUESTION_BYTES + 4
+"""What a DevicesSaid takes besides its sealed bytes."""
 MAX_PACKET_BYTES = 2 << 20
 """A packet past it was not written by us: it is refused unread."""
 MAX_SEQ = (1 << 63) - 1
@@ -32,6 +37,8 @@ _ADVANCED = struct.Struct("!B16sQ")
 _SAID = struct.Struct("!B16sI")
 _LIBRARY = struct.Struct("!B16s")
 _REVOKED = struct.Struct("!BH")
+_DEVICES_ASKED = struct.Struct("!B16s16s?")
+_DEVICES_SAID = struct.Struct("!B16s16sI")
 _SESSIONS_AT_ONCE = 256
 
 
@@ -76,7 +83,25 @@ class LibraryDeleted:
     library_id: UUID
 
 
-Message: TypeAlias = Advanced | PresenceSaid | PresenceAsked | SessionsRevoked | LibraryDeleted
+@dataclass(frozen=True, slots=True)
+class DevicesAsked:
+    """Which devices have this library open? With `exchange` they are to bring what is not stored yet before that is said for good."""
+
+    library_id: UUID
+    question: bytes
+    exchange: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesSaid:
+    """The answer to a question of another process; which devices, is sealed."""
+
+    library_id: UUID
+    question: bytes
+    sealed: bytes
+
+
+Message: TypeAlias = Advanced | PresenceSaid | PresenceAsked | SessionsRevoked | LibraryDeleted | DevicesAsked | DevicesSaid
 
 
 class Listener(Protocol):
@@ -100,6 +125,10 @@ class Bus(Protocol):
     def presence_bytes(self) -> int:
         """The most bytes that `PresenceSaid.sealed` may have; a longer one is dropped and counted."""
 
+    @property
+    def devices_bytes(self) -> int:
+        """The same for `DevicesSaid.sealed`."""
+
     def publish(self, message: Message) -> None:
         """Say it to the other processes soon. Never blocks, never raises; see `BusQueue` for what a full queue does."""
 
@@ -120,6 +149,10 @@ def size_of(message: Message) -> int:
             return _ADVANCED.size
         case PresenceSaid(sealed=sealed):
             return PRESENCE_BYTES + len(sealed)
+        case DevicesAsked():
+            return _DEVICES_ASKED.size
+        case DevicesSaid(sealed=sealed):
+            return DEVICES_BYTES + len(sealed)
         case SessionsRevoked(session_ids=session_ids):
             return sum(_REVOKED.size + 16 * len(part) for part in _parts(session_ids))
         case _:
@@ -129,7 +162,7 @@ def size_of(message: Message) -> int:
 def encode(messages: Sequence[Message], sender: bytes, *, limit: int) -> list[bytes]:
     """The messages, in order, in as few packets of at most `limit` bytes as that takes; no messages make one packet that says hello.
 
-    What does not fit into a packet alone is left out: the caller has refused it already (`Bus.presence_bytes`).
+    What does not fit into a packet alone is left out: the caller has refused it already (`Bus.presence_bytes`, `Bus.devices_bytes`).
     """
     head = bytes((VERSION,)) + sender
     packets, parts, size = [], [head], len(head)
@@ -171,6 +204,10 @@ def _write(message: Message) -> Iterator[bytes]:
                 yield _REVOKED.pack(4, len(part)) + b"".join(session_id.bytes for session_id in part)
         case LibraryDeleted(library_id):
             yield _LIBRARY.pack(5, library_id.bytes)
+        case DevicesAsked(library_id, question, exchange):
+            yield _DEVICES_ASKED.pack(6, library_id.bytes, question, exchange)
+        case DevicesSaid(library_id, question, sealed):
+            yield _DEVICES_SAID.pack(7, library_id.bytes, question, len(sealed)) + sealed
 
 
 def _parts(session_ids: tuple[UUID, ...]) -> Iterator[tuple[UUID, ...]]:
@@ -203,6 +240,15 @@ def _read(packet: bytes, at: int) -> Iterator[Message]:
                 _, library = _LIBRARY.unpack_from(packet, at)
                 yield PresenceAsked(UUID(bytes=library)) if kind == 3 else LibraryDeleted(UUID(bytes=library))
                 at += _LIBRARY.size
+            case 6:
+                _, library, question, exchange = _DEVICES_ASKED.unpack_from(packet, at)
+                yield DevicesAsked(UUID(bytes=library), question, exchange)
+                at += _DEVICES_ASKED.size
+            case 7:
+                _, library, question, length = _DEVICES_SAID.unpack_from(packet, at)
+                at += _DEVICES_SAID.size
+                yield DevicesSaid(UUID(bytes=library), question, _slice(packet, at, length))
+                at += length
             case _:
                 raise BusError("a message of no kind that is known")
 

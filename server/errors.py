@@ -91,6 +91,7 @@ TABLE: dict[type[Exception], Answer] = {
     storage.NotFound: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     storage.Conflict: Answer(409, "conflict", "This collides with what is stored", Close.TRY_LATER),
     ProtocolError: Answer(400, "malformed", "The message does not follow the protocol", Close.MALFORMED),
+    crdt.InvalidStateVector: Answer(422, "invalid_vector", "These bytes are not a Yjs state vector (v1)", Close.MALFORMED),
     crdt.CrdtError: Answer(422, "invalid_update", "These bytes are not a Yjs update (v1) that can be taken", Close.MALFORMED),
     TryLater: Answer(503, "try_later", "This cannot be taken at the moment: send it again", Close.TRY_LATER, RETRY_SECONDS),
     Unstorable: Answer(422, "unstorable", "The database refuses this update", Close.MALFORMED),

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from time import time
 from typing import TypeAlias
+from uuid import UUID
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
@@ -18,6 +19,8 @@ from starlette.types import Scope
 from server.errors import TooManyAttempts
 
 FAILURE_MINUTES = 15
+FORCE_SECONDS = 5
+"""How often a user may have libraries brought up to date: it asks every device and folds every tail."""
 MAX_ADDRESSES = 10_000
 """Addresses the openings limiter remembers; past it the one not seen for longest is forgotten. About 1.5 MB."""
 _MAX_FORWARDED = 32
@@ -26,13 +29,14 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class Limits:
-    """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out."""
+    """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out. And what is dear."""
 
     def __init__(self, *, attempts_a_minute: int, failures_an_account: int) -> None:
         # The window begins with the first attempt, so its end can be told; `limits`' moving window walks every address at each hit.
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
+        self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
 
     async def attempt(self, address: str) -> None:
         """Count a registration or login from this address.
@@ -55,6 +59,14 @@ class Limits:
     async def succeeded(self, email: str, address: str) -> None:
         """Forget the failures of this account and address."""
         await self._limiter.clear(self._failures, "failure", email.lower(), bucket_of(address))
+
+    async def force(self, user_id: UUID) -> None:
+        """Count that the user has libraries brought up to date.
+
+        Raises:
+            TooManyAttempts: that was done within the last FORCE_SECONDS already.
+        """
+        await self._count(self._forces, "force", str(user_id))
 
     async def _count(self, item: RateLimitItem, *names: str) -> None:
         if not await self._limiter.hit(item, *names):

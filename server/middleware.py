@@ -17,8 +17,8 @@ from server.problems import Problem
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_BYTES = 8
-UPLOAD_PREFIX = "/api/sync/"
-"""Updates too large for a socket come here; everything else keeps to the small limit."""
+UPLOAD_PREFIX, NO_UPLOAD = "/api/sync/", "/api/sync/force"
+"""Updates too large for a socket come below the one; everything else keeps to the small limit."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -97,7 +97,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_upload = scope["method"] == "POST" and scope["path"].startswith(UPLOAD_PREFIX)
+        is_upload = scope["method"] == "POST" and scope["path"].startswith(UPLOAD_PREFIX) and scope["path"] != NO_UPLOAD
         announced = Headers(scope=scope).get("content-length", "")
         # int() of a very long number raises, and more than 19 digits are too many in any case
         if announced.isdecimal() and (len(announced) > 19 or int(announced) > self._limits[is_upload]):

@@ -15,7 +15,18 @@ import structlog
 
 from crdt.errors import CrdtError
 from crdt.presence import Entry, decode, encode
-from server.bus import Advanced, Bus, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
+from server.bus import (
+    Advanced,
+    Bus,
+    DevicesAsked,
+    DevicesSaid,
+    LibraryDeleted,
+    Message,
+    PresenceAsked,
+    PresenceSaid,
+    SessionsRevoked,
+)
+from server.census import Census
 from server.follower import Follower
 from server.queued_bus import COMPLAINT_SECONDS
 from server.rooms import Room
@@ -38,11 +49,12 @@ _CLAIMED, _RENEWED = b"\x01", b"\x00"
 class Neighbours:
     """Between the bus and the rooms. What it is told is a hint, or was sealed with the library's own key: anybody may write to a bus."""
 
-    def __init__(self, bus: Bus, hall: Hall, follower: Follower) -> None:
+    def __init__(self, bus: Bus, hall: Hall, follower: Follower, census: Census) -> None:
         self._bus = bus
         self._hall = hall
         self._rooms = hall.rooms
         self._follower = follower
+        self._census = census
         self._asked: set[UUID] = set()  # libraries of which it will be said who is present
         self._foreign = 0
         self._complain_at = 0.0
@@ -62,6 +74,10 @@ class Neighbours:
                 if self._shared(library_id) is not None and library_id not in self._asked:
                     self._asked.add(library_id)
                     asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._answer, library_id)
+            case DevicesAsked():
+                self._census.asked(message)
+            case DevicesSaid():
+                self._census.told(message)
             case SessionsRevoked(session_ids):
                 self._hall.suspect_any_of(session_ids)
             case LibraryDeleted(library_id):

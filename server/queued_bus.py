@@ -11,10 +11,12 @@ import structlog
 
 from server import metrics
 from server.bus import (
+    DEVICES_BYTES,
     HEAD_BYTES,
     PRESENCE_BYTES,
     SENDER_BYTES,
     BusError,
+    DevicesSaid,
     LibraryDeleted,
     Listener,
     Message,
@@ -86,12 +88,13 @@ class QueuedBus:
         self._away = False
         self.alone = False
         self.presence_bytes = packet_bytes - HEAD_BYTES - PRESENCE_BYTES
+        self.devices_bytes = packet_bytes - HEAD_BYTES - DEVICES_BYTES
 
     def publish(self, message: Message) -> None:
         # What has ended is always said: `alone` may be a second old, and it is said seldom.
         if self.alone and type(message) is not SessionsRevoked and type(message) is not LibraryDeleted:
             return
-        if type(message) is PresenceSaid and len(message.sealed) > self.presence_bytes:
+        if self._is_oversized(message):
             metrics.bus_dropped.labels("oversized").inc()
             return
         dropped = self._queue.dropped
@@ -99,6 +102,14 @@ class QueuedBus:
         if self._queue.dropped > dropped:
             metrics.bus_dropped.labels("queue_full").inc(self._queue.dropped - dropped)
         self._wake.set()
+
+    def _is_oversized(self, message: Message) -> bool:
+        match message:
+            case PresenceSaid(sealed=sealed):
+                return len(sealed) > self.presence_bytes
+            case DevicesSaid(sealed=sealed):
+                return len(sealed) > self.devices_bytes
+        return False
 
     def follow(self, library_id: UUID) -> None:
         if library_id not in self._followed:

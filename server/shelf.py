@@ -130,11 +130,12 @@ class Shelf:
             metrics.openings.labels("recent").inc()
         return answer
 
-    async def after_cursor(self, room: Room, epoch: int | None, cursor: int | None) -> bytes | None:
+    async def after_cursor(self, room: Room, epoch: int | None, cursor: int | None, *, without: int | None = None) -> bytes | None:
         """One update with what was committed after the cursor, up to where the room's head is now or later, if the log tells it; else None.
 
         None means that the device's state vector has to tell: no or another epoch, no cursor, one past the head or too far behind it, or a
         library with something in quarantine. Deletions before the cursor are not repeated: a device has them if it has all up to there.
+        The update committed as `without` is left out: it is the device's own.
 
         Raises:
             as `room` does.
@@ -144,8 +145,10 @@ class Shelf:
         recent = room.tail_after(cursor)
         try:
             if recent is not None:
+                if without is not None and cursor < without <= room.head:
+                    del recent[without - cursor - 1]
                 answer = recent[0] if len(recent) == 1 else merge(recent)
-            elif (logged := await self._logged_after(room, cursor)) is not None:
+            elif (logged := await self._logged_after(room, cursor, without)) is not None:
                 answer = await self._workers.merge(logged)
             else:
                 return None
@@ -155,7 +158,7 @@ class Shelf:
         metrics.openings.labels("cursor").inc()
         return answer
 
-    async def _logged_after(self, room: Room, cursor: int) -> list[bytes] | None:
+    async def _logged_after(self, room: Room, cursor: int, without: int | None) -> list[bytes] | None:
         """The updates after the cursor from the database, none of them missing, if they are still there and not too many; else None."""
         head = room.head
         async with self._database.acquire() as connection:
@@ -169,7 +172,8 @@ class Shelf:
             return None
         made = []
         for count, row in enumerate(loaded.tail, 1):
-            made.append(await opened(room.key, row, room.library_id))
+            if row.seq != without:
+                made.append(await opened(room.key, row, room.library_id))
             if count % BREATH_ROWS == 0:
                 await asyncio.sleep(0)
         return made

@@ -171,6 +171,11 @@ def presence_place(library_id: UUID) -> bytes:
     return _OWNER.pack(b"PS1p", library_id.bytes)
 
 
+def devices_place(library_id: UUID, question: bytes) -> bytes:
+    """The place of what one process answers another that asked with these 16 bytes which devices have a library open."""
+    return _SECRET.pack(b"PS1d", library_id.bytes, question)
+
+
 def secret_place(user_id: UUID, purpose: str, id: UUID) -> bytes:
     """The place of one of a user's secrets: `purpose` says of which kind, `id` which one."""
     return _SECRET.pack(b"PS1x", user_id.bytes, id.bytes) + purpose.encode()

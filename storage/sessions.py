@@ -1,5 +1,6 @@
 """The sessions' rows: one live row a device. Whoever mints a token or revokes does it under the row's lock."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -38,6 +39,17 @@ _IDENTIFY = f"""
 _MARK_USED = """
     UPDATE sessions SET current_used = true, last_seen_at = $3 WHERE id = $1 AND refresh_counter = $2 AND NOT current_used
 """
+
+_DEVICES = "SELECT id, device_id, device_name, platform FROM sessions WHERE user_id = $1 AND id = ANY($2)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNames:
+    """What a user calls a device, and what it runs on."""
+
+    id: UUID
+    name: str
+    platform: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +175,14 @@ async def identify(connection: Connection, session_id: UUID, *, now: datetime) -
         current_used=row["current_used"],
         expires_at=row["expires_at"],
     )
+
+
+async def devices(connection: Connection, user_id: UUID, session_ids: Iterable[UUID]) -> dict[UUID, DeviceNames]:
+    """The devices of those of the sessions that are the user's."""
+    return {
+        row["id"]: DeviceNames(id=row["device_id"], name=row["device_name"], platform=row["platform"])
+        for row in await connection.fetch(_DEVICES, user_id, list(session_ids))
+    }
 
 
 async def mark_used(connection: Connection, session_id: UUID, generation: int, *, now: datetime) -> None:

@@ -22,7 +22,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            if self.body_field is not None:
+            if self.body_field is not None and (self.body_field.field_info.is_required() or _has_body(request)):
                 _require_json(request)
             return await handler(_StrictRequest(request.scope, request.receive))
 
@@ -59,6 +59,10 @@ def _distinct(pairs: list[tuple[str, Any]]) -> None:
 def _finite(text: str) -> None:
     if float(text) in (float("inf"), float("-inf")):
         raise ValueError("a number past all bounds")
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
 def _require_json(request: Request) -> None:

@@ -1,33 +1,46 @@
-"""`POST /api/sync/{library}`: one update in, committed, its seq out. The door for updates too large for a socket."""
+"""`POST /api/sync/{library}`: one update in, committed, its seq out; or as msgpack both ways, for clients without a socket.
+
+The door for updates too large for a socket.
+"""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from auth.errors import Forbidden, SessionEnded
 from auth.permissions import may_write
 from auth.tokens import Audience
-from crdt.updates import EMPTY_UPDATE, Limits
+from crdt.errors import CrdtError
+from crdt.updates import EMPTY_UPDATE, Limits, decode_state_vector
+from protocol.errors import ProtocolError
+from protocol.exchange import Answered, Asked, decode_asked, encode_answered
 from server.batch import Entry, Refusal
 from server.budget import ByteBudget
-from server.errors import Overgrown, Refused, TryLater, Unstorable
+from server.errors import Overgrown, Refused, TryLater, Unstorable, WorkerDied
 from server.routes.asking import bearer_token
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
-from storage.errors import NotFound
+from storage.errors import NotFound, StorageError, Unavailable
 from storage.libraries import Library
 from storage.standings import standings
 
-MEDIA_TYPE = "application/octet-stream"
+log = structlog.get_logger(__name__)
+
+OCTETS, MSGPACK = "application/octet-stream", "application/msgpack"
 INSPECTED_AT_ONCE = 2
 """Uploads inspected and stored at once in this process: each may take many times its size in a worker; others wait."""
 UPLOAD_SECONDS = 120.0
 """How long a body may take to arrive: it holds its part of what may be in memory at once, which is two of the largest uploads."""
+PIECE_BYTES = 256 << 10
+"""An answer is written in pieces of this, so that one that is not read is noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +89,17 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
 
     async def push(request: Request) -> Response:
         library, session_id = await _library(services, request)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
-            raise Refused(415, "unsupported_media_type", f"The body must be {MEDIA_TYPE}: one Yjs update (v1)")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in (OCTETS, MSGPACK):
+            raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}")
         async with uploads.taken(_announced(request, hall.settings.max_upload_bytes)):
-            try:
-                update = await asyncio.wait_for(request.body(), UPLOAD_SECONDS)
-            except TimeoutError:
-                raise Refused(408, "too_slow", f"The body did not arrive within {UPLOAD_SECONDS:.0f} s") from None
-            async with turns:
+            asked = await _read(request, kind)
+            async with turns if asked.update else nullcontext():
                 library = await _as_it_stands(services, library, session_id)
-                outcome = await _store(hall, library, session_id, update)
+                outcome = await _store(hall, library, session_id, asked.update) if asked.update is not None else None
+        if kind == MSGPACK:
+            return _Exchanged(hall, await _answer(hall, library, asked, outcome))
+        assert outcome is not None  # noqa: S101  # a body of octets is an update
         room = await hall.rooms.open(library.id)
         return JSONResponse({"seq": outcome.seq, "epoch": room.epoch, "stored": outcome.stored})
 
@@ -98,6 +112,32 @@ def _announced(request: Request, most: int) -> int:
     return min(int(announced), most) if announced.isdecimal() else most
 
 
+async def _read(request: Request, kind: str) -> Asked:
+    """What the device says; of the body nothing else is kept.
+
+    Raises:
+        Refused: it did not come in time, or is no such map.
+        InvalidStateVector: its state vector cannot be read.
+    """
+    try:
+        body = await asyncio.wait_for(_body(request), UPLOAD_SECONDS)
+    except TimeoutError:
+        raise Refused(408, "too_slow", f"The body did not arrive within {UPLOAD_SECONDS:.0f} s") from None
+    if kind == OCTETS:
+        return Asked(vector=b"", update=body)
+    try:
+        asked = decode_asked(body)
+    except ProtocolError as error:
+        raise Refused(422, "invalid_request", f"The body is not what is exchanged here: {error.reason}") from None
+    decode_state_vector(asked.vector)  # before anything is stored
+    return asked
+
+
+async def _body(request: Request) -> bytes:
+    # request.body() would keep it as long as the request lasts, beside what was read from it
+    return b"".join([part async for part in request.stream()])
+
+
 async def _library(services: Services, request: Request) -> tuple[Library, UUID]:
     principal = await services.sessions.authenticate(bearer_token(request), {Audience.ACCESS}, now=services.clock())
     async with services.database.acquire() as connection:
@@ -108,7 +148,7 @@ async def _library(services: Services, request: Request) -> tuple[Library, UUID]
 
 
 async def _as_it_stands(services: Services, library: Library, session_id: UUID) -> Library:
-    """The library and the role in it now: the body may have been minutes on its way, and a revoked session must not write.
+    """The library, where it stands and the role in it now: the body may have been minutes on its way, and a revoked session must not write.
 
     Raises:
         SessionEnded: the session was revoked or is over.
@@ -119,9 +159,9 @@ async def _as_it_stands(services: Services, library: Library, session_id: UUID) 
     standing = known.get((session_id, library.id))
     if standing is None:
         raise SessionEnded
-    if standing.role is None:
+    if standing.role is None or standing.place is None:
         raise NotFound
-    return replace(library, role=standing.role)
+    return replace(library, role=standing.role, head=standing.place.head, epoch=standing.place.epoch)
 
 
 async def _store(hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:
@@ -134,3 +174,52 @@ async def _store(hall: Hall, library: Library, session_id: UUID, update: bytes) 
     room = await hall.rooms.open(library.id)  # asked again: it may have been dropped while the update was inspected
     hall.writer.submit(Entry(room, update, inspected, session_id, may_write(library.role), awaited))
     return await awaited.outcome
+
+
+async def _answer(hall: Hall, library: Library, asked: Asked, outcome: Outcome | None) -> Answered:
+    """What the device lacked, now that its own update is stored.
+
+    Raises:
+        NotFound, Unavailable: the library is gone, or cannot be read now.
+        TryLater: it was reloaded meanwhile, or cannot be read for another reason.
+    """
+    stored = outcome is not None and outcome.stored
+    own = outcome.seq if outcome is not None and stored else None
+    try:
+        room = await hall.room_of(library)
+        seq, epoch, vector = room.head, room.epoch, room.state_vector()  # what is read next reaches so far at least
+        update = await hall.shelf.after_cursor(room, asked.epoch, asked.cursor, without=own)
+        if update is None:
+            update = await hall.shelf.missing(room, asked.vector)
+        apart = await hall.shelf.quarantined(room, asked.vector) if room.quarantined else []
+    except (NotFound, Unavailable):
+        raise
+    except (StorageError, CrdtError, WorkerDied) as error:
+        log.error("exchange_not_answered", library=str(library.id), error=type(error).__name__)
+        raise TryLater from error
+    return Answered(update, vector, seq, epoch, stored, apart)
+
+
+class _Exchanged(Response):
+    """An answer in msgpack, counted as an opening's while it is on its way; one that is not read is given up."""
+
+    media_type = MSGPACK
+
+    def __init__(self, hall: Hall, answered: Answered) -> None:
+        super().__init__()
+        self._hall = hall
+        self._answered = answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = len(self._answered.update) + sum(map(len, self._answered.quarantined))
+        async with self._hall.opening_budget.taken(size):  # who waits here holds no copy of its own of a cached answer
+            body = encode_answered(self._answered)
+            self.headers["content-length"] = str(len(body))
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                for start in range(0, len(body), PIECE_BYTES):
+                    piece, more = body[start : start + PIECE_BYTES], start + PIECE_BYTES < len(body)
+                    async with asyncio.timeout(self._hall.settings.opening_stall_seconds):
+                        await send({"type": "http.response.body", "body": piece, "more_body": more})
+            except TimeoutError:
+                log.info("answer_not_read", bytes=len(body))

@@ -79,6 +79,8 @@ def test_the_prefix_is_the_first_clock_missing_of_each_client_that_starts_at_zer
     ranges = ranges_of(additions)
     assert ranges.prefix() == expected
     assert ranges.gapless is (len(held) == sum(expected.values()))
+    ends = {client: 1 + max(clock for other, clock in held if other == client) for client, _ in held}
+    assert ranges.gapped == sum(expected.get(client) != end for client, end in ends.items())
 
 
 @given(ADDITIONS, st.dictionaries(st.integers(1, 4), CLOCKS))

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.bus import (
+    DEVICES_BYTES,
     HEAD_BYTES,
     MAX_PACKET_BYTES,
     MAX_SEQ,
     PRESENCE_BYTES,
     Advanced,
     BusError,
+    DevicesAsked,
+    DevicesSaid,
     LibraryDeleted,
     Message,
     PresenceAsked,
@@ -35,6 +38,8 @@ messages = st.one_of(
     st.builds(PresenceAsked, st.uuids()),
     st.builds(SessionsRevoked, st.lists(st.uuids(), min_size=1, max_size=5).map(tuple)),
     st.builds(LibraryDeleted, st.uuids()),
+    st.builds(DevicesAsked, st.uuids(), st.binary(min_size=16, max_size=16), st.booleans()),
+    st.builds(DevicesSaid, st.uuids(), st.binary(min_size=16, max_size=16), st.binary(max_size=200)),
 )
 
 
@@ -100,6 +105,15 @@ def test_many_sessions_that_end_at_once_fit_into_small_packets() -> None:
 def test_presence_that_fits_exactly_is_said_and_one_byte_more_is_left_out() -> None:
     room = LIMIT - HEAD_BYTES - PRESENCE_BYTES
     exact, more = PresenceSaid(uuid4(), os.urandom(room)), PresenceSaid(uuid4(), os.urandom(room + 1))
+
+    packets = encode([more, exact], SENDER, limit=LIMIT)
+
+    assert [message for packet in packets for message in decode(packet)[1]] == [exact]
+
+
+def test_devices_that_fit_exactly_are_said_and_one_byte_more_is_left_out() -> None:
+    room = LIMIT - HEAD_BYTES - DEVICES_BYTES
+    exact, more = DevicesSaid(uuid4(), SENDER, os.urandom(room)), DevicesSaid(uuid4(), SENDER, os.urandom(room + 1))
 
     packets = encode([more, exact], SENDER, limit=LIMIT)
 

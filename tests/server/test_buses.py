@@ -5,7 +5,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from server import metrics, queued_bus
-from server.bus import Advanced, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
+from server.bus import Advanced, DevicesAsked, DevicesSaid, LibraryDeleted, Message, PresenceAsked, PresenceSaid, SessionsRevoked
 from server.buses import make_bus
 from server.config import load_settings
 from server.notify_bus import CHANNEL
@@ -145,6 +145,9 @@ async def test_every_kind_of_message_reaches_the_others_and_never_oneself(carrie
         PresenceSaid(library, os.urandom(300)),
         SessionsRevoked((uuid4(), uuid4())),
         LibraryDeleted(library),
+        DevicesAsked(library, os.urandom(16), True),
+        DevicesAsked(library, os.urandom(16), False),
+        DevicesSaid(library, os.urandom(16), os.urandom(300)),
     ]
     async with running(one) as own, running(two) as other, running(three) as third:
         await until(lambda: not one.alone, "company")
@@ -251,16 +254,27 @@ async def test_what_is_asked_after_following_is_answered_to_somebody_who_hears(c
             await until(lambda number=number: len(asking.messages) == number + 1, "the answer")  # type: ignore[misc]  # as above
 
 
-async def test_presence_of_any_size_allowed_comes_through_and_one_byte_more_is_counted(carrier: Carrier) -> None:
+def presence(library: UUID, bus: QueuedBus, more: int) -> Message:
+    return PresenceSaid(library, os.urandom(bus.presence_bytes + more))
+
+
+def devices(library: UUID, bus: QueuedBus, more: int) -> Message:
+    return DevicesSaid(library, os.urandom(16), os.urandom(bus.devices_bytes + more))
+
+
+@pytest.mark.parametrize("made", [presence, devices])
+async def test_sealed_bytes_of_any_size_allowed_come_through_and_one_more_is_counted(
+    carrier: Carrier, made: Callable[[UUID, QueuedBus, int], Message]
+) -> None:
     library = uuid4()
     one, two = carrier.bus(), carrier.bus()
     async with running(one), running(two) as other:
         await until(lambda: not one.alone, "company")
         two.follow(library)
         await in_effect(one, other, library)
-        largest = PresenceSaid(library, os.urandom(one.presence_bytes))
+        largest = made(library, one, 0)
         before = metrics.bus_dropped.labels("oversized")._value.get()
-        one.publish(PresenceSaid(library, os.urandom(one.presence_bytes + 1)))
+        one.publish(made(library, one, 1))
         one.publish(largest)
         one.publish(LibraryDeleted(library))
         await until(lambda: len(other.messages) == 2, "what fits")

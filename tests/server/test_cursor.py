@@ -53,7 +53,12 @@ async def test_any_cursor_gets_what_lies_after_it_and_nothing_else(running: Core
     room = await room_of(running, *MADE, forgetful=forgetful)
     for cursor in range(HEAD):
         assert await after(running, room, cursor) == known(*MADE[cursor:]), cursor
+        for own in (cursor, cursor + 1, HEAD, HEAD + 1, 0):
+            answer = await running.shelf.after_cursor(room, 1, cursor, without=own)
+            assert answer is not None
+            assert known(answer) == known(*(update for seq, update in enumerate(MADE, 1) if cursor < seq != own)), (cursor, own)
     assert await running.shelf.after_cursor(room, 1, HEAD) == EMPTY_UPDATE
+    assert await running.shelf.after_cursor(room, 1, HEAD - 1, without=HEAD) == EMPTY_UPDATE
 
 
 async def test_a_room_that_remembers_asks_nobody(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,30 +17,17 @@ from server import batch, neighbours
 from server.bus import Advanced, Bus, Message, PresenceAsked, PresenceSaid
 from tests.support.core import new_keyring, until
 from tests.support.database import Databases
+from tests.support.pair import Pair, running_pair
 from tests.support.running import Running, User, closed, next_data, running_server
 
 PROMPT = "p"
 
 
-class Pair:
-    """Two processes' servers, and a user who is known to both."""
-
-    def __init__(self, one: Running, other: Running, user: User) -> None:
-        self.one = one
-        self.other = other
-        self.user = user
-
-
 @pytest.fixture
 async def pair(databases: Databases, template_database: str) -> AsyncIterator[Pair]:
     """Both on the default bus."""
-    dsn, keyring = databases.create(template_database), new_keyring()
-    async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(running_server(dsn, keyring=keyring, session_poll_seconds=30))
-        other = await stack.enter_async_context(running_server(dsn, keyring=keyring, session_poll_seconds=30))
-        await until(lambda: not one.app.bus.alone and not other.app.bus.alone, "the two to find each other")
-        yield Pair(one, other, await one.user())
-    databases.drop(dsn)
+    async with running_pair(databases, template_database) as pair:
+        yield pair
 
 
 def mute(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,17 +173,23 @@ class RawSocket:
     @classmethod
     async def begin(cls, port: int, library_id: UUID, token: str, *, receive_buffer: int | None = None) -> "RawSocket":
         """Connected, with the handshake asked for."""
+        raw = await cls.connected(port, receive_buffer=receive_buffer)
+        raw.send(
+            f"GET /sync/{library_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"Authorization: Bearer {token}\r\n\r\n".encode()
+        )
+        return raw
+
+    @classmethod
+    async def connected(cls, port: int, *, receive_buffer: int | None = None) -> "RawSocket":
+        """Connected, with nothing asked for."""
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
-        writer.write(
-            f"GET /sync/{library_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"Authorization: Bearer {token}\r\n\r\n".encode()
-        )
         return cls(reader, writer)
 
     @classmethod

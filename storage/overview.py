@@ -1,0 +1,62 @@
+"""A user's libraries with where each stands: what is stored of them in numbers, never what is in them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from storage.libraries import Library, Role
+from storage.pool import Connection
+
+# The newest update's time; of one that is trimmed away, the time of the snapshot that holds it.
+_OF_USER = """
+    SELECT l.id, l.name, l.owner_id, l.created_at, l.head, l.epoch, m.role, s.seq AS snapshot_seq, s.bytes AS snapshot_bytes,
+        t.updates AS tail_updates, t.bytes AS tail_bytes,
+        (SELECT count(*) FROM quarantined WHERE library_id = l.id) AS quarantined,
+        coalesce((SELECT created_at FROM updates WHERE library_id = l.id AND seq = l.head), s.created_at) AS last_change
+    FROM members AS m JOIN libraries AS l ON l.id = m.library_id AND l.deleted_at IS NULL
+    LEFT JOIN LATERAL (
+        SELECT seq, bytes, created_at FROM snapshots WHERE library_id = l.id AND verified_at IS NOT NULL ORDER BY seq DESC LIMIT 1
+    ) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS updates, coalesce(sum(octet_length(sealed)), 0)::bigint AS bytes
+        FROM updates WHERE library_id = l.id AND seq > coalesce(s.seq, 0)
+    ) AS t ON true
+    WHERE m.user_id = $1 AND ($2::uuid IS NULL OR l.id = $2) ORDER BY l.created_at, l.id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """One library: its newest verified snapshot (seq 0: none), the updates after it with their bytes as stored, and what is set apart."""
+
+    library: Library
+    snapshot_seq: int
+    snapshot_bytes: int
+    tail_updates: int
+    tail_bytes: int
+    quarantined: int
+    last_change: datetime | None
+
+
+async def of_user(connection: Connection, user_id: UUID, library_id: UUID | None = None) -> list[Overview]:
+    """The libraries that the user is a member of, oldest first; only the one that is named, if one is."""
+    return [
+        Overview(
+            library=Library(
+                id=row["id"],
+                name=row["name"],
+                owner_id=row["owner_id"],
+                role=Role(row["role"]),
+                created_at=row["created_at"],
+                head=row["head"],
+                epoch=row["epoch"],
+            ),
+            snapshot_seq=row["snapshot_seq"] or 0,
+            snapshot_bytes=row["snapshot_bytes"] or 0,
+            tail_updates=row["tail_updates"],
+            tail_bytes=row["tail_bytes"],
+            quarantined=row["quarantined"],
+            last_change=row["last_change"],
+        )
+        for row in await connection.fetch(_OF_USER, user_id, library_id)
+    ]
