@@ -158,15 +158,27 @@ class Conversations(RuleBasedStateMachine):
     def disconnect(self, device: int) -> None:
         self.devices[device].disconnect()
 
-    @rule(device=devices_, count=st.integers(1, 6))
-    def send(self, device: int, count: int) -> None:
-        for _ in range(count):
+    @rule(device=devices_, sent=st.integers(0, 12), heard=st.integers(0, 12))
+    def exchange(self, device: int, sent: int, heard: int) -> None:
+        for _ in range(sent):
             self.devices[device].send()
-
-    @rule(device=devices_, count=st.integers(1, 6))
-    def hear(self, device: int, count: int) -> None:
-        for _ in range(count):
+        for _ in range(heard):
             self.devices[device].hear()
+
+    @rule(device=devices_, library=libraries, heard=st.integers(0, 12))
+    def write_to_an_open_library(self, device: int, library: UUID, heard: int) -> None:
+        self.connect(device)
+        self.exchange(device, 50, 50)
+        self.write(device, library, 40)
+        self.exchange(device, 3, heard)
+
+    @rule(lazy=st.booleans())
+    def updates_are_late(self, lazy: bool) -> None:
+        self.server.lazy = lazy
+
+    @rule()
+    def late_updates_come(self) -> None:
+        self.server.relay()
 
     @rule(device=devices_, code=st.sampled_from([1012, 1013, 4403]))
     def the_server_closes_a_channel(self, device: int, code: int) -> None:
@@ -227,7 +239,8 @@ class Conversations(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Once nothing is in the way everything is stored, and both ends agree."""
-        self.busy = False
+        self.busy = self.server.lazy = False
+        self.server.relay()
         for _ in range(50):
             for device in self.devices:
                 if device.peer is None:

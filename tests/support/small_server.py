@@ -76,6 +76,9 @@ class SmallServer:
         self.role = "owner"
         self.refusal: Callable[[bytes], str | None] = lambda update: None
         """Says with which code a push is refused; None stores it."""
+        self.lazy = False
+        """Updates of others wait until `relay`, while acks go out at once."""
+        self.late: list[tuple[SmallPeer, Update]] = []
         self.opened: list[Open] = []
         self.hellos: list[Hello] = []
         self.statuses: list[StatusAsked] = []
@@ -85,6 +88,13 @@ class SmallServer:
 
     def connect(self) -> "SmallPeer":
         return SmallPeer(self)
+
+    def relay(self) -> None:
+        """Send the updates that wait."""
+        late, self.late = self.late, []
+        for peer, update in late:
+            if update.channel in peer.channels:
+                peer.say(update)
 
 
 class SmallPeer:
@@ -164,7 +174,9 @@ class SmallPeer:
         if new:
             for peer, other in library.members:
                 if (peer, other) != (self, channel):
-                    peer.say(Update(other, seq, update))
+                    self.server.late.append((peer, Update(other, seq, update)))
+            if not self.server.lazy:
+                self.server.relay()
         self.say(Ack(channel, ref, seq, new))
 
     def shut(self, channel: int, code: int, reason: str = "told to") -> None:
