@@ -1,0 +1,28 @@
+"""A client of `promptsync.v1` for asyncio programs: a document that stays in step, and edits that are not lost.
+
+replica = Replica()
+async with connect("https://sync.example", token, queue="/home/me/.prompts") as client:
+    library = await client.open(library_id, replica)
+    await library.push(replica.write_prompt("greeting", "You are a helpful assistant."))
+    await library.saved()
+"""
+
+from server.client.client import Connected, Disconnected, SyncClient, connect
+from server.client.document import Document
+from server.client.errors import ClientError, ClosedForGood, PushRefused, QueueBroken, QueueBusy, QueueFull
+from server.client.library import Library
+
+__all__ = [
+    "ClientError",
+    "ClosedForGood",
+    "Connected",
+    "Disconnected",
+    "Document",
+    "Library",
+    "PushRefused",
+    "QueueBroken",
+    "QueueBusy",
+    "QueueFull",
+    "SyncClient",
+    "connect",
+]
