@@ -22,7 +22,7 @@ from protocol.errors import ProtocolError
 from protocol.messages import Ack, Closed, Error, Open, Opened, Presence, Push, Status, StatusAsked, Synced, Update
 from protocol.outbox import Entry, Outbox
 
-REFUSALS = frozenset({"invalid_update", "too_large", "forbidden", "library_overgrown", "unstorable"})
+REFUSALS = frozenset({"invalid_update", "too_large", "too_costly", "forbidden", "library_overgrown", "unstorable"})
 """Errors of a push that no repetition mends. With any other code, those unknown here included, it is kept and repeated."""
 PUSHING = (LibraryState.CATCHING_UP, LibraryState.SYNCED)
 

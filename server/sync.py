@@ -12,6 +12,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from auth.permissions import may_write
+from auth.sessions import Principal
 from protocol.closes import Close
 from server import metrics
 from server.admission import Admission, Admitted, Turned, as_turned, the_token, tokens_in
@@ -72,20 +73,19 @@ class SyncEndpoint:
             _library_of(scope["path"])  # tells whoever spreads connections where it will go; any may be opened
         found = tokens_in(scope)
         principal = await self._admission.identify(the_token(found)) if found else None
+        return lambda: self._converse(wire, scope, principal, receive)
 
-        async def serve() -> None:
-            async def conversation(group: asyncio.TaskGroup) -> None:
-                link = Link(self._hall, self._admission, scope, wire, group)
-                wire.listen(link)
-                link.begin(principal)
-                try:
-                    await _until_disconnected(receive)
-                finally:
-                    link.leave()
+    async def _converse(self, wire: Wire, scope: Scope, principal: Principal | None, receive: Receive) -> None:
+        async def conversation(group: asyncio.TaskGroup) -> None:
+            link = Link(self._hall, self._admission, scope, wire, group)
+            wire.listen(link)
+            link.begin(principal)
+            try:
+                await _until_disconnected(receive)
+            finally:
+                link.leave()
 
-            await _in_a_group(wire, conversation)
-
-        return serve
+        await _in_a_group(wire, conversation)
 
     async def _serve(self, wire: Wire, admitted: Admitted, receive: Receive) -> None:
         wire.trust()

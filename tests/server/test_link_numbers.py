@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from protocol.closes import Close
 from protocol.messages import Ack, CloseChannel, Closed, Hello, Open, Opened, Part, Push
 from tests.support.core import typed, until
 from tests.support.database import Databases
@@ -45,7 +46,7 @@ async def test_what_is_joined_is_given_back_when_its_channel_is_closed(server: R
         await until(lambda: server.app.hall.inspecting_bytes == 1000)
         (channel,) = server.app.hall.devices
 
-        channel.close(1012, "reloaded")
+        channel.close(Close.RESTART, "reloaded")
 
         assert (await client.expect(Closed)).code == 1012
         assert server.app.hall.inspecting_bytes == 0

@@ -6,7 +6,6 @@ its downlink until the walk lets some of it through; when the connection breaks,
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
@@ -15,86 +14,71 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from crdt.knowledge import Knowledge
-from crdt.replica import Replica
 from crdt.updates import inspect, merge
-from protocol import ysync
-from protocol.closes import Close
 from server.budget import ByteBudget
 from server.config import load_settings
 from server.sockets import Hall
 from server.sync import SyncEndpoint
-from server.wire import Peer
 from storage.cipher import knowledge_place, snapshot_place
 from storage.keyring import Keyring
 from storage.libraries import Role
 from storage.pool import Database
 from storage.updates import SealedSnapshot
-from tests.support.core import Core, eventually, payloads_in, until
+from tests.simulation.devices import FakeWire, LinkedDevice, SimulatedDevice
+from tests.support.core import Core, eventually, until
 from tests.support.snapshots import store_verified
 
-MAY_RETRY = {Close.TRY_LATER, Close.RESTART}
+
+def principal() -> SimpleNamespace:
+    return SimpleNamespace(user=SimpleNamespace(id=uuid4()), session_id=uuid4(), device_id=uuid4())
 
 
-class FakeWire:
-    """One connection's server side."""
+def library(library_id: UUID) -> SimpleNamespace:
+    return SimpleNamespace(id=library_id, role=Role.EDITOR, head=0, epoch=1)
 
-    def __init__(self) -> None:
-        self.downlink: deque[bytes] = deque()
-        self.closed: int | None = None
-        self.gone = asyncio.Event()
-        self.peer: Peer | None = None  # until the server has accepted the connection
-        self.unsent = 0
 
-    @property
-    def open(self) -> bool:
-        return self.closed is None and not self.gone.is_set()
+class Open:
+    """Lets everybody in."""
 
-    def listen(self, peer: Peer) -> None:
-        self.peer = peer
+    def __init__(self, library_id: UUID) -> None:
+        self._library_id = library_id
 
-    def write(self, frames: bytes) -> bool:
-        if self.open:
-            self.downlink.extend(payloads_in(frames))
-        return self.open
+    def count(self, scope: object) -> None: ...
 
-    def close(self, code: int, reason: str) -> None:
-        self.closed = self.closed or code
-        self.gone.set()
-
-    async def drained(self, stall_seconds: float) -> bool:
-        return True
-
-    def ping(self) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    async def receive(self) -> dict[str, str]:
-        await self.gone.wait()
-        return {"type": "websocket.disconnect"}
+    async def library_of_session(self, library_id: UUID, session_id: UUID, user_id: UUID) -> SimpleNamespace:
+        assert library_id == self._library_id
+        return library(library_id)
 
 
 class Server:
     """One life of the server process."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, library_id: UUID) -> None:
         self.core = core
         self.hall = Hall(
             load_settings(), core.database, core.rooms, core.writer, core.shelf, core.follower, core.workers, ByteBudget(1 << 20)
         )
         self._endpoint = SyncEndpoint(None, self.hall)  # type: ignore[arg-type]  # admission is left out here
+        self.admit(library_id)
         self._connections: dict[FakeWire, asyncio.Task[None]] = {}
 
     def connect(self, library_id: UUID) -> FakeWire:
+        """A stock device's connection."""
         wire = FakeWire()
-        admitted = SimpleNamespace(
-            principal=SimpleNamespace(user=SimpleNamespace(id=uuid4()), session_id=uuid4()),
-            library=SimpleNamespace(id=library_id, role=Role.EDITOR, head=0, epoch=1),
-        )
+        admitted = SimpleNamespace(principal=principal(), library=library(library_id))
         serving = self._endpoint._serve(wire, admitted, wire.receive)  # type: ignore[arg-type]  # fakes
         self._connections[wire] = asyncio.create_task(serving)
         return wire
+
+    def connect_link(self) -> FakeWire:
+        """A connection on promptsync.v1."""
+        wire = FakeWire()
+        serving = self._endpoint._converse(wire, {}, principal(), wire.receive)  # type: ignore[arg-type]  # fakes
+        self._connections[wire] = asyncio.create_task(serving)
+        return wire
+
+    def admit(self, library_id: UUID) -> None:
+        self._endpoint._admission = Open(library_id)  # type: ignore[assignment]
 
     async def end(self, *, orderly: bool) -> None:
         """Stop it; disorderly, amid whatever it does."""
@@ -108,90 +92,6 @@ class Server:
         await self.core.database.close()
 
 
-class SimulatedDevice:
-    """A device as stock clients are: it asks when it connects, answers when asked, and sends what it edits while it is online."""
-
-    def __init__(self, world: "World", name: str) -> None:
-        self.world = world
-        self.name = name
-        self.replica = Replica(client_id=world.random.getrandbits(32))
-        self.uplink: deque[bytes] = deque()
-        self.wire: FakeWire | None = None
-        self.synced = False
-        self.unconfirmed: list[bytes] = []
-        self.told: list[bytes] = []
-        """Own updates that the server echoed, and everything that it showed of others."""
-
-    def connect(self) -> None:
-        self.disconnect()
-        self.wire, self.synced = self.world.server.connect(self.world.library_id), False
-        self.uplink.append(ysync.encode_step1(self.replica.state_vector()))
-
-    def disconnect(self) -> None:
-        if self.wire is not None:
-            self.wire.gone.set()
-        self.wire = None
-        self.uplink.clear()
-
-    def edit(self) -> None:
-        update = _edit(self.replica, self.name, self.world.random)
-        self.unconfirmed.append(update)
-        if self.wire is not None:
-            self.uplink.append(ysync.encode_update(update))
-
-    def send(self, count: int) -> None:
-        """Let some of the uplink through."""
-        for _ in range(min(count, len(self.uplink))):
-            if self.wire is not None and self.wire.open and self.wire.peer is not None:
-                self.wire.peer.receive(self.uplink.popleft())
-
-    def hear(self, count: int) -> None:
-        """Let some of the downlink through; a connection that the server has closed is noticed after what it said before."""
-        wire = self.wire
-        if wire is None:
-            return
-        for _ in range(min(count, len(wire.downlink))):
-            self._take(ysync.decode(wire.downlink.popleft()))
-        if not wire.downlink and not wire.open:
-            if wire.closed is not None:
-                assert wire.closed in MAY_RETRY, f"{self.name} was closed with {wire.closed}"
-            self.disconnect()
-
-    def _take(self, message: ysync.Message) -> None:
-        match message:
-            case ysync.Step1(state_vector):
-                self.uplink.append(ysync.encode_step2(self.replica.missing(state_vector)))
-            case ysync.Step2(update):
-                self.replica.apply(update)
-                self.told.append(update)
-                self.synced = True
-            case ysync.Update(update):
-                self.replica.apply(update)
-                self.told.append(update)
-                if update in self.unconfirmed:
-                    self.unconfirmed.remove(update)
-
-    @property
-    def quiet(self) -> bool:
-        return self.wire is not None and self.synced and not self.uplink and not self.wire.downlink and self.wire.open
-
-
-def _edit(replica: Replica, name: str, source: random.Random) -> bytes:
-    """A new prompt, a change to one, or a deletion alone."""
-    prompts = replica.prompts()
-    kind = source.random()
-    if not prompts or kind < 0.3:
-        return replica.write_prompt(f"{name}-{source.randrange(6)}", f"提示词 {source.randrange(1000)} 🙂")
-    chosen = source.choice(sorted(prompts))
-    length = len(prompts[chosen])
-    if kind < 0.4:
-        return replica.delete_prompt(chosen)
-    if kind < 0.55 and length:
-        start = source.randrange(length)
-        return replica.edit_text(chosen, start, "", source.randrange(1, min(4, length - start) + 1))
-    return replica.edit_text(chosen, source.randrange(length + 1), source.choice(["a", "中文", "🙂", "x" * 300]))
-
-
 class World:
     """The library, its server and its devices. `walk` does one random thing."""
 
@@ -201,18 +101,25 @@ class World:
         self.random = random.Random(seed)
         self.library_id = uuid4()
         self.restarts = 0
+        self._made = 0
         self._names = iter(range(1000))
-        self.devices = [SimulatedDevice(self, f"d{next(self._names)}") for _ in range(devices)]
+        self.devices = [self._new(f"d{next(self._names)}") for _ in range(devices)]
+
+    def _new(self, name: str) -> SimulatedDevice:
+        """Half of them speak promptsync.v1."""
+        self._made += 1
+        return (SimulatedDevice if self._made % 2 else LinkedDevice)(self, name)
 
     async def begin(self) -> None:
         self.server = await self._start()
         self.library_id = await self.server.core.library()
+        self.server.admit(self.library_id)
 
     async def _start(self) -> Server:
         database = await Database.open(self.dsn, size=3)
         core = Core(self.dsn, database, self.keyring, queue_bytes=1 << 26, room_cache_bytes=1 << 20, cache_bytes=1 << 20)
         core.start()
-        return Server(core)
+        return Server(core, self.library_id)
 
     async def end(self) -> None:
         for device in self.devices:
@@ -228,8 +135,8 @@ class World:
             (0.80, lambda: device.hear(self.random.randrange(1, 8))),
             (0.85, device.disconnect),
             (0.93, lambda: device.connect() if device.wire is None else None),
-            (0.95, lambda: self._repeat(device)),
-            (0.97, lambda: self._shuffle(device)),
+            (0.95, device.repeat),
+            (0.97, device.shuffle),
         ]
         chance = self.random.random()
         for limit, step in steps:
@@ -248,17 +155,6 @@ class World:
             await asyncio.sleep(0.01)
         else:
             await self.restart(orderly=chance > 0.995, fold=self.random.random() < 0.5)
-
-    def _repeat(self, device: SimulatedDevice) -> None:
-        """Something is sent twice."""
-        if device.uplink:
-            device.uplink.append(self.random.choice(device.uplink))
-
-    def _shuffle(self, device: SimulatedDevice) -> None:
-        """What is on its way up arrives in another order: the server meets gaps."""
-        waiting = list(device.uplink)
-        self.random.shuffle(waiting)
-        device.uplink = deque(waiting)
 
     async def break_the_writers_connection(self) -> None:
         connection = await asyncpg.connect(self.dsn)
