@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         description="connections for REST, openings and jobs; two more write, and one each is for the bus, compaction and the job queue",
     )
 
-    workers: int = Field(1, ge=1, le=64, description="processes that serve the port; each takes devices of any library")
+    workers: int = Field(1, ge=1, le=64, description="processes that serve the port; the devices of a library meet in one of them")
     redis_url: SecretStr | None = Field(
         None, description="`redis://…` or `rediss://…`: Redis or Valkey carries messages between processes; default: PostgreSQL does"
     )
