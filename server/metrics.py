@@ -13,7 +13,12 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 registry = CollectorRegistry()
 
-sockets = Gauge("promptsync_sockets", "Devices in libraries: stock sockets, and channels of promptsync.v1.", registry=registry, multiprocess_mode="livesum")
+sockets = Gauge(
+    "promptsync_sockets",
+    "Devices in libraries: stock sockets, and channels of promptsync.v1.",
+    registry=registry,
+    multiprocess_mode="livesum",
+)
 rooms = Gauge("promptsync_rooms", "Libraries whose ranges this process holds.", registry=registry, multiprocess_mode="livesum")
 deliveries = Counter("promptsync_deliveries", "Updates relayed to devices, senders included.", registry=registry)
 stored = Counter("promptsync_updates_stored", "Updates stored.", registry=registry)
