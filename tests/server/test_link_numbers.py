@@ -48,7 +48,7 @@ async def test_what_is_joined_is_given_back_when_its_channel_is_closed(server: R
 
         channel.close(Close.RESTART, "reloaded")
 
-        assert (await client.expect(Closed)).code == 1012
+        assert (await client.expect(Closed)).code == Close.RESTART
         assert server.app.hall.inspecting_bytes == 0
         await client.send(Part(0, 1, bytes(1000)))  # was on its way
         await client.open(0, user.library_id)
