@@ -175,10 +175,10 @@ class Census:
     # --- the devices of this process
 
     async def _brought(self, libraries: Iterable[UUID], within: float) -> dict[UUID, list[Seen]]:
-        """The devices here, after they have exchanged if there is time for that."""
+        """The devices here, after they have exchanged if there is time for that. One that may not write has nothing to bring."""
         found = {library_id: self._here(library_id) for library_id in libraries}
-        everybody = [device for devices in found.values() for device in devices]
-        late = await _exchanged(everybody, within) if within else set()
+        writers = [device for devices in found.values() for device in devices if device.may_write]
+        late = await _exchanged(writers, within) if within else set()
         return {
             library_id: [_seen(device, device not in late) for device in devices if not device.closed]
             for library_id, devices in found.items()

@@ -113,3 +113,21 @@ def test_what_is_no_such_map_is_refused_whatever_it_announces(body: bytes) -> No
     for decode in (decode_asked, decode_answered):
         with pytest.raises(ProtocolError):
             decode(body)
+
+
+SPECIFIED = [
+    ("81 a6 76 65 63 74 6f 72 c4 01 00", Asked(b"\x00")),
+    (
+        "85 a6 75 70 64 61 74 65 c4 0e 01 01 01 00 28 01 01 6d 01 61 01 7d 01 00 a6 76 65 63 74 6f 72 c4 03 01 01 01"
+        " a3 73 65 71 01 a5 65 70 6f 63 68 01 a6 73 74 6f 72 65 64 c2",
+        Answered(bytes.fromhex("010101002801016d0161017d0100"), b"\x01\x01\x01", 1, 1, False),
+    ),
+]
+"""As the page of the wire has them."""
+
+
+@pytest.mark.parametrize(("body", "said"), SPECIFIED)
+def test_the_bodies_that_are_specified_stay_as_they_are(body: str, said: Asked | Answered) -> None:
+    written = encode_asked(said) if isinstance(said, Asked) else encode_answered(said)
+    assert written == bytes.fromhex(body)
+    assert (decode_asked if isinstance(said, Asked) else decode_answered)(written) == said

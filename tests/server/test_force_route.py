@@ -141,13 +141,20 @@ async def test_it_is_done_once_in_a_while(server: Running, client: httpx2.AsyncC
         await force(theirs)
 
 
-async def test_a_viewer_may_have_it_done(server: Running, user: User) -> None:
+@pytest.mark.usefixtures("raw_sockets")
+async def test_a_viewer_may_have_it_done_and_has_nothing_to_bring(server: Running, user: User) -> None:
     viewer = await server.user()
     await server.add_member(user.library_id, viewer, "viewer")
+    frozen = await RawSocket.open(server.port, user.library_id, viewer.sync_token)
+    frozen.send(masked(ysync.encode_step1(b"\x00")))
     async with server.device(user) as device, server.http(viewer) as theirs:
+        await until(lambda: len(server.app.hall.devices) == 2, "both devices")
         device.replica.write_prompt("p", "x")
-        (found,) = (await force(theirs, user.library_id))["libraries"]
-        assert (found["head"], found["devices"]) == (1, [{"dialect": "yjs", "seq": found["devices"][0]["seq"]}])
+        forced = await force(theirs, user.library_id)
+    (found,) = forced["libraries"]
+    assert forced["unfinished"] == []
+    assert (found["head"], found["devices"][0]["may_write"]) == (1, False)
+    assert found["devices"][1] == {"dialect": "yjs", "seq": found["devices"][1]["seq"]}
 
 
 async def test_a_foreign_library_is_like_none(server: Running, user: User) -> None:
