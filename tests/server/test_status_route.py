@@ -1,5 +1,6 @@
 """`GET /api/sync/status`: how a user's libraries stand, in numbers, and who has them open."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ import pytest
 
 from crdt.updates import encode_state_vector
 from protocol.closes import Close
+from server import census
+from server import status as overseeing
 from server.routes import status
 from tests.support.core import deleted, typed, until
 from tests.support.database import Databases
@@ -136,6 +139,14 @@ async def test_of_other_members_devices_hardly_anything_is_told(server: Running,
         assert shared["devices"][0]["may_write"] is False
         assert set(shared["devices"][1]) == {"dialect", "seq"}
         assert str(user.session_id) not in str(shared)
+
+
+async def test_where_nobody_else_listens_nobody_is_waited_for(
+    server: Running, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(census, "OTHERS_SECONDS", 60.0)
+    monkeypatch.setattr(overseeing, "OTHERS_SECONDS", 60.0)
+    await asyncio.wait_for(only(client), 20)
 
 
 async def test_many_devices_are_cut_and_that_is_said(
