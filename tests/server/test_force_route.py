@@ -9,11 +9,13 @@ import httpx2
 import pytest
 
 from protocol import ysync
+from protocol.messages import Push, Status, StatusAsked
 from server import limits, status
 from server.compactor import Outcome
 from storage import compaction
 from tests.support.core import typed, until
 from tests.support.database import Databases
+from tests.support.link_client import link
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running, User, masked, running_server
 
@@ -59,6 +61,20 @@ async def test_what_a_connected_device_has_not_sent_is_stored_shown_and_folded(
     assert forced["unfinished"] == []
     assert (found["head"], found["snapshot"]["seq"], found["tail"]) == (1, 1, {"updates": 0, "bytes": 0})
     assert len(found["devices"]) == 2
+
+
+async def test_a_device_on_promptsync_v1_is_asked_and_waited_for_until_it_is_stored(
+    server: Running, client: httpx2.AsyncClient, user: User
+) -> None:
+    async with link(server, user) as device:
+        await device.open(0, user.library_id)
+        forcing = asyncio.create_task(force(client))
+        await device.expect(Status, lambda said: said.ask)
+        await device.send(Push(0, 1, typed("a", 1, 0)), StatusAsked(channel=0, cursor=0))
+        forced = await forcing
+    (found,) = forced["libraries"]
+    assert forced["unfinished"] == []
+    assert (found["head"], found["snapshot"]["seq"], found["devices"][0]["client"]) == (1, 1, "test 1")
 
 
 async def test_a_tail_below_any_threshold_is_folded_and_only_in_the_library_that_is_named(
