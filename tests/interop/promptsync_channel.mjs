@@ -43,6 +43,7 @@ export class Channel {
     this.parts = new Parts()
     this.partsSent = 0
     this.partsReceived = 0
+    this.held = false // edits wait until the server asks for them
     this.nextRef = 0
     this.newest = 0 // the highest seq of an update since the opening
     this.early = new Set() // seqs past the cursor that came before their predecessors
@@ -121,7 +122,7 @@ export class Channel {
   }
 
   flush () {
-    if (this.state !== 'open' || this.waiting.length === 0 || this.unanswered.size >= UNANSWERED_PUSHES) return
+    if (this.held || this.state !== 'open' || this.waiting.length === 0 || this.unanswered.size >= UNANSWERED_PUSHES) return
     const update = this.waiting.length === 1 ? this.waiting[0] : Y.mergeUpdates(this.waiting)
     this.waiting = []
     const ref = this.nextRef++
@@ -202,6 +203,7 @@ export class Channel {
   receiveStatus (status) {
     this.told('status', { ...status, vector: Buffer.from(status.vector).toString('hex') })
     if (!status.ask) return
+    this.held = false
     this.pushAll(status.vector)
     this.askStatus()
   }

@@ -92,6 +92,7 @@ const ofLibrary = {
   covers: ({ document }, { update }) => covers(document.doc, update),
   acknowledged: ({ channel }) => base64(Y.mergeUpdates([new Uint8Array([0, 0]), ...channel.acknowledged])),
   status: ({ channel }) => channel.askStatus(),
+  hold: ({ channel }) => { channel.held = true },
   close: ({ channel }) => channel.close(),
   reopen: ({ channel }) => channel.reopen(),
   wait: async (library, { until, value = true, within = 10000 }) => {

@@ -304,6 +304,29 @@ def test_a_status_tells_how_the_library_stands(server: Server, account: Account,
 
 
 @each_other
+def test_a_device_that_is_asked_pushes_what_it_has(server: Server, device: NewDevice, other: str) -> None:
+    account = server.register()  # one may force so often
+    library = account.library_id
+    a, b = open_two(device, server, account, library, other)
+    a.edit(*A_BIT_OF_EVERYTHING)
+    wait_until_equal(a, b)
+    a.do("hold")
+    a.edit(["map set", "held back", 1], ["map delete", "title"])
+
+    status, forced = server.request("POST", "/api/sync/force", {"library": library}, token=account.access_token)
+
+    assert (status, forced["unfinished"]) == (200, [])
+    a.wait("event", {"name": "status", "ask": True})
+    witness = device("promptsync").open(server, library, account.sync_token)
+    witness.wait("synced")
+    content = wait_until_equal(a, b, witness)
+    assert content["map"]["held back"] == 1
+    assert "title" not in content["map"]
+    clients = {each["client"] for each in forced["libraries"][0]["devices"]}
+    assert "promptsync-interop 1" in clients
+
+
+@each_other
 def test_the_cursor_follows_the_log(server: Server, account: Account, library: str, device: NewDevice, other: str) -> None:
     a, b = open_two(device, server, account, library, other)
     for turn in range(20):

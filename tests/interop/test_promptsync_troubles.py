@@ -1,6 +1,8 @@
 """A device on promptsync.v1 that is not let in, may not write, loses its library or its session, or the server itself."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from tests.interop.devices import NodeDevice, wait_until_equal
 from tests.interop.test_promptsync_clients import progress
 from tests.support.many import Node
-from tests.support.server import Account, Server
+from tests.support.server import ROOT, Account, Server
 
 pytestmark = pytest.mark.node
 
@@ -251,3 +253,54 @@ def test_a_device_comes_back_by_itself_and_brings_what_was_not_acknowledged(own_
     witness.wait("synced")
     assert witness.do("covers", update=a.do("acknowledged"))
     wait_until_equal(a, b, witness)
+
+
+# --- a database that was put back
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "away"])
+def test_what_a_database_that_was_put_back_lacks_is_pushed_again(
+    known_database: Server, database_dsn: str, device: NewDevice, connected: bool
+) -> None:
+    server = known_database
+    account = server.register()
+    a = device("promptsync").open(server, account.library_id, account.sync_token)
+    a.wait("synced")
+    a.edit(["map set", "early", 1], ["text insert", 0, "early "], ["map set", "gone", 1])
+    a.wait("cursor", 3)
+    a.edit(["map set", "late", 1], ["map delete", "gone"], ["text append", "late"])
+    a.wait("cursor", 6)
+    a.wait("acknowledged")
+    if not connected:
+        a.disconnect()
+
+    server.terminate()
+    put_back(database_dsn, account.library_id, 3)
+    subprocess.run([sys.executable, "-m", "server.cli", "epoch", "raise", "--yes"], cwd=ROOT, env=server.environment(), check=True)
+    server.start()
+    if not connected:
+        a.connect()
+
+    a.wait("event", {"name": "opened", "epoch": 2})
+    a.wait("synced")
+    a.wait("acknowledged")
+    assert progress(a)["cursor"] == 4  # everything that was lost came as one update
+    witness = device("promptsync").open(server, account.library_id, account.sync_token)
+    witness.wait("synced")
+    content = wait_until_equal(a, witness)
+    assert content["map"] == {"early": 1, "late": 1}
+    assert content["text"] == [{"insert": "early late"}]
+
+
+def put_back(dsn: str, library: str, head: int) -> None:
+    """Bring the log of `library` to where it was when `head` was its newest update."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq > $2", library, head)
+            await connection.execute("UPDATE libraries SET head = $2 WHERE id = $1", library, head)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
