@@ -127,10 +127,11 @@ class SyncClient:
         for library in list(self._libraries.values()):
             await library.saved()
 
-    async def open(self, library_id: UUID | str, document: Document) -> Library:
+    async def open(self, library_id: UUID | str, document: Document, *, read_only: bool = False) -> Library:
         """Keep a document in step with a library from now on. Needs no connection: `synced` of what is returned waits for that.
 
-        What the queue's file has kept is put into the document first. Raises QueueBroken, OSError, or what the document raises.
+        What the queue's file has kept is put into the document first. With `read_only` nothing of the document is ever sent.
+        Raises QueueBroken, OSError, or what the document raises.
         """
         key = UUID(str(library_id))
         if key in self._libraries:
@@ -142,9 +143,7 @@ class SyncClient:
             document.apply(entry.update)
         self._session.follow(key, queue.entries, place)
         here = Here(secrets.randbits(32))
-        library = Library(
-            key, document, session=self._session, queue=queue, executor=self._executor, here=here, backoff=Backoff(random.random)
-        )
+        library = Library(key, document, session=self._session, queue=queue, executor=self._executor, here=here, read_only=read_only)
         library.wake = self._wake.set
         self._libraries[key] = library
         if self.failure is not None:
