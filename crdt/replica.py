@@ -64,6 +64,22 @@ class Replica:
         own = self._doc.get_update(state_vector)
         return merge([own, *(diff(update, state_vector) for _, update in self._waiting)]) if self._waiting else own
 
+    def observe(self, told: Callable[[set[str], set[str]], None]) -> None:
+        """Call `told` after each change with the ids of the prompts that it wrote and of those that it deleted."""
+
+        def sort(events: list[Any]) -> None:
+            written: set[str] = set()
+            deleted: set[str] = set()
+            for event in events:
+                if event.path:
+                    written.add(str(event.path[0]))
+                    continue
+                for prompt_id, change in event.keys.items():
+                    (deleted if change["action"] == "delete" else written).add(prompt_id)
+            told(written - deleted, deleted)
+
+        self._prompts.observe_deep(sort)
+
     def prompts(self) -> dict[str, str]:
         """The text of each prompt by its id."""
         return {key: str(text) for key, text in self._prompts.items()}

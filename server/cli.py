@@ -69,6 +69,7 @@ def main() -> None:
     from server.keys_cli import app as keys
     from server.library_cli import app as library
     from server.user_cli import app as user
+    from server.watch_cli import watch
     from server.worker_cli import worker
 
     app.add_typer(user, name="user")
@@ -77,6 +78,7 @@ def main() -> None:
     app.add_typer(jobs, name="jobs")
     app.add_typer(library, name="library")
     app.command()(compact)
+    app.command()(watch)
     app.command()(worker)
     app()
 

@@ -172,6 +172,14 @@ def _is_postgres(text: str) -> bool:
     return parts.scheme in ("postgres", "postgresql") and not parts.fragment and all(0 < port < 1 << 16 for port in ports)
 
 
+class ClientSettings(BaseSettings):
+    """What a command reads that is a client of some server."""
+
+    model_config = SettingsConfigDict(env_prefix="PROMPTSYNC_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    token: SecretStr | None = None
+
+
 def load_settings(**given: object) -> Settings:
     """The settings as the environment gives them, `given` first.
 

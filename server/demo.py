@@ -1,4 +1,7 @@
-"""`promptsync demo`: two devices, one library, a server that is killed. It needs nothing but Python, and checks what it tells."""
+"""`promptsync demo`: two devices, one library, a server that is killed. It needs nothing but Python, and checks what it tells.
+
+The laptop speaks promptsync.v1, the phone the y-websocket dialect.
+"""
 
 import asyncio
 import json
@@ -9,99 +12,21 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from crdt.replica import Replica
-from protocol import ysync
+from protocol.client_events import Failed, LibraryEvent, Saved
 from server.config import environment_for
 from server.database import read_facts
-from server.errors import ServerError
+from server.demo_devices import DemoFailed, Laptop, Phone
 from storage import embedded
 
 START_SECONDS = 60.0
-WAIT_SECONDS = 20.0
 TYPED_BEFORE_THE_KILL = 200
 """Edits that must be acknowledged before the server is killed; the typing goes on meanwhile."""
-
-
-class DemoFailed(ServerError):
-    """What the demo tells did not come true."""
-
-
-class Device:
-    """A device with its own copy of the library, on the y-websocket dialect."""
-
-    def __init__(self, name: str, token: str, library: str) -> None:
-        self.name = name
-        self.replica = Replica()
-        self.unconfirmed: set[bytes] = set()
-        self.confirmed: set[bytes] = set()
-        self.changed = asyncio.Event()
-        self._token = token
-        self._library = library
-        self._socket: ClientConnection | None = None
-        self._reader: asyncio.Task[None] | None = None
-
-    async def connect(self, url: str) -> None:
-        """Connect and exchange what is missing on either side; returns once the server has answered."""
-        self._socket = await connect(
-            f"{url.replace('http', 'ws', 1)}/sync/{self._library}",
-            subprotocols=["yjs", f"bearer.{self._token}"],  # type: ignore[list-item]  # NewType of str
-            compression=None,
-            max_size=None,
-        )
-        answered = asyncio.Event()
-        self._reader = asyncio.create_task(self._read(self._socket, answered))
-        await self._socket.send(ysync.encode_step1(self.replica.state_vector()))
-        await asyncio.wait_for(answered.wait(), WAIT_SECONDS)
-
-    async def disconnect(self) -> None:
-        """Go offline."""
-        if self._socket is not None and self._reader is not None:
-            await self._socket.close()
-            await self._reader
-            self._socket = None
-
-    async def edit(self, update: bytes) -> None:
-        """Send an edit that the replica has made already; offline it waits in the replica."""
-        self.unconfirmed.add(update)
-        if self._socket is not None:
-            with suppress(ConnectionClosed):
-                await self._socket.send(ysync.encode_update(update))
-
-    async def _read(self, socket: ClientConnection, answered: asyncio.Event) -> None:
-        with suppress(ConnectionClosed):
-            async for frame in socket:
-                message = ysync.decode(frame if isinstance(frame, bytes) else frame.encode())
-                match message:
-                    case ysync.Step1(state_vector):
-                        await socket.send(ysync.encode_step2(self.replica.missing(state_vector)))
-                    case ysync.Step2(update):
-                        self.replica.apply(update)
-                        answered.set()
-                    case ysync.Update(update):
-                        self.replica.apply(update)
-                        if update in self.unconfirmed:  # the echo: it is committed
-                            self.unconfirmed.discard(update)
-                            self.confirmed.add(update)
-                self.changed.set()
-
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until what this device has heard makes the condition true; raises DemoFailed when it does not come true."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not condition():
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
-            raise DemoFailed(f"{self.name}: waited in vain until {what}") from None
 
 
 class OwnServer:
@@ -110,6 +35,7 @@ class OwnServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = ""
+        self._port = "0"
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -125,7 +51,7 @@ class OwnServer:
             raise DemoFailed(f"the server was not ready within {START_SECONDS:.0f} s") from None
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        env = environment_for(data_dir=str(self.folder), port="0", host="127.0.0.1")
+        env = environment_for(data_dir=str(self.folder), port=self._port, host="127.0.0.1")
         with self._log().open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", "server.cli", "serve"], env=env, stdout=log, stderr=log)
 
@@ -137,6 +63,7 @@ class OwnServer:
         if self._process is None or facts.get("pid") != self._process.pid:
             return False
         self.url = str(facts["url"])
+        self._port = self.url.rpartition(":")[2]  # the same after a restart
         with suppress(OSError):
             return bool(_request(f"{self.url}/readyz").get("status") == "ok")
         return False
@@ -180,10 +107,20 @@ async def _story(server: OwnServer, console: Console) -> None:
     account = await asyncio.to_thread(
         _request, f"{server.url}/api/auth/register", {"email": "demo@example.com", "password": secrets.token_urlsafe(16)}
     )
-    laptop, phone = (Device(name, account["sync_token"], account["library_id"]) for name in ("laptop", "phone"))
+    laptop = Laptop("laptop", account["sync_token"], account["library_id"], server.folder / "laptop")
+    phone = Phone("phone", account["sync_token"], account["library_id"])
     await laptop.connect(server.url)
     await phone.connect(server.url)
+    try:
+        await _edit_on_both(server, laptop, phone, say)
+        shown = await _kill_amid_edits(server, laptop, phone, say)
+        await _count_what_is_left(server, account, laptop, phone, shown, say)
+    finally:
+        await laptop.end()
+        await phone.disconnect()
 
+
+async def _edit_on_both(server: OwnServer, laptop: Laptop, phone: Phone, say: "_Narrator") -> None:
     say("online: the laptop writes a prompt, and the phone sees it once it is committed")
     await laptop.edit(laptop.replica.write_prompt("greeting", "You are a helpful assistant."))
     await laptop.edit(laptop.replica.write_prompt("draft", "To be thrown away."))
@@ -199,25 +136,28 @@ async def _story(server: OwnServer, console: Console) -> None:
     await phone.edit(phone.replica.delete_prompt("draft"))
     _show(say, laptop)
     _show(say, phone)
+    say.detail(f"laptop: {laptop.unsaved} edits unsaved, kept on its disk")
 
     say("both reconnect: edits and deletions of both sides meet")
     await laptop.connect(server.url)
     await phone.connect(server.url)
     expected = {"greeting": "You are a patient and helpful assistant. Answer briefly.", "翻译": "把下面的文字翻译成英文 🌏"}
-    for device in (laptop, phone):
-        await device.until(lambda device=device: device.replica.prompts() == expected, "both agree")  # type: ignore[misc]
+    await laptop.until(lambda: laptop.replica.prompts() == expected and not laptop.unsaved, "both agree and everything is saved")
+    await phone.until(lambda: phone.replica.prompts() == expected, "both agree")
     _show(say, phone)
-
-    shown = await _kill_amid_edits(server, laptop, phone, say)
-    await _count_what_is_left(server, account, laptop, phone, shown, say)
+    say.detail(f"laptop: {laptop.unsaved} edits unsaved")
 
 
-async def _kill_amid_edits(server: OwnServer, laptop: Device, phone: Device, say: "_Narrator") -> set[str]:
+async def _kill_amid_edits(server: OwnServer, laptop: Laptop, phone: Phone, say: "_Narrator") -> set[str]:
     """Kill the server while the laptop types; what was acknowledged or had reached the phone by then."""
     say("the laptop types without pause, and the server is killed with SIGKILL in the middle of it")
-    laptop.confirmed.clear()
     keys: dict[bytes, str] = {}
+    acknowledged: set[str] = set()
     stop = asyncio.Event()
+
+    def note(event: LibraryEvent | Failed) -> None:
+        if isinstance(event, Saved) and event.update in keys:
+            acknowledged.add(keys[event.update])
 
     async def type_on() -> None:
         while not stop.is_set():
@@ -225,41 +165,46 @@ async def _kill_amid_edits(server: OwnServer, laptop: Device, phone: Device, say
             update = laptop.replica.write_prompt(key, f"typed as number {len(keys)}")
             keys[update] = key
             await laptop.edit(update)
-            await asyncio.sleep(0)
 
+    laptop.library.listen(note)
     typing = asyncio.create_task(type_on())
-    await laptop.until(lambda: len(laptop.confirmed) >= TYPED_BEFORE_THE_KILL, "edits are acknowledged")
+    await laptop.until(lambda: len(acknowledged) >= TYPED_BEFORE_THE_KILL, "edits are acknowledged")
     server.kill()
     stop.set()
     await typing
     await laptop.disconnect()
     await phone.disconnect()
-    acknowledged = {keys[update] for update in laptop.confirmed}
     seen = set(phone.replica.prompts()) & set(keys.values())
-    say.detail(f"typed {len(keys)}, acknowledged {len(acknowledged)}, seen on the phone {len(seen)}; the server is dead")
+    if len(keys) != len(acknowledged) + laptop.unsaved:
+        raise DemoFailed(f"typed {len(keys)}, acknowledged {len(acknowledged)}, unsaved {laptop.unsaved}")
+    told = f"typed {len(keys)}, acknowledged {len(acknowledged)}, unsaved {laptop.unsaved}, seen on the phone {len(seen)}"
+    say.detail(f"{told}; the server is dead")
     return acknowledged | seen
 
 
 async def _count_what_is_left(
-    server: OwnServer, account: dict[str, Any], laptop: Device, phone: Device, shown: set[str], say: "_Narrator"
+    server: OwnServer, account: dict[str, Any], laptop: Laptop, phone: Phone, shown: set[str], say: "_Narrator"
 ) -> None:
     say("it starts again on what the kill left behind, and a brand-new device opens the library")
     await server.start()
-    fresh = Device("new device", account["sync_token"], account["library_id"])
+    fresh = Laptop("new device", account["sync_token"], account["library_id"], server.folder / "new device")
     await fresh.connect(server.url)
-    lost = shown - set(fresh.replica.prompts())
-    say.detail(f"of {len(shown)} edits that were acknowledged or seen, lost: {len(lost)}")
-    if lost:
-        raise DemoFailed(f"lost: {sorted(lost)[:10]}")
+    try:
+        lost = shown - set(fresh.replica.prompts())
+        say.detail(f"of {len(shown)} edits that were acknowledged or seen, lost: {len(lost)}")
+        if lost:
+            raise DemoFailed(f"lost: {sorted(lost)[:10]}")
 
-    say("the laptop and the phone reconnect: what was typed and not yet acknowledged arrives now")
-    await laptop.connect(server.url)
-    await phone.connect(server.url)
-    wanted = laptop.replica.prompts()
-    for device in (phone, fresh):
-        await device.until(lambda device=device: device.replica.prompts() == wanted, "all agree")  # type: ignore[misc]
-    for device in (laptop, phone, fresh):
-        await device.disconnect()
+        say("the laptop and the phone reconnect: what was typed and not yet acknowledged arrives now")
+        await laptop.connect(server.url)
+        await phone.connect(server.url)
+        wanted = laptop.replica.prompts()
+        await laptop.until(lambda: not laptop.unsaved, "everything is saved")
+        await phone.until(lambda: phone.replica.prompts() == wanted, "all agree")
+        await fresh.until(lambda: fresh.replica.prompts() == wanted, "all agree")
+        say.detail(f"laptop: {laptop.unsaved} edits unsaved")
+    finally:
+        await fresh.end()
     say(f"converged: {len(wanted)} prompts, equal on laptop, phone and new device. Nothing was lost.")
 
 
@@ -278,7 +223,7 @@ class _Narrator:
         self._console.print(f"     {text}", markup=False, soft_wrap=True)
 
 
-def _show(say: _Narrator, device: Device) -> None:
+def _show(say: _Narrator, device: Laptop | Phone) -> None:
     for key, text in sorted(device.replica.prompts().items()):
         say.detail(f"{device.name:>6}  {key}: {text}")
 

@@ -7,7 +7,8 @@ async with connect("https://sync.example", token, queue="/home/me/.prompts") as 
     await library.saved()
 """
 
-from server.client.client import Connected, Disconnected, SyncClient, connect
+from server.client.client import SyncClient, connect
+from server.client.connection import Connected, Disconnected
 from server.client.document import Document
 from server.client.errors import ClientError, ClosedForGood, PushRefused, QueueBroken, QueueBusy, QueueFull
 from server.client.library import Library

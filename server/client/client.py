@@ -1,25 +1,21 @@
 """A client that stays in step: it connects, reconnects, and loses nothing that was pushed."""
 
 import asyncio
-import inspect
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from crdt.errors import InvalidStateVector
-from crdt.updates import decode_state_vector
-from protocol.client import ClientSession, Place
+from protocol.client import ClientSession
 from protocol.client_events import LibraryClosed, Postponed, Received
 from protocol.client_states import ClientState, LibraryState
 from protocol.closes import Close
@@ -28,12 +24,12 @@ from protocol.errors import ProtocolError
 from protocol.messages import Pong, Welcome
 from server.client.backoff import Backoff
 from server.client.bell import Bell
-from server.client.document import Document
+from server.client.connection import Connected, Disconnected, Token, current
+from server.client.document import Document, trusted
 from server.client.errors import ClientError, ClosedForGood, QueueBusy
 from server.client.here import RENEW_SECONDS, Here
 from server.client.library import Library
 from server.client.queue_file import Queue, QueueFile
-from server.client.records import Kept
 from storage.errors import DataFolderBusy
 from storage.folder_lock import FolderLock
 
@@ -47,23 +43,6 @@ PONG_SECONDS = 40.0
 CLOSE_SECONDS = 2.0
 WRITE_DOWN_SECONDS = 0.2
 """Until what was acknowledged is noted in the file of the queue."""
-
-Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The server knows us on a new socket; `count` such there were."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The socket is gone, or there was none; the next attempt comes after `seconds`, or never."""
-
-    reason: str
-    seconds: float | None
 
 
 class SyncClient:
@@ -102,6 +81,8 @@ class SyncClient:
         self._wake = asyncio.Event()
         self._backoff = Backoff(random.random)
         self._running: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
+        self._paused = False
         self._refused_token: str | None = None
         self.failure: Exception | None = None
         """Why there will be no further connection."""
@@ -146,24 +127,23 @@ class SyncClient:
         for library in list(self._libraries.values()):
             await library.saved()
 
-    async def open(self, library_id: UUID | str, document: Document) -> Library:
+    async def open(self, library_id: UUID | str, document: Document, *, read_only: bool = False) -> Library:
         """Keep a document in step with a library from now on. Needs no connection: `synced` of what is returned waits for that.
 
-        What the queue's file has kept is put into the document first. Raises QueueBroken, OSError, or what the document raises.
+        What the queue's file has kept is put into the document first. With `read_only` nothing of the document is ever sent.
+        Raises QueueBroken, OSError, or what the document raises.
         """
         key = UUID(str(library_id))
         if key in self._libraries:
             raise ValueError(f"library {key} is open already")
         path = None if self._folder is None else self._folder / f"{key}.queue"
         queue = await asyncio.get_running_loop().run_in_executor(self._executor, lambda: Queue() if path is None else QueueFile(path))
-        place = _trusted(queue.kept, document)
+        place = trusted(queue.kept, document)
         for entry in queue.entries:
             document.apply(entry.update)
         self._session.follow(key, queue.entries, place)
         here = Here(secrets.randbits(32))
-        library = Library(
-            key, document, session=self._session, queue=queue, executor=self._executor, here=here, backoff=Backoff(random.random)
-        )
+        library = Library(key, document, session=self._session, queue=queue, executor=self._executor, here=here, read_only=read_only)
         library.wake = self._wake.set
         self._libraries[key] = library
         if self.failure is not None:
@@ -179,6 +159,18 @@ class SyncClient:
         library.fail(ClientError("the library was closed"))
         await library.end()
 
+    async def pause(self) -> None:
+        """Go offline, and stay so until `resume`. Pushes are kept."""
+        self._paused = True
+        if self._socket is not None:
+            await self._socket.close()
+        await self._bell.until(lambda: self._session.state is ClientState.OFFLINE)
+
+    def resume(self) -> None:
+        """Connect again, at once."""
+        self._paused = False
+        self._bell.ring()
+
     # -- connections ---------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -186,7 +178,7 @@ class SyncClient:
             group.create_task(self._renew())
             group.create_task(self._write_down())
             while True:
-                await self._bell.until(lambda: any(library.failure is None for library in self._libraries.values()))
+                await self._bell.until(self._is_wanted)
                 try:
                     await self._converse()
                 except (OSError, websockets.WebSocketException, TimeoutError, ProtocolError) as error:
@@ -196,13 +188,17 @@ class SyncClient:
                     return
                 finally:
                     self._lost()
-                seconds = self._backoff.delay(_now())
-                self._on_connection(Disconnected(_sentence(self.trouble), seconds))
-                await asyncio.sleep(seconds)
+                if not self._paused:
+                    seconds = self._backoff.delay(_now())
+                    self._on_connection(Disconnected(_sentence(self.trouble), seconds))
+                    await asyncio.sleep(seconds)
+
+    def _is_wanted(self) -> bool:
+        return not self._paused and any(library.failure is None for library in self._libraries.values())
 
     async def _converse(self) -> None:
         first = next(library.id for library in self._libraries.values() if library.failure is None)
-        token = await self._current_token()
+        token = await current(self._token)
         async with websockets.connect(
             f"{self._address}/sync/{first}",
             subprotocols=[DIALECT, websockets.Subprotocol(f"bearer.{token}")],
@@ -214,6 +210,9 @@ class SyncClient:
             ping_timeout=PONG_SECONDS,
             proxy=self._proxy,
         ) as socket:
+            if self._paused:
+                return
+            self._socket = socket
             self._session.connect()
             for library in self._libraries.values():
                 self._reopen(library)
@@ -234,12 +233,6 @@ class SyncClient:
             self._refused_token = token  # it may just have expired: another one is asked for
         elif 4400 <= code < 4500:
             raise ClosedForGood(code, reason)
-
-    async def _current_token(self) -> str:
-        if isinstance(self._token, str):
-            return self._token
-        token = self._token()
-        return await token if inspect.isawaitable(token) else token
 
     async def _read(self, socket: ClientConnection) -> None:
         with suppress(websockets.ConnectionClosed):
@@ -303,7 +296,9 @@ class SyncClient:
             self._wake.set()
 
     def _lost(self) -> None:
+        self._socket = None
         self._session.disconnect()
+        self._bell.ring()
         for library in self._libraries.values():
             library.lost()
             library.bell.ring()
@@ -335,17 +330,6 @@ class SyncClient:
 def connect(url: str, token: Token, *, queue: Path | str | None = None) -> SyncClient:
     """A client of this server: `async with connect("https://host", token, queue=folder) as client`. See SyncClient."""
     return SyncClient(url, token, queue=queue)
-
-
-def _trusted(kept: Kept | None, document: Document) -> Place | None:
-    """The place that was kept, unless the document holds less than it did then: what it lacks would never be sent again."""
-    if kept is None:
-        return None
-    try:
-        before, now = decode_state_vector(kept.vector), decode_state_vector(document.state_vector())
-    except InvalidStateVector:
-        return None
-    return kept.place if before and all(now.get(client, 0) >= clock for client, clock in before.items()) else None
 
 
 def _sentence(error: Exception | None) -> str:

@@ -1,6 +1,7 @@
 """A library as an application has it: a document that is kept in step with the server, and edits that are kept until they are stored."""
 
 import asyncio
+import random
 from array import array
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -46,15 +47,7 @@ class Library:
     """
 
     def __init__(
-        self,
-        library_id: UUID,
-        document: Document,
-        *,
-        session: ClientSession,
-        queue: Queue,
-        executor: Executor,
-        here: Here,
-        backoff: Backoff,
+        self, library_id: UUID, document: Document, *, session: ClientSession, queue: Queue, executor: Executor, here: Here, read_only: bool
     ) -> None:
         self.id = library_id
         self.document = document
@@ -64,7 +57,7 @@ class Library:
         """Why it is not kept in step any more."""
         self.is_synced = False
         """Whether this connection has brought everything that the document lacked."""
-        self.backoff = backoff
+        self.backoff = Backoff(random.random)
         self.here = here
         self.bell = Bell()
         self.wake: Callable[[], None] = lambda: None
@@ -75,6 +68,7 @@ class Library:
         self._refused: dict[int, Refused] = {}
         self._listeners: list[Listener] = []
         self._ended = False
+        self._read_only = read_only
         self._vector = b""
         self._deleted = Ranges()  # what the server is known to know of deletions, in this epoch
         self._useless = Knowledge()  # what it has refused
@@ -84,11 +78,11 @@ class Library:
     async def push(self, update: bytes) -> None:
         """Keep an update that the document has, and send it as soon as that is possible. Returns once it is kept where the queue is.
 
-        Raises InvalidUpdate, QueueFull, OSError: it is not kept, though the document has the edit; ClientError once the library is closed.
+        Raises InvalidUpdate, QueueFull, OSError: it is not kept, though the document has the edit; ClientError where the library is closed.
         """
         inspect(update)
-        if self._ended:
-            raise ClientError("the library was closed")
+        if self._ended or self._read_only:
+            raise ClientError("the library was closed" if self._ended else "the library was opened to be read")
         if self._queue.nbytes + len(update) > MAX_QUEUE_BYTES:
             raise QueueFull(f"more than {MAX_QUEUE_BYTES} bytes are unsaved")
         self._enqueue(update)
@@ -249,7 +243,7 @@ class Library:
     def _offer(self, vector: bytes, *, deletions: bool) -> None:
         # What the document has and neither server nor queue: edits whose queue was lost, or that were acknowledged in another epoch.
         # A vector says nothing of deletions, so those wait until the server has told the ones that it knows.
-        if self.role == VIEWER:
+        if self._read_only or self.role == VIEWER:
             return
         update = self.document.missing(vector)
         if update == EMPTY_UPDATE:
