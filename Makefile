@@ -17,8 +17,13 @@ serve: $(RUN_STAMP) ## run the server with a private PostgreSQL (HOST, PORT and 
 demo: $(RUN_STAMP) ## watch two devices, a kill and a restart: a story that needs only Python
 	@exec $(BIN)/promptsync demo
 
-test: $(DEV_STAMP) ## run all tests
+test: $(DEV_STAMP) ## run all tests, on JOBS processes (as many as there are cores, 4 at most); ARGS='tests/crdt -k ranges' some of them, on one
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile -m "not faults"
+	$(BIN)/python -m pytest -m faults
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(DEV_STAMP) ## format, lint and types
 	$(BIN)/ruff format --check .
