@@ -259,8 +259,8 @@ def masked(payload: bytes, opcode: int = 2, *, fin: bool = True) -> bytes:
 
 
 @asynccontextmanager
-async def running_server(dsn: str, *, keyring: Keyring | None = None, **settings: Any) -> AsyncIterator[Running]:
-    """A server over this database. A later one with the same keyring is the same server after a restart."""
+async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int = 0, **settings: Any) -> AsyncIterator[Running]:
+    """A server over this database. A later one with the same keyring (and port) is the same server after a restart."""
     configured = Settings(**GENEROUS | settings)
     database = await Database.open(dsn, size=configured.database_pool)
     keyring = keyring or new_keyring()
@@ -275,7 +275,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, **settings
         random=os.urandom,
     )
     app = Application(services)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     server = Transport(configured, app)
     try:
         async with app.running():
