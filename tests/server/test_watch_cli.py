@@ -70,8 +70,9 @@ async def watching(server: Running, library: object, *options: str, said: str = 
 
 
 async def test_it_tells_what_changes_who_is_here_and_ends_quietly(server: Running, user: User) -> None:
-    desk = Replica()
-    async with connect(server.url, user.sync_token) as client, asyncio.timeout(2 * WAIT):
+    desk, editor = Replica(), await server.user()
+    await server.add_member(user.library_id, editor, "editor")
+    async with connect(server.url, editor.sync_token) as client, asyncio.timeout(2 * WAIT):
         library = await client.open(user.library_id, desk)
         await library.push(desk.write_prompt("greeting", "hello"))
         await library.saved()

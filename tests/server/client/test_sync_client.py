@@ -200,13 +200,17 @@ async def test_who_is_here_is_told_and_comes_back_with_the_connection(server: Ru
         await here.synced()
         await there.synced()
         here.say({"name": "desk"})
-        await there.until(lambda: list(there.present.values()) == [{"name": "desk"}])
+        there.say({"name": "phone"})
+        both = [{"name": "desk"}, {"name": "phone"}]
+        await there.until(lambda: sorted(there.present.values(), key=str) == both)
         await one.pause()
-        await there.until(lambda: not there.present)
+        assert not here.present
+        await there.until(lambda: len(there.present) == 1)
         one.resume()
-        await there.until(lambda: list(there.present.values()) == [{"name": "desk"}])
+        await here.until(lambda: sorted(here.present.values(), key=str) == both)
+        await there.until(lambda: sorted(there.present.values(), key=str) == both)
         here.say(None)
-        await there.until(lambda: not there.present)
+        await there.until(lambda: list(there.present.values()) == [{"name": "phone"}])
 
 
 # --- with the small one
