@@ -11,7 +11,7 @@ from server import wire
 from tests.support.core import until
 from tests.support.running import RawSocket, masked, running_server
 
-pytestmark = pytest.mark.usefixtures("raw_sockets")
+pytestmark = [pytest.mark.usefixtures("raw_sockets"), pytest.mark.faults]  # they are about time, and need the machine to themselves
 
 PING_SECONDS = 0.3
 LARGE = "x" * (3 << 20)
