@@ -184,6 +184,7 @@ def typing(device: NodeDevice, prefix: str) -> None:
     device.do("type", prefix=prefix, count=20000, burst=2, erase=True)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("other", ["promptsync", "2", "3"])
 def test_what_was_acknowledged_outlives_a_killed_server(own_server: Server, device: NewDevice, other: str) -> None:
     account = own_server.register()
@@ -229,6 +230,7 @@ def kept(prefix: str, written: int) -> set[str]:
     return {f"{prefix}{number}" for number in range(written) if number % 3 or number + 3 > written}
 
 
+@pytest.mark.faults
 def test_a_device_comes_back_by_itself_and_brings_what_was_not_acknowledged(own_server: Server, device: NewDevice) -> None:
     account = own_server.register()
     a, b = (device("promptsync").open(own_server, account.library_id, account.sync_token) for _ in range(2))
