@@ -8,13 +8,13 @@ A socket begins with `connect` and ends with `disconnect`. In between feed `rece
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
 from protocol.client_events import Event, Failed
 from protocol.client_states import TRANSITIONS, ClientState, LibraryState
-from protocol.codec import MAX_CHANNEL, PART_BYTES, decode_from_server, encode
+from protocol.codec import MAX_CHANNEL, decode_from_server, encode
 from protocol.errors import ProtocolError
 from protocol.joining import Joiner
 from protocol.messages import (
@@ -27,7 +27,6 @@ from protocol.messages import (
     Ping,
     Pong,
     Presence,
-    Push,
     Synced,
     Update,
     Welcome,
@@ -39,6 +38,8 @@ from protocol.subscription import PUSHING, Subscription
 WINDOW_BYTES = 4 << 20
 """Pushes that are sent and not answered, in bytes: the rest waits in the queue. A larger one goes when it is alone."""
 WINDOW_PUSHES = 1000
+GREETING_BYTES = 64 << 10
+"""The largest frame that may go out before welcome: a larger open waits for it."""
 MAX_JOINED_BYTES = 512 << 20
 """What the server may send in parts before it ends them: a whole library comes as one update."""
 
@@ -48,24 +49,6 @@ class Place(NamedTuple):
 
     epoch: int
     cursor: int
-
-
-class _Outgoing:
-    """A push in parts of which some frames are still to be sent."""
-
-    def __init__(self, push: Push) -> None:
-        self.push = push
-        self._left = max(1, -(-len(push.update) // PART_BYTES))
-        self._frames = frames(push)
-
-    def next(self) -> bytes | None:
-        self._left -= 1
-        return next(self._frames) if self._left >= 0 else None
-
-    def cut_short(self) -> None:
-        """Leave out all but the end."""
-        if self._left > 0:
-            self._left, self._frames = 1, iter([encode(Push(self.push.channel, self.push.ref, b""))])
 
 
 class ClientSession:
@@ -91,7 +74,7 @@ class ClientSession:
         self._used = 0  # how many channels this socket has had: numbers are not taken again while others are left
         self._joiner = Joiner(max_bytes=max_joined_bytes)
         self._soon: deque[bytes] = deque()
-        self._outgoing: _Outgoing | None = None
+        self._outgoing: tuple[int, Iterator[bytes]] | None = None  # the channel and the frames that are left of a push
 
     # -- libraries, in any state of the socket -------------------------------------------------------------------
 
@@ -118,7 +101,7 @@ class ClientSession:
         self._subscriptions[library].outbox.add(number, update)
 
     def retry(self, library: UUID) -> None:
-        """Push again after a `Postponed`."""
+        """Push again after a `Postponed` that is not `until_opened`."""
         self._subscriptions[library].postponed = False
 
     def state_of(self, library: UUID) -> LibraryState:
@@ -212,9 +195,10 @@ class ClientSession:
     def next_frame(self) -> bytes | None:
         """The next frame to send; None where there is none for now. Between the parts of a push other messages go out."""
         if self._soon:
-            return self._soon.popleft()
+            early = self.state is ClientState.GREETING and len(self._soon[0]) > GREETING_BYTES
+            return None if early else self._soon.popleft()
         if self._outgoing is not None:
-            frame = self._outgoing.next()
+            frame = next(self._outgoing[1], None)
             if frame is not None:
                 return frame
             self._outgoing = None
@@ -271,9 +255,9 @@ class ClientSession:
         self._cut_short(channel)
 
     def _cut_short(self, channel: int) -> None:
-        # The parts that are left need not be sent, but until the push ends no other may begin. On a closed channel it comes to nothing.
-        if self._outgoing is not None and self._outgoing.push.channel == channel:
-            self._outgoing.cut_short()
+        # both sides forget the parts of a push whose channel closes
+        if self._outgoing is not None and self._outgoing[0] == channel:
+            self._outgoing = None
 
     def _next_push(self) -> bytes | None:
         sent = list(self._channels.values())
@@ -288,8 +272,9 @@ class ClientSession:
             if in_flight and in_flight_bytes + size > self._window_bytes:
                 return None  # its turn: smaller ones of other libraries would keep it waiting for ever
             self._subscriptions[library] = self._subscriptions.pop(library)  # the others have their turn before it comes again
-            self._outgoing = _Outgoing(subscription.next_push())
-            return self._outgoing.next()
+            push = subscription.next_push()
+            self._outgoing = (push.channel, frames(push))
+            return next(self._outgoing[1])
         return None
 
     def _free_channel(self) -> int:

@@ -54,12 +54,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The push `number` cannot be stored now and waits again. Call `retry` after a while: until then the library pushes nothing."""
+    """The push `number` cannot be stored now and stays in the queue.
+
+    It goes out again when the library is opened the next time (`until_opened`, for codes that are unknown here); or the library pushes
+    nothing until `retry`: call it after a while.
+    """
 
     library: UUID
     number: int
     code: str
     reason: str
+    until_opened: bool
 
 
 @dataclass(frozen=True, slots=True)

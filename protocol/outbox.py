@@ -13,7 +13,10 @@ class Entry(NamedTuple):
 
 
 class Outbox:
-    """Hands out entries in order and keeps each until it is settled. An entry waits, or is sent under a ref that no other ever had."""
+    """Hands out entries in order and keeps each until it is settled.
+
+    An entry waits, is parked, or is sent under a ref that no other ever had.
+    """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._updates: dict[int, bytes] = {}  # in order
@@ -71,6 +74,10 @@ class Outbox:
         number = self._answered(ref)
         heapq.heappush(self._waiting, number)
         return number
+
+    def park(self, ref: int) -> int:
+        """The entry that was sent under `ref` is not sent again before `restart`: its number. Raises KeyError where there is none."""
+        return self._answered(ref)
 
     def restart(self) -> None:
         """The channel is gone: everything waits."""

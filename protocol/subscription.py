@@ -22,8 +22,8 @@ from protocol.errors import ProtocolError
 from protocol.messages import Ack, Closed, Error, Open, Opened, Presence, Push, Status, StatusAsked, Synced, Update
 from protocol.outbox import Entry, Outbox
 
-REFUSALS = frozenset({"invalid_update", "too_large", "too_costly", "forbidden", "library_overgrown", "unstorable"})
-"""Errors of a push that no repetition mends. With any other code, those unknown here included, it is kept and repeated."""
+REFUSALS = frozenset({"invalid_update", "too_large", "too_costly", "forbidden", "not_found", "library_overgrown", "unstorable"})
+"""Errors of a push that no repetition mends. One with another code than these is kept, and repeated once the library is opened again."""
 PUSHING = (LibraryState.CATCHING_UP, LibraryState.SYNCED)
 
 ForLibrary = Opened | Synced | Update | Ack | Presence | Status | Error | Closed
@@ -162,8 +162,10 @@ class Subscription:
             if error.code in REFUSALS:
                 entry = self.outbox.settle(ref)
                 return Refused(self.library, entry.number, entry.update, error.code, error.reason)
+            if error.code != "try_later":
+                return Postponed(self.library, self.outbox.park(ref), error.code, error.reason, until_opened=True)
             self.postponed = True
-            return Postponed(self.library, self.outbox.put_back(ref), error.code, error.reason)
+            return Postponed(self.library, self.outbox.put_back(ref), error.code, error.reason, until_opened=False)
         except KeyError:
             raise ProtocolError("error of no push") from None
 

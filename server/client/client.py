@@ -276,7 +276,7 @@ class SyncClient:
         match event:
             case Received(catching_up=True):
                 library.backoff.worked(_now())
-            case Postponed():
+            case Postponed(until_opened=False):
                 self._later(library, lambda: self._session.retry(library.id))
             case LibraryClosed(permanent=False):
                 self._later(library, lambda: self._reopen(library))

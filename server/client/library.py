@@ -172,7 +172,7 @@ class Library:
             case PresenceHeard(_, entries):
                 self.here.hear(entries)
             case StatusHeard(ask=True):
-                self._offer(event.vector, deletions=True)
+                self._offer(event.vector, deletions=True, told=Ranges())
                 self._session.answer(self.id)
         for listener in self._listeners:
             listener(event)
@@ -224,7 +224,7 @@ class Library:
         self.role, self._vector = event.role, event.vector
         if event.anew:
             self._deleted = Ranges()
-        self._offer(event.vector, deletions=False)
+        self._offer(event.vector, deletions=False, told=self._deleted)
         if (entries := self.here.renewed()) is not None:
             self._session.presence(self.id, entries)
 
@@ -233,22 +233,22 @@ class Library:
         self._learn(update)
         if catching_up:
             self.is_synced = True
-            self._offer(self._vector, deletions=True)
+            self._offer(self._vector, deletions=True, told=self._deleted)
 
     def _learn(self, update: bytes) -> None:
         deleted = inspect(update, limits=UNLIMITED).deleted
         for place in range(0, len(deleted), 3):
             self._deleted.add(deleted[place], deleted[place + 1], deleted[place + 2])
 
-    def _offer(self, vector: bytes, *, deletions: bool) -> None:
+    def _offer(self, vector: bytes, *, deletions: bool, told: Ranges) -> None:
         # What the document has and neither server nor queue: edits whose queue was lost, or that were acknowledged in another epoch.
-        # A vector says nothing of deletions, so those wait until the server has told the ones that it knows.
+        # A vector says nothing of deletions, so those wait until the server has told the ones that it knows; a server that asks wants all.
         if self._read_only or self.role == VIEWER:
             return
         update = self.document.missing(vector)
         if update == EMPTY_UPDATE:
             return
-        known = Knowledge(deleted=self._deleted.copy())
+        known = Knowledge(deleted=told.copy())
         for client, clock in decode_state_vector(vector).items():
             known.held.add(client, 0, clock)
         known.union(self._useless)
@@ -256,4 +256,13 @@ class Library:
             known.learn(inspect(entry.update, limits=UNLIMITED))
         found = inspect(update, limits=UNLIMITED)
         if known.adds(found if deletions else Inspected(found.held, array("Q"))):
+            self._enqueue_if_it_fits(update)
+
+    def _enqueue_if_it_fits(self, update: bytes) -> None:
+        most = self._session.welcome.limits.update if self._session.welcome is not None else len(update)
+        if len(update) <= most:
             self._enqueue(update)
+            return
+        failed = Failed(self.id, "too_large", f"the server lacks {len(update)} bytes: send them by POST /api/sync/{self.id}")
+        for listener in self._listeners:
+            listener(failed)

@@ -221,7 +221,7 @@ def test_a_large_one_of_one_library_is_not_kept_waiting_by_small_ones_of_another
     assert talk.sent() == [Push(0, 1, b"x" * 30)]
 
 
-@pytest.mark.parametrize("code", ["invalid_update", "too_large", "forbidden", "library_overgrown", "unstorable"])
+@pytest.mark.parametrize("code", ["invalid_update", "too_large", "too_costly", "forbidden", "not_found", "library_overgrown", "unstorable"])
 def test_a_push_that_is_refused_for_good_is_told_with_its_update(code: str) -> None:
     talk = Talk().ready()
     talk.session.push(ONE, 3, b"a")
@@ -230,18 +230,48 @@ def test_a_push_that_is_refused_for_good_is_told_with_its_update(code: str) -> N
     assert talk.session.unacknowledged(ONE) == 0
 
 
-@pytest.mark.parametrize("code", ["try_later", "something_new"])
-def test_a_push_that_fails_for_now_waits_until_it_is_retried(code: str) -> None:
+def test_a_push_that_fails_for_now_waits_until_it_is_retried() -> None:
     talk = Talk().ready()
     talk.session.push(ONE, 3, b"a")
     talk.session.push(ONE, 4, b"b")
     talk.sent()
-    assert talk.hear(Error(0, 1, code, "why")) == [Postponed(ONE, 3, code, "why")]
+    assert talk.hear(Error(0, 1, "try_later", "why")) == [Postponed(ONE, 3, "try_later", "why", until_opened=False)]
     talk.session.push(ONE, 5, b"c")
     assert talk.sent() == []
     talk.session.retry(ONE)
     assert talk.sent() == [Push(0, 3, b"a"), Push(0, 4, b"c")]
     assert [entry.number for entry in talk.session.pending(ONE)] == [3, 4, 5]
+
+
+def test_a_push_that_fails_for_a_reason_unknown_here_goes_out_when_the_library_is_opened_again() -> None:
+    talk = Talk().ready()
+    talk.session.push(ONE, 3, b"a")
+    talk.session.push(ONE, 4, b"b")
+    talk.sent()
+    assert talk.hear(Error(0, 1, "something_new", "why")) == [Postponed(ONE, 3, "something_new", "why", until_opened=True)]
+    talk.session.retry(ONE)
+    talk.session.push(ONE, 5, b"c")
+    assert talk.sent() == [Push(0, 3, b"c")]
+    talk.hear(Closed(0, 1012, "reloaded"))
+    talk.session.open(ONE, NOTHING)
+    talk.hear(opened(1))
+    assert [message.update for message in talk.sent() if isinstance(message, Push)] == [b"a", b"b", b"c"]
+
+
+def test_an_open_that_is_too_large_before_welcome_waits_for_it() -> None:
+    talk = Talk(ONE, TWO)
+    talk.session.connect()
+    talk.session.open(ONE, b"v" * (64 << 10))
+    talk.session.open(TWO, NOTHING)
+    assert [type(message) for message in talk.sent()] == [Hello]
+    talk.hear(WELCOME)
+    assert [type(message) for message in talk.sent()] == [Open, Open]
+
+
+def test_number_0_is_applied_and_moves_no_cursor() -> None:
+    talk = Talk().ready()
+    assert talk.hear(Update(0, 0, b"u")) == [Received(ONE, 0, b"u", catching_up=False)]
+    assert talk.session.place(ONE) == Place(1, 4)
 
 
 def test_a_new_channel_ends_a_postponement() -> None:
@@ -368,7 +398,7 @@ def test_a_large_push_goes_in_parts_and_lets_others_between_but_no_push() -> Non
     assert len(sent[3].update) == 1
 
 
-def test_a_push_whose_channel_closes_between_its_parts_is_ended_before_the_next() -> None:
+def test_a_push_whose_channel_closes_between_its_parts_is_given_up() -> None:
     talk = Talk(ONE, TWO).ready()
     talk.session.open(TWO, NOTHING)
     talk.sent()
@@ -377,7 +407,7 @@ def test_a_push_whose_channel_closes_between_its_parts_is_ended_before_the_next(
     talk.session.push(TWO, 0, b"b")
     talk.session.next_frame()
     talk.hear(Closed(0, 1012, "reloaded"))
-    assert talk.sent() == [Push(0, 1, b""), Push(1, 1, b"b")]
+    assert talk.sent() == [Push(1, 1, b"b")]
     assert talk.session.unacknowledged(ONE) == 1
 
 
@@ -463,7 +493,7 @@ def test_leaving_amid_the_parts_of_a_push_stores_no_half_of_it() -> None:
     talk.session.push(ONE, 0, b"a" * (5 * PART_BYTES))
     talk.session.next_frame()
     talk.session.leave(ONE)
-    assert talk.sent() == [CloseChannel(0), Push(0, 1, b"")]
+    assert talk.sent() == [CloseChannel(0)]
 
 
 WRONG: list[tuple[str, FromServer]] = [

@@ -49,6 +49,15 @@ def test_after_a_restart_everything_unsettled_is_sent_again_in_order() -> None:
         outbox.settle(refs[0])
 
 
+def test_one_that_is_parked_is_sent_again_only_after_a_restart() -> None:
+    outbox = holding(1, 2)
+    assert outbox.park(outbox.send()[0]) == 0
+    outbox.send()
+    assert outbox.next_size() is None
+    outbox.restart()
+    assert len(outbox.send()[1]) == 1
+
+
 def test_numbers_only_rise() -> None:
     outbox = holding(1, 1)
     with pytest.raises(ValueError, match="entry 1 after 1"):
@@ -65,7 +74,7 @@ def test_it_knows_whether_something_up_to_a_number_waits() -> None:
     assert outbox.waits_up_to(0)
 
 
-@given(st.lists(st.sampled_from(["add", "send", "settle", "put back", "restart"]), max_size=60))
+@given(st.lists(st.sampled_from(["add", "send", "settle", "put back", "park", "restart"]), max_size=60))
 def test_whatever_happens_nothing_is_lost_and_the_order_is_kept(steps: list[str]) -> None:
     outbox, added, settled, refs = Outbox(), 0, 0, []
     for step in steps:
@@ -79,6 +88,8 @@ def test_whatever_happens_nothing_is_lost_and_the_order_is_kept(steps: list[str]
             settled += 1
         elif step == "put back" and refs:
             outbox.put_back(refs.pop(0))
+        elif step == "park" and refs:
+            outbox.park(refs.pop(0))
         elif step == "restart":
             outbox.restart()
             refs.clear()

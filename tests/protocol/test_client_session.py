@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from crdt.knowledge import Knowledge
 from crdt.replica import Replica
 from crdt.updates import EMPTY_UPDATE, inspect
-from protocol import client, session
+from protocol import session
 from protocol.client import ClientSession
 from protocol.client_events import LibraryOpened, Received, Refused, Saved, StatusHeard
 from protocol.client_states import ClientState, LibraryState
@@ -114,17 +114,16 @@ class Conversations(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.parts = ExitStack()
-        for module in (client, session):
-            self.parts.enter_context(patch.object(module, "PART_BYTES", 60))  # most updates come in parts then
+        self.parts.enter_context(patch.object(session, "PART_BYTES", 60))  # most updates come in parts then
         self.server = SmallServer()
         self.devices = [Device(self.server, 1), Device(self.server, 2)]
         self.unstorable: set[bytes] = set()
-        self.busy = False
+        self.trouble: str | None = None
         self.server.refusal = self._refusal
         self.writes = 0
 
     def _refusal(self, update: bytes) -> str | None:
-        return "unstorable" if update in self.unstorable else "try_later" if self.busy else None
+        return "unstorable" if update in self.unstorable else self.trouble
 
     devices_ = st.integers(0, 1)
     libraries = st.sampled_from(LIBRARIES)
@@ -201,9 +200,9 @@ class Conversations(RuleBasedStateMachine):
             for channel in peer.channels:
                 peer.say(peer.status(channel, ask=True))
 
-    @rule(busy=st.booleans())
-    def the_server_cannot_store(self, busy: bool) -> None:
-        self.busy = busy
+    @rule(code=st.sampled_from([None, "try_later", "of a later version"]))
+    def the_server_cannot_store(self, code: str | None) -> None:
+        self.trouble = code
 
     @precondition(lambda self: all(device.peer is None for device in self.devices))
     @rule(library=libraries, data=st.data())
@@ -239,8 +238,10 @@ class Conversations(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Once nothing is in the way everything is stored, and both ends agree."""
-        self.busy = self.server.lazy = False
+        self.trouble, self.server.lazy = None, False
         self.server.relay()
+        for device in self.devices:
+            device.disconnect()
         for _ in range(50):
             for device in self.devices:
                 if device.peer is None:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from protocol.client_events import Failed, LibraryEvent, Received
 from server.client import ClientError, ClosedForGood, Connected, Disconnected, PushRefused, QueueBusy, QueueFull, SyncClient, connect
 from server.client import backoff as backoffs
 from server.client import library as libraries
+from tests.support import small_server
 from tests.support.core import new_keyring, until
 from tests.support.running import Running, User, running_server
 from tests.support.small_server import SmallServer
@@ -293,6 +295,26 @@ async def test_the_server_that_asks_is_answered_with_what_it_lacks_and_then_a_st
         peer.say(peer.status(0, ask=True))
         await until(lambda: len(listening.small.statuses) == 1)
         assert len(stored.log) == 1
+        await library.push(desk.delete_prompt("never pushed"))
+        await library.saved()
+        pushed: list[bytes] = []
+        listening.small.refusal = pushed.append  # which returns None
+        peer.say(peer.status(0, ask=True))
+        await until(lambda: len(listening.small.statuses) == 2)
+        assert pushed == [desk.missing(desk.state_vector())], "all deletions, though they were acknowledged"
+
+
+async def test_what_is_too_large_for_a_socket_is_said_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_server, "LIMITS", replace(small_server.LIMITS, update=1000))
+    async with small_socket() as listening, asyncio.timeout(WAIT), connect(listening.url, "t") as client:
+        desk = Replica()
+        desk.write_prompt("large", "x" * 2000)
+        library = await client.open(LIBRARY, desk)
+        heard: list[LibraryEvent | Failed] = []
+        library.listen(heard.append)
+        await library.synced()
+        assert {event.code for event in heard if isinstance(event, Failed)} == {"too_large"}
+        assert library.unsaved == 0
 
 
 async def test_what_cannot_be_stored_now_is_pushed_again() -> None:
