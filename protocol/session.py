@@ -36,7 +36,7 @@ class ServerSession:
         self._open: set[int] = set()
         self._joining: tuple[int, int] | None = None  # channel and ref of the push whose parts come
         self._joined = bytearray()  # not a list of parts: many small ones would take many times their bytes
-        self._dropping = False  # the push has no place here: its parts are dropped as they come
+        self._dropping: tuple[str, str] | None = None  # the push has no place here, for this: its parts are dropped as they come
 
     @property
     def channels(self) -> frozenset[int]:
@@ -93,8 +93,12 @@ class ServerSession:
                 raise ProtocolError("one push in parts at a time: the next begins after its last part")
             self._forget_parts()  # its channel was closed in between, and the peer has given it up
         fits = self.joining_bytes + len(content) <= self._max_update_bytes
-        if not is_open or not fits or self._dropping:
-            self._joined, self._dropping = bytearray(), True
+        if self._dropping is None and not is_open:
+            self.give_up("channel_closed", "the channel is not open")
+        elif self._dropping is None and not fits:
+            self.give_up("too_large", f"an update past {self._max_update_bytes} bytes goes by POST /api/sync/{{library}}")
+        if self._dropping is not None:
+            pass
         elif isinstance(message, Part) or self._joining is not None:
             self._joined += content
         if isinstance(message, Part):
@@ -105,12 +109,16 @@ class ServerSession:
         self._forget_parts()
         if not is_open:
             return Error(*place, "channel_closed", "the channel is not open")
-        if dropped:
-            return Error(*place, "too_large", f"an update past {self._max_update_bytes} bytes goes by POST /api/sync/{{library}}")
+        if dropped is not None:
+            return Error(*place, *dropped)
         return whole
 
+    def give_up(self, code: str, reason: str) -> None:
+        """Drop the push whose parts come, and those that are still to come; its end is answered with this error."""
+        self._joined, self._dropping = bytearray(), (code, reason)
+
     def _forget_parts(self) -> None:
-        self._joining, self._joined, self._dropping = None, bytearray(), False
+        self._joining, self._joined, self._dropping = None, bytearray(), None
 
     def closed(self, channel: int) -> None:
         """The channel is closed. Parts of a push on it are forgotten."""

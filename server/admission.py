@@ -53,16 +53,16 @@ class Admission:
 
     def greet(self, scope: Scope) -> None:
         """Let a socket speak. Raises Turned."""
-        self.count(scope)
+        self.count(self.address(scope))
         self._check_origin(Headers(scope=scope))
         if any(name.lower() in _TOKEN_PARAMETERS for name, _ in parse_qsl(scope["query_string"].decode("latin-1"))):
             raise Turned(Close.UNAUTHENTICATED, "a token in the address ends up in logs: send it as a header or subprotocol")
 
-    def count(self, scope: Scope) -> None:
+    def count(self, address: str) -> None:
         """Count one opening of this address. Raises Turned where there are too many, or the server stops."""
         if self._hall.draining:
             raise Turned(Close.RESTART, "the server is going down")
-        if not self._services.openings.allow(self.address(scope)):
+        if not self._services.openings.allow(address):
             raise Turned(Close.BUSY, "too many openings from this address")
 
     async def identify(self, token: str) -> Principal:

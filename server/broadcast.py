@@ -3,7 +3,7 @@
 A member writes the stock dialect, or `promptsync.v1` on a channel of its own number; most use the same few numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from crdt.presence import Entry, encode
@@ -14,6 +14,8 @@ from server.wire import encode_frame
 if TYPE_CHECKING:
     from server.rooms import Committed
 
+MAX_PRESENCE_BYTES = 64 << 10
+"""The most bytes of presence in one message of a channel; a single state that is larger by its head goes all the same."""
 STOCK = None
 """The way of the stock dialect; any other is the number of a channel."""
 
@@ -48,17 +50,30 @@ class Shown:
     __slots__ = ("_encoded", "_entries")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = encode(entries)
+        self._entries = entries
         self._encoded: dict[int | None, bytes] = {}
 
     def frames(self, way: int | None) -> bytes:
-        """It as a WebSocket frame."""
+        """It as WebSocket frames: one, or for a channel several where it is too much for one message."""
         encoded = self._encoded.get(way)
         if encoded is None:
-            stock = way is STOCK
-            message = ysync.encode_awareness(self._entries) if stock else message_of_presence(way, self._entries)
-            encoded = self._encoded[way] = encode_frame(message)
+            if way is STOCK:
+                messages_of_it = [ysync.encode_awareness(encode(self._entries))]
+            else:
+                messages_of_it = [message_of_presence(way, part) for part in _portions(self._entries)]
+            encoded = self._encoded[way] = b"".join(map(encode_frame, messages_of_it))
         return encoded
+
+
+def _portions(entries: Sequence[Entry]) -> Iterator[bytes]:
+    """The entries encoded, as few times as the bound allows."""
+    whole = encode(entries)
+    if len(whole) <= MAX_PRESENCE_BYTES or len(entries) <= 1:
+        yield whole
+        return
+    half = len(entries) // 2
+    yield from _portions(entries[:half])
+    yield from _portions(entries[half:])
 
 
 def update_frames(channel: int, seq: int, update: bytes) -> bytes:
@@ -66,7 +81,6 @@ def update_frames(channel: int, seq: int, update: bytes) -> bytes:
     return b"".join(map(encode_frame, frames(messages.Update(channel, seq, update))))
 
 
-def message_of_presence(channel: int | None, entries: bytes) -> bytes:
+def message_of_presence(channel: int, entries: bytes) -> bytes:
     """Presence as a channel's message."""
-    assert channel is not None  # noqa: S101  # not the stock dialect's way; tells the type checker
     return next(iter(frames(messages.Presence(channel, entries))))

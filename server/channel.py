@@ -1,7 +1,7 @@
 """A library on a `promptsync.v1` socket: its pushes in, what became of each, and what the room relays to it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,17 +11,18 @@ import structlog
 
 from auth.errors import SessionEnded
 from auth.permissions import may_write
-from crdt.errors import CrdtError, InvalidStateVector
+from crdt.errors import CrdtError, InvalidPresence, InvalidStateVector
 from crdt.presence import GREETING_DELAY
 from crdt.presence import decode as decode_presence
 from crdt.updates import EMPTY_UPDATE, Inspected, Limits, inspect
 from protocol.closes import Close
+from protocol.codec import PART_BYTES
 from protocol.messages import Ack, Closed, Error, FromClient, Open, Opened, Presence, Push, Status, StatusAsked, Synced
 from protocol.session import frames
 from server import metrics
 from server.admission import as_turned
 from server.batch import Entry, Refusal
-from server.broadcast import Shown, Updates, update_frames
+from server.broadcast import MAX_PRESENCE_BYTES, Shown, Updates, update_frames
 from server.errors import WorkerDied, close_for_unreadable
 from server.intake import Backlog
 from server.rooms import Room
@@ -47,6 +48,7 @@ ERROR_OF = {
 """Nothing but the push fails: the client sends it again where that may help."""
 ACKNOWLEDGED = -1
 """In place of a ref: this push was answered when it was relayed."""
+TOO_MANY_CLIENTS = Close.TOO_LARGE, "the library has too many clients: its state vector fits no message"
 APART_SEQ = 0
 """The number of updates that are kept apart since Yrs breaks on them: they move no cursor."""
 
@@ -71,7 +73,6 @@ class Channel:
         self._pinged_at: int | None = None
         self._link = link
         self._hall = link.hall
-        self._asked = asked
         self._synced = False
         self._limits = Limits(size=link.hall.settings.max_update_bytes)
         self._backlog = Backlog[FromClient](link.intake, self._handle, busy=True)  # until the room is open
@@ -85,14 +86,17 @@ class Channel:
 
     # --- opening
 
-    def begin(self) -> None:
+    def begin(self, asked: Open) -> None:
         """Open the library; what the client pushes meanwhile waits."""
         self._hall.enter(self)
-        self._link.spawn(self._open())
+        self._link.intake.add(len(asked.vector))  # it is kept until it is answered
+        self._link.spawn(self._open(asked)).add_done_callback(lambda _: self._link.intake.remove(len(asked.vector)))
 
-    async def _open(self) -> None:
+    async def _open(self, asked: Open) -> None:
+        if self.closed:  # before it began: it costs nothing then
+            return
         try:
-            self._link.admission.count(self._link.scope)
+            self._link.admission.count(self._link.address)
             library = await self._link.admission.library_of_session(self.library_id, self.session_id, self.user_id)
             self.may_write = may_write(library.role)
             room = await self._hall.room_of(library)
@@ -104,6 +108,8 @@ class Channel:
             return self.close(turned.close, turned.reason)
         if self.closed:
             return
+        if len(room.state_vector()) > PART_BYTES:
+            return self.close(*TOO_MANY_CLIENTS)
         self._hall.rooms.join(room, self)
         self.room = room
         asyncio.get_running_loop().call_later(GREETING_DELAY, self._greet_a_watcher)
@@ -118,16 +124,16 @@ class Channel:
             )
         )
         self._backlog.go_on()
-        await self._synchronise(room)
+        await self._synchronise(room, asked)
 
-    async def _synchronise(self, room: Room) -> None:
+    async def _synchronise(self, room: Room, asked: Open) -> None:
         """Send what the device lacks."""
         seq, shelf = room.head, self._hall.shelf
         try:
-            answer = await shelf.after_cursor(room, self._asked.epoch, self._asked.cursor)
+            answer = await shelf.after_cursor(room, asked.epoch, asked.cursor)
             if answer is None:
-                answer = await shelf.missing(room, self._asked.vector)
-            apart = await shelf.quarantined(room, self._asked.vector) if room.quarantined else []
+                answer = await shelf.missing(room, asked.vector)
+            apart = await shelf.quarantined(room, asked.vector) if room.quarantined else []
         except InvalidStateVector as error:
             return self.close(Close.MALFORMED, str(error))
         except (StorageError, CrdtError, WorkerDied) as error:
@@ -137,9 +143,12 @@ class Channel:
         if self.closed:
             return
         synced = Synced(self.number, seq, answer)
-        await self._link.outbox.write_opening(
-            len(answer), lambda: map(encode_frame, frames(synced)), self._hall.opening_budget, self._hall.settings.opening_stall_seconds
-        )
+
+        def of_it() -> Iterable[bytes]:
+            # its turn may come when the channel is closed, and its number stands for another library
+            return () if self.closed else map(encode_frame, frames(synced))
+
+        await self._link.outbox.write_opening(len(answer), of_it, self._hall.opening_budget, self._hall.settings.opening_stall_seconds)
         self._synced = True
         for update in apart:
             self._write(update_frames(self.number, APART_SEQ, update))
@@ -166,6 +175,8 @@ class Channel:
                 self._take(ref, update)
             case Presence(_, entries):
                 try:
+                    if len(entries) > MAX_PRESENCE_BYTES:
+                        raise InvalidPresence(f"past {MAX_PRESENCE_BYTES} bytes", 0)
                     self.room.hear(self, decode_presence(entries), self._hall.now())
                 except CrdtError as error:
                     self._link.send(Error(self.number, None, "invalid_presence", str(error)))
@@ -173,7 +184,7 @@ class Channel:
                 if cursor is not None and cursor <= self.room.head:
                     self.known_seq = cursor
                 self._exchanged()
-                self._link.send(self._status(self.room, ask=False))
+                self._tell_status(self.room, ask=False)
 
     def _take(self, ref: int, update: bytes) -> None:
         assert self.room is not None  # noqa: S101
@@ -280,15 +291,20 @@ class Channel:
         """It was answered: all of that has arrived."""
         self.known_seq = self._pinged_at if self._pinged_at is not None else self.known_seq
 
-    def _status(self, room: Room, *, ask: bool) -> Status:
-        return Status(
-            channel=self.number,
-            head=room.head,
-            epoch=room.epoch,
-            vector=room.state_vector(),
-            unsaved=len(self._pushed),
-            storing=not self._hall.writer.failing,
-            ask=ask,
+    def _tell_status(self, room: Room, *, ask: bool) -> None:
+        vector = room.state_vector()
+        if len(vector) > PART_BYTES:
+            return self.close(*TOO_MANY_CLIENTS)
+        self._link.send(
+            Status(
+                channel=self.number,
+                head=room.head,
+                epoch=room.epoch,
+                vector=vector,
+                unsaved=len(self._pushed),
+                storing=not self._hall.writer.failing,
+                ask=ask,
+            )
         )
 
     async def exchange(self) -> None:
@@ -297,9 +313,12 @@ class Channel:
             return
         asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchanges.append((asked, None))
-        self._link.send(self._status(self.room, ask=True))
-        self._link.wire.ping()
-        await asked
+        try:
+            self._tell_status(self.room, ask=True)
+            self._link.wire.ping()
+            await asked
+        finally:
+            self._end_exchanges()  # who asks may give up
 
     def _exchanged(self) -> None:
         """The device has pushed all that it was asked for: those who wait for it wait for its being stored."""

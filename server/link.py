@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any
+from uuid import UUID
 
 import structlog
 from starlette.types import Scope
@@ -14,11 +15,12 @@ from starlette.types import Scope
 from auth.sessions import Principal
 from protocol.closes import Close
 from protocol.codec import FRAME_BYTES, PART_BYTES
-from protocol.messages import CloseChannel, Error, FromClient, FromServer, Hello, Limits, Open, Ping, Pong, Welcome
+from protocol.messages import CloseChannel, Error, FromClient, FromServer, Hello, Limits, Open, Ping, Pong, Push, Welcome
 from protocol.session import ServerSession, frames
 from protocol.states import State
 from server import metrics
 from server.admission import Admission, Turned, as_turned, the_token
+from server.broadcast import MAX_PRESENCE_BYTES
 from server.channel import Channel
 from server.intake import Backlog, Intake
 from server.outbox import Outbox
@@ -31,7 +33,6 @@ MAX_CHANNELS = 64
 """Libraries open on one socket; past it: the error `too_many_channels`."""
 HELLO_SECONDS = 10.0
 """How long a socket may take to say hello; past it: close 1013."""
-MAX_PRESENCE_BYTES = 64 << 10
 
 
 class Link:
@@ -40,13 +41,14 @@ class Link:
     def __init__(self, hall: Hall, admission: Admission, scope: Scope, wire: Wire, group: asyncio.TaskGroup) -> None:
         self.hall = hall
         self.admission = admission
-        self.scope = scope
+        self.address = admission.address(scope)  # now: the handshake's headers are not kept
         self.wire = wire
         self.closed = False
         self.client = ""
         self.principal: Principal | None = None
         self.outbox = Outbox(wire, bound=hall.settings.outbox_bytes, refuse=self.refuse)
         self.intake = Intake(wire, UNTRUSTED_MESSAGE_BYTES)
+        self.welcomed = False
         self.session = ServerSession(max_update_bytes=hall.settings.max_update_bytes, max_channels=MAX_CHANNELS)
         self._group = group
         self._backlog = Backlog[FromClient](self.intake, self._handle)
@@ -69,15 +71,20 @@ class Link:
             return
         before = self.session.joining_bytes
         asked = self.session.receive(frame)
-        self.hall.inspecting_bytes += self.session.joining_bytes - before
+        if self.session.joining_bytes != before:
+            self.hall.joins.hold(self, self.session.joining_bytes)
         if self.session.goodbye is not None:
             self.refuse(self.session.goodbye.code, self.session.goodbye.reason)
-        elif self.session.joining_bytes > before and self.hall.inspecting_bytes > self.hall.settings.writer_queue_bytes + len(frame):
-            self.refuse(Close.TRY_LATER, "too much is waiting to be read")
+        elif not self.welcomed and self.session.joining_bytes > UNTRUSTED_MESSAGE_BYTES:
+            self.refuse(Close.TOO_LARGE, "parts past 64 KiB before welcome")
         elif isinstance(asked, Error):
             self.send(asked)
         elif asked is not None:
-            self._backlog.take(asked, len(frame))
+            self._backlog.take(asked, len(asked.update) if isinstance(asked, Push) else len(frame))
+
+    def give_up(self) -> None:
+        """Too much is joined on all sockets together: the push that comes in parts here fails."""
+        self.session.give_up("try_later", "too much is waiting to be read")
 
     def _handle(self, asked: FromClient) -> None:
         if self.closed:
@@ -90,7 +97,7 @@ class Link:
                 self.send(Pong(number))
             case Open(channel=number):
                 channel = self._channels[number] = Channel(self, asked)
-                channel.begin()
+                channel.begin(asked)
             case CloseChannel(number):
                 # out of the table first: for the session its number is free since this message, and may have been taken again
                 if (closing := self._channels.pop(number, None)) is not None:
@@ -113,6 +120,8 @@ class Link:
             return self.refuse(turned.close, turned.reason)
         if self.closed:
             return
+        self.welcomed = True
+        self.hall.guests.add(self)
         self.client = f"{hello.client_name} {hello.client_version}".strip()
         self.wire.trust(FRAME_BYTES)
         self.intake.allow(self.hall.settings.socket_inflight_bytes)
@@ -143,13 +152,17 @@ class Link:
 
     # --- the end
 
+    @property
+    def guest_of(self) -> UUID | None:
+        """The session, where no channel stands for it."""
+        return self.principal.session_id if self.principal is not None and not self._channels and not self.closed else None
+
     def forget(self, channel: Channel) -> None:
         """The channel is closed from this side, and its number free again."""
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
-            before = self.session.joining_bytes
             self.session.closed(channel.number)
-            self.hall.inspecting_bytes += self.session.joining_bytes - before
+            self.hall.joins.hold(self, self.session.joining_bytes)
 
     def refuse(self, code: Close, reason: str) -> None:
         """Close for something this socket did or met."""
@@ -173,8 +186,9 @@ class Link:
         self._let_go()
 
     def _let_go(self) -> None:
-        self.hall.inspecting_bytes -= self.session.joining_bytes
         self.session.close()
+        self.hall.joins.hold(self, 0)
+        self.hall.guests.discard(self)
         for channel in tuple(self._channels.values()):
             channel.leave()
         self._channels.clear()

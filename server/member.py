@@ -64,6 +64,7 @@ class Device:
     """One socket on one library."""
 
     __slots__ = (
+        "_answered",
         "_asked",
         "_backlog",
         "_group",
@@ -75,6 +76,7 @@ class Device:
         "_outbox",
         "_pinged_at",
         "_settling",
+        "_taking",
         "_wire",
         "client",
         "closed",
@@ -109,8 +111,10 @@ class Device:
         self._intake = Intake(wire, hall.settings.socket_inflight_bytes)
         self._backlog = Backlog[bytes](self._intake, self._handle, busy=True)  # until the room is open
         self._opening = False
+        self._answered = False  # whether it was sent what it lacked: before, it has nothing for certain
         self._next_vector: bytes | None = None
         self._asked: list[asyncio.Future[None]] = []  # who waits for the device's next step 2
+        self._taking: list[asyncio.Future[None]] = []  # for the step 2 that has come, and is read
         self._settling: dict[Entry, list[asyncio.Future[None]]] = {}  # and for its being stored
 
     @property
@@ -148,8 +152,8 @@ class Device:
                 case Update(update):
                     self._take(update)
                 case Step2(update):
-                    asked, self._asked = self._asked, []
-                    self._take(update, asked)
+                    self._taking, self._asked = self._asked, []
+                    self._take(update, self._taking)
                 case Step1(state_vector):
                     self._answer(state_vector)
                 case Awareness(entries):
@@ -198,7 +202,7 @@ class Device:
         assert self.room is not None  # noqa: S101
         entry = Entry(self.room, update, inspected, self.session_id, self.may_write, self)
         if asked:
-            self._settling[entry] = asked
+            self._settling[entry], self._taking = asked, []
         self._intake.add(entry.nbytes)
         self._hall.writer.submit(entry)
 
@@ -232,6 +236,7 @@ class Device:
         answer = self._hall.shelf.missing_at_once(self.room, state_vector)
         if answer is not None and len(answer) <= BUDGETED_BYTES and not self.room.quarantined:
             self._send(encode_step2(answer))
+            self._answered = True
         else:
             self._opening = True
             self._spawn(self._open(state_vector))
@@ -250,6 +255,7 @@ class Device:
                 self.refuse(close_for_unreadable(error), "the library cannot be read at the moment")
             else:
                 await self._send_opening(answer)
+                self._answered = True
                 for update in apart:
                     self._send(encode_update(update))  # one that a device cannot read must not cost it the others
             state_vector, self._next_vector = self._next_vector, None
@@ -286,7 +292,7 @@ class Device:
 
     def pinged(self) -> None:
         """A ping went out behind all that was sent so far."""
-        self._pinged_at = self.room.relayed if self.room is not None and not self._opening else None
+        self._pinged_at = self.room.relayed if self.room is not None and self._answered and not self._opening else None
 
     def ponged(self) -> None:
         """It was answered: all of that has arrived."""
@@ -298,9 +304,13 @@ class Device:
             return
         asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
-        self._send(encode_step1(self.room.state_vector()))
-        self._wire.ping()
-        await asked
+        try:
+            self._send(encode_step1(self.room.state_vector()))
+            self._wire.ping()
+            await asked
+        finally:
+            if asked in self._asked:  # who asks may give up
+                self._asked.remove(asked)
 
     # --- the end
 
@@ -332,8 +342,8 @@ class Device:
     """Its socket has one library only."""
 
     def _nobody_waits(self) -> None:
-        _settle_all([*self._asked, *(future for futures in self._settling.values() for future in futures)])
-        self._asked = []
+        _settle_all([*self._asked, *self._taking, *(future for futures in self._settling.values() for future in futures)])
+        self._asked, self._taking = [], []
         self._settling = {}
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -59,4 +59,5 @@ class Outbox:
                 if not self._wire.open:
                     return
                 self._refuse(Close.TRY_LATER, "the opening answer was not read")
-            self._exempt_bytes = 0
+            if self._wire.unsent <= self._bound:  # else another opening was written just now
+                self._exempt_bytes = 0

@@ -7,9 +7,12 @@ order, and what it relays is what was stored.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, Protocol
 from uuid import UUID
+
+import structlog
 
 from crdt.knowledge import Knowledge, Scratch
 from crdt.presence import Entry, Presence
@@ -18,6 +21,8 @@ from crdt.updates import Inspected, delete_set_update, encode_state_vector, merg
 from protocol.closes import Close
 from server.broadcast import Shown, Updates
 from storage.cipher import DataKey
+
+log = structlog.get_logger(__name__)
 
 TAIL_BYTES = 64 << 10
 """Recent updates a room keeps, so that a device that was away for a moment is answered without reading anything."""
@@ -137,7 +142,12 @@ class Room:
         self.relayed = committed[-1].seq
         updates = Updates(committed)
         for member in tuple(self.members):
-            member.relay(updates)
+            try:
+                member.relay(updates)
+            except Exception as error:  # a mistake of ours in one must not keep the others from hearing, or the writer from storing
+                log.error("member_failed", library=str(self.library_id), error=type(error).__name__, exc_info=error)
+                with suppress(Exception):
+                    member.close(Close.TRY_LATER, "something went wrong here")
         return len(committed) * len(self.members)
 
     def _remember(self, item: Committed) -> None:

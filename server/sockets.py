@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -17,6 +18,7 @@ from server import metrics
 from server.budget import ByteBudget
 from server.config import Settings
 from server.follower import Follower, RoomDropped
+from server.joins import Joins
 from server.rooms import Room, Rooms
 from server.shelf import Shelf
 from server.workers import Workers
@@ -28,6 +30,8 @@ from storage.standings import Standing, standings
 from storage.updates import Place
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 ASKED_AT_ONCE = 5_000
 """Sockets whose sessions one question covers."""
@@ -76,6 +80,21 @@ class Device(Protocol):
         """End its connection."""
 
 
+class Guest(Protocol):
+    """A socket that belongs to a session, and not to one library."""
+
+    closed: bool
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def guest_of(self) -> UUID | None:
+        """Its session, where none of its devices stands for it: it has no library open."""
+
+    def hang_up(self, code: Close, reason: str) -> None:
+        """End the connection."""
+
+
 @dataclass(slots=True, eq=False)
 class Hall:
     """What the devices of this process share. Sync parts only; nothing here knows a document."""
@@ -91,11 +110,18 @@ class Hall:
     devices: set[Device] = field(default_factory=set)
     inspecting_bytes: int = 0
     """Large updates of devices that wait for a worker or are in one."""
+    joins: Joins = field(init=False)
+    """Pushes in parts whose last part has not come: as much of them as may wait to be stored."""
+    guests: set[Guest] = field(default_factory=set)
+    """Sockets that may open libraries, whether they have or not."""
     draining: bool = False
     """Whether this process is about to stop: nobody is let in any more."""
     _suspects: set[Device] = field(default_factory=set)
     _hints: set[UUID] = field(default_factory=set)
     _suspected: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.joins = Joins(self.settings.writer_queue_bytes)
 
     @staticmethod
     def now() -> float:
@@ -122,6 +148,9 @@ class Hall:
         for device in tuple(self.devices):
             if device.session_id in revoked:
                 device.hang_up(Close.UNAUTHENTICATED, "the session has ended")
+        for guest in tuple(self.guests):
+            if guest.guest_of in revoked:
+                guest.hang_up(Close.UNAUTHENTICATED, "the session has ended")
 
     def close_library(self, library_id: UUID) -> None:
         """Forget a deleted library and close whoever has it open."""
@@ -154,13 +183,24 @@ class Hall:
             if self.now() >= due:
                 due = self.now() + self.settings.session_poll_seconds
                 devices = list(self.devices)
-            for start in range(0, len(devices), ASKED_AT_ONCE):
+            guests = [guest for guest in self.guests if guest.guest_of is not None]  # few: a socket is there for its libraries
+            questions = [partial(self._compare, part) for part in _in_parts(devices)]
+            questions += [partial(self._compare_guests, part) for part in _in_parts(guests)]
+            for question in questions:
                 try:
-                    await self._compare(devices[start : start + ASKED_AT_ONCE])
+                    await question()
                 except StorageError as error:
                     log.warning("sessions_not_compared", error=type(error).__name__)
                 except Exception as error:  # the next question may be answered: no reason to end the process
                     log.error("sessions_not_compared", error=type(error).__name__, exc_info=error)
+
+    async def _compare_guests(self, guests: list[Guest]) -> None:
+        asked = {guest: guest.guest_of for guest in guests}
+        async with self.database.acquire() as connection:  # no library has a session's id: only the session is asked after
+            known = await standings(connection, {(session, session) for session in asked.values() if session is not None})
+        for guest, session in asked.items():
+            if session is not None and (session, session) not in known and not guest.closed:
+                guest.hang_up(Close.UNAUTHENTICATED, "the session has ended")
 
     def _take_suspects(self) -> list[Device]:
         suspects, hints = self._suspects, self._hints
@@ -237,3 +277,7 @@ class Hall:
                 room.expire_presence(now)
             metrics.rooms.set(len(self.rooms))
             metrics.queue_bytes.set(self.writer.waiting_bytes)
+
+
+def _in_parts(asked: list[T]) -> Iterator[list[T]]:
+    return (asked[start : start + ASKED_AT_ONCE] for start in range(0, len(asked), ASKED_AT_ONCE))

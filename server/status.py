@@ -69,6 +69,7 @@ class Overseer:
         self._census = census
         self._compactor = compactor
         self._compactions: dict[UUID, asyncio.Task[str | None]] = {}
+        self._turn = asyncio.Lock()  # one of them at the compactor: a thousand would keep it from everybody else's libraries
 
     def close(self) -> None:
         """Give up the compactions that were asked for here; nothing is lost by it."""
@@ -184,7 +185,8 @@ class Overseer:
     async def _compact(self, library_id: UUID) -> str | None:
         """Why the library was not compacted, or None."""
         try:
-            outcome = await self._compactor.compact(library_id)
+            async with self._turn:
+                outcome = await self._compactor.compact(library_id)
         except Exception as error:
             expected = isinstance(error, StorageError) or is_expected(error)
             log.error("compaction_failed", library=str(library_id), error=type(error).__name__, exc_info=None if expected else error)

@@ -63,10 +63,12 @@ class Peer(Protocol):
 class Wire:
     """The raw side of one socket, found by the endpoint in `scope["extensions"]["wire"]`."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_protocol", "written")
 
     def __init__(self, protocol: "WireProtocol") -> None:
         self._protocol = protocol
+        self.written = 0
+        """Bytes of all frames so far."""
 
     @property
     def unsent(self) -> int:
@@ -103,6 +105,7 @@ class Wire:
         """Write frames made by `encode_frame`, together; False once the socket is closing."""
         if not self.open:
             return False
+        self.written += len(frames)
         self._protocol.transport.write(frames)
         return True
 
@@ -113,11 +116,11 @@ class Wire:
     async def drained(self, stall_seconds: float) -> bool:
         """Wait until the peer has read nearly everything; False when it has read nothing for `stall_seconds`."""
         while True:
-            before = self.unsent
+            before = self.written - self.unsent  # what is written meanwhile is nothing that was not read
             try:
                 await asyncio.wait_for(self._protocol.writable.wait(), stall_seconds)
             except TimeoutError:
-                if self.unsent >= before:
+                if self.written - self.unsent <= before:
                     return False
             else:
                 return True

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -28,6 +28,8 @@ from storage.pool import Database, is_connection_failure, is_content_failure
 from storage.updates import LogBroken, Sealed
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 LOCKED_RETRY_SECONDS = 0.002
 """How long libraries whose rows are locked elsewhere are left alone before they are tried again: about one transaction."""
@@ -322,10 +324,10 @@ class Writer:
             self._stored(room)
         for item, entry in zip(items, share.adding, strict=True):
             self._settled(entry)
-            entry.origin.stored(entry, item.seq)
+            self._tell_origin(entry, entry.origin.stored, item.seq)
         for entry in share.redundant:
             self._settled(entry)
-            entry.origin.redundant(entry, room.head)
+            self._tell_origin(entry, entry.origin.redundant, room.head)
         for entry in share.forbidden:
             self._refuse(entry, Refusal.FORBIDDEN)
         for entry in share.overgrown:
@@ -345,7 +347,13 @@ class Writer:
     def _refuse(self, entry: Entry, refusal: Refusal) -> None:
         self._settled(entry)
         metrics.refused.labels(refusal.value).inc()
-        entry.origin.refused(entry, refusal)
+        self._tell_origin(entry, entry.origin.refused, refusal)
+
+    def _tell_origin(self, entry: Entry, tell: Callable[[Entry, T], None], what: T) -> None:
+        try:
+            tell(entry, what)
+        except Exception as error:  # a mistake of ours in one origin must not end the writer
+            log.error("origin_failed", library=str(entry.room.library_id), error=type(error).__name__, exc_info=error)
 
     def _settled(self, entry: Entry) -> None:
         entry.room.unstored -= 1

@@ -96,7 +96,8 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
             asked = await _read(request, kind)
             async with turns if asked.update else nullcontext():
                 library = await _as_it_stands(services, library, session_id)
-                outcome = await _store(hall, library, session_id, asked.update) if asked.update is not None else None
+                outcome = await _store(services, hall, library, session_id, asked.update) if asked.update is not None else None
+        asked = replace(asked, update=None)  # it is stored: not kept while the answer is made
         if kind == MSGPACK:
             return _Exchanged(hall, await _answer(hall, library, asked, outcome))
         assert outcome is not None  # noqa: S101  # a body of octets is an update
@@ -164,12 +165,13 @@ async def _as_it_stands(services: Services, library: Library, session_id: UUID) 
     return replace(library, role=standing.role, head=standing.place.head, epoch=standing.place.epoch)
 
 
-async def _store(hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:
+async def _store(services: Services, hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:
     """Store an update through the devices' write path, or raise what became of it instead."""
     room = await hall.rooms.open(library.id)
     if update == EMPTY_UPDATE:
         return Outcome(room.head, False)
     inspected = await hall.workers.inspect(update, Limits(size=hall.settings.max_upload_bytes))
+    library = await _as_it_stands(services, library, session_id)  # asked again: large ones wait long for their turn, and are read long
     awaited = _Awaited()
     room = await hall.rooms.open(library.id)  # asked again: it may have been dropped while the update was inspected
     hall.writer.submit(Entry(room, update, inspected, session_id, may_write(library.role), awaited))

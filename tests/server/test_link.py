@@ -202,8 +202,8 @@ async def test_a_push_in_parts_that_is_given_up_leaves_nothing_behind(server: Ru
     async with link(server, user) as client:
         await client.open(0, user.library_id)
         await client.raw("part", 0, 1, b"x" * 1000)
-        await until(lambda: server.app.hall.inspecting_bytes == 1000, "the part")
-    await until(lambda: server.app.hall.inspecting_bytes == 0, "its end")
+        await until(lambda: server.app.hall.joins.nbytes == 1000, "the part")
+    await until(lambda: server.app.hall.joins.nbytes == 0, "its end")
 
 
 @pytest.mark.parametrize(

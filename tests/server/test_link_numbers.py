@@ -43,15 +43,15 @@ async def test_what_is_joined_is_given_back_when_its_channel_is_closed(server: R
     async with link(server, user) as client:
         await client.open(0, user.library_id)
         await client.send(Part(0, 1, bytes(1000)))
-        await until(lambda: server.app.hall.inspecting_bytes == 1000)
+        await until(lambda: server.app.hall.joins.nbytes == 1000)
         (channel,) = server.app.hall.devices
 
         channel.close(Close.RESTART, "reloaded")
 
         assert (await client.expect(Closed)).code == Close.RESTART
-        assert server.app.hall.inspecting_bytes == 0
+        assert server.app.hall.joins.nbytes == 0
         await client.send(Part(0, 1, bytes(1000)))  # was on its way
         await client.open(0, user.library_id)
         await client.send(Push(0, 2, typed("a", 1, 0)))
         assert (await client.expect(Ack)).new
-        assert server.app.hall.inspecting_bytes == 0
+        assert server.app.hall.joins.nbytes == 0

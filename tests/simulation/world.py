@@ -43,7 +43,10 @@ class Open:
     def __init__(self, library_id: UUID) -> None:
         self._library_id = library_id
 
-    def count(self, scope: object) -> None: ...
+    def count(self, address: str) -> None: ...
+
+    def address(self, scope: object) -> str:
+        return "nowhere"
 
     async def library_of_session(self, library_id: UUID, session_id: UUID, user_id: UUID) -> SimpleNamespace:
         assert library_id == self._library_id
