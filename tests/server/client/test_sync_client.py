@@ -285,6 +285,48 @@ async def test_after_a_restore_everything_the_device_holds_arrives_again() -> No
         assert library.place == Place(2, len(stored.log))
 
 
+async def test_a_deletion_that_a_restore_has_lost_arrives_again() -> None:
+    async with small_socket() as listening, asyncio.timeout(WAIT), connect(listening.url, "t") as client:
+        desk, stored = Replica(), listening.small.library(LIBRARY)
+        library = await client.open(LIBRARY, desk)
+        await library.push(desk.write_prompt("a", "x"))
+        await library.push(desk.delete_prompt("a"))
+        await library.saved()
+        await client.pause()
+        stored.restore(1)
+        client.resume()
+        await library.synced()
+        await library.saved()
+        assert len(stored.log) == 2
+
+
+async def test_what_is_acknowledged_is_not_pushed_again_by_the_next_process(tmp_path: Path) -> None:
+    async with small_socket() as listening, asyncio.timeout(WAIT):
+        desk = Replica()
+        async with connect(listening.url, "t", queue=tmp_path) as client:
+            library = await client.open(LIBRARY, desk)
+            await library.push(desk.write_prompt("a", "x"))
+            await library.saved()
+        async with connect(listening.url, "t", queue=tmp_path) as client:
+            assert (await client.open(LIBRARY, Replica())).unsaved == 0
+
+
+async def test_what_was_refused_is_not_pushed_again_as_a_part_of_something_else() -> None:
+    async with small_socket() as listening, asyncio.timeout(WAIT), connect(listening.url, "t") as client:
+        listening.small.refusal = lambda update: "unstorable"
+        desk = Replica()
+        library = await client.open(LIBRARY, desk)
+        await library.push(desk.write_prompt("a", "x"))
+        with pytest.raises(PushRefused):
+            await library.saved()
+        await client.pause()
+        client.resume()
+        await library.synced()
+        with pytest.raises(PushRefused) as refused:
+            await library.saved()
+        assert len(refused.value.refused) == 1
+
+
 async def test_the_server_that_asks_is_answered_with_what_it_lacks_and_then_a_status() -> None:
     async with small_socket() as listening, asyncio.timeout(WAIT), connect(listening.url, "t") as client:
         desk, stored = Replica(), listening.small.library(LIBRARY)
