@@ -1,0 +1,34 @@
+"""Places in a list that devices sort by themselves: a fractional index, a string between any two others.
+
+Moving something writes one register, and two devices that move different things both win. Two that put something at the same place get
+equal strings, which are told apart by id.
+"""
+
+from __future__ import annotations
+
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""In the order of their codes, so that strings compare as they stand. A place never ends with the first: nothing would fit before it."""
+
+
+def between(before: str | None, after: str | None) -> str:
+    """A place after `before` and before `after`; None, or what is no place, is no bound. Equal or crossed bounds: after `before`."""
+    before, after = _place(before), _place(after)
+    if before is not None and after is not None and before >= after:
+        after = None
+    made = ""
+    while True:
+        at = len(made)
+        low = DIGITS.index(before[at]) if before is not None and at < len(before) else 0
+        high = DIGITS.index(after[at]) if after is not None and at < len(after) else len(DIGITS)
+        if low == high:
+            made += DIGITS[low]
+            continue
+        middle = low + 1 if after is None and before is not None and at + 1 >= len(before) else (low + high) // 2
+        if low < middle < high:
+            return made + DIGITS[middle]
+        made += DIGITS[low]
+        after = None
+
+
+def _place(text: str | None) -> str | None:
+    return text if text and all(digit in DIGITS for digit in text) and text[-1] != DIGITS[0] else None
