@@ -1,9 +1,12 @@
 """`promptsync watch`: what happens in a library, as any device with a token is told it."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -45,8 +48,8 @@ def watch(
         if token is None and email is not None:
             signed_in = sign_in(url, email, typer.prompt("Password", hide_input=True))
         try:
-            asyncio.run(follow(Console(highlight=False), url, _token(token, signed_in), library))
-        except KeyboardInterrupt:
+            asyncio.run(_until_signalled(follow(Console(highlight=False), url, _token(token, signed_in), library)))
+        except KeyboardInterrupt:  # at the prompt
             pass
         except ClosedForGood as error:
             fail(f"the server closed it with {error.code}: {_plain(error.reason)}{_advice(error.code)}")
@@ -55,6 +58,15 @@ def watch(
         finally:
             if signed_in is not None:
                 sign_out(url, signed_in)
+
+
+async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    """Run until it ends, or SIGINT or SIGTERM comes: SIGINT also where it was ignored when we started, as shells do for jobs behind."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def follow(console: Console, url: str, token: str, library_id: UUID) -> None:

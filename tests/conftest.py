@@ -1,5 +1,6 @@
 """What every test may ask for: a database of its own. And the rules for what needs Node."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,15 @@ UNDER_CI = bool(os.environ.get("CI"))
 settings.register_profile("here", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=50, verbosity=Verbosity.normal)
 settings.load_profile("ci" if UNDER_CI else "here")
+
+
+@pytest.fixture(autouse=True)
+def _one_policy() -> Iterator[None]:
+    """A command that is called in this process may install uvloop for all that comes after it."""
+    policy = asyncio.get_event_loop_policy()
+    yield
+    if asyncio.get_event_loop_policy() is not policy:
+        asyncio.set_event_loop_policy(policy)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
