@@ -1,5 +1,6 @@
 """Devices in Node: each a process of its own, told what to do by JSON lines."""
 
+import fcntl
 import json
 import os
 import selectors
@@ -26,18 +27,18 @@ def install() -> None:
     Raises DeviceFailed with what npm printed.
     """
     stamp = HERE / "node_modules" / ".lock-installed"
-    lock = (HERE / "package-lock.json").read_bytes()
-    if stamp.exists() and stamp.read_bytes() == lock:
-        return
-    npm = subprocess.run(
-        ["npm", "ci", "--prefer-offline", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True, timeout=240, check=False
-    )
-    if npm.returncode != 0:
-        raise DeviceFailed(f"npm ci failed:\n{npm.stdout}\n{npm.stderr}")
-    # written aside and renamed, since parallel test workers may be here too
-    draft = stamp.with_name(f"{stamp.name}.{os.getpid()}")
-    draft.write_bytes(lock)
-    draft.replace(stamp)
+    path = HERE / "package-lock.json"
+    with path.open("rb") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)  # other test processes may be here too, and npm begins by removing what is there
+        lock = lock_file.read()
+        if stamp.exists() and stamp.read_bytes() == lock:
+            return
+        npm = subprocess.run(
+            ["npm", "ci", "--prefer-offline", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True, timeout=240, check=False
+        )
+        if npm.returncode != 0:
+            raise DeviceFailed(f"npm ci failed:\n{npm.stdout}\n{npm.stderr}")
+        stamp.write_bytes(lock)
 
 
 PROGRAMS = {
