@@ -14,6 +14,7 @@ from tests.support.many import Fleet
 FOLDS = 2
 
 _SNAPSHOTS = "SELECT count(*) FROM snapshots WHERE library_id = $1 AND verified_at IS NOT NULL"
+_COMPACTING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"
 _TRIM = """
     DELETE FROM updates WHERE library_id = $1
     AND seq <= (SELECT max(seq) FROM snapshots WHERE library_id = $1 AND verified_at IS NOT NULL)
@@ -70,13 +71,25 @@ async def compaction_races(fleet: Fleet, seed: int) -> Verdict:
         return await it.close_with(beside, began)
 
 
+async def _fall_asleep(fleet: Fleet, it: Round) -> None:
+    """Pause the process at a moment when it is not compacting: nobody else may fold a library that it holds."""
+    while True:
+        it.here.pause()
+        for _ in range(20):  # the other one ends what it has begun
+            if not await fleet.postgres.fetch(_COMPACTING):
+                return
+            await asyncio.sleep(0.05)
+        it.here.resume()
+        await asyncio.sleep(0.1)
+
+
 async def asleep_below_the_log(fleet: Fleet, seed: int) -> Verdict:
     """A process sleeps while what it has not seen is written, folded and trimmed; it wakes below the oldest row that is kept."""
     it = await Round.begin(fleet, seed)
     async with bystander(it.there, it.there) as beside:
         async with load(it.libraries, it.random):
             await it.some_edits()
-            it.here.pause()
+            await _fall_asleep(fleet, it)
             try:
                 before = [len(library.told) for library in it.libraries]
                 await it.some_edits(at=it.there, least=100)
