@@ -11,9 +11,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from pycrdt import Doc, Map, TransactionEvent
+from pycrdt import Doc, Map
 
-from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, inspect, merge
+from crdt.own_update import update_of
+from crdt.updates import EMPTY_STATE_VECTOR, inspect
 
 SCHEMA = 1
 """The layout's number, at `meta.schema`."""
@@ -126,16 +127,4 @@ class Library:
 
     def edit(self, change: Callable[[], None]) -> bytes:
         """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing."""
-        # From a subscription that ends with it: get_update would repeat the whole delete set.
-        made: list[bytes] = []
-
-        def keep(event: TransactionEvent) -> None:
-            made.append(event.update)
-
-        subscription = self.doc.observe(keep)
-        try:
-            with self.doc.transaction():
-                change()
-        finally:
-            self.doc.unobserve(subscription)
-        return merge(made) if len(made) > 1 else made[0] if made else EMPTY_UPDATE
+        return update_of(self.doc, change)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycrdt import Doc, Map, Text, TransactionEvent
+from pycrdt import Doc, Map, Text
 
-from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, decode_state_vector, diff, inspect, merge
+from crdt.own_update import update_of
+from crdt.updates import EMPTY_STATE_VECTOR, Inspected, decode_state_vector, diff, inspect, merge
 
 ROOT = "prompts"
 
@@ -119,19 +120,7 @@ class Replica:
         return self._prompts[prompt_id]
 
     def _edit(self, change: Callable[[], None]) -> bytes:
-        # The edit's own update, from a subscription that ends with it: get_update would repeat the whole delete set.
-        made: list[bytes] = []
-
-        def keep(event: TransactionEvent) -> None:
-            made.append(event.update)
-
-        subscription = self._doc.observe(keep)
-        try:
-            with self._doc.transaction():
-                change()
-        finally:
-            self._doc.unobserve(subscription)
-        return merge(made) if len(made) > 1 else made[0] if made else EMPTY_UPDATE
+        return update_of(self._doc, change)
 
 
 def _integrated(inspected: Inspected, state: dict[int, int]) -> bool:

@@ -7,21 +7,19 @@ fifteen times as long as a list needs.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from pycrdt import Array, Map, Text
+from pycrdt import Map, Text
 
 from crdt.library import Library, Mode, Root
 from crdt.operations import normalise_tag
+from crdt.reader import Reader, number_in
 
 MOST_PROBLEMS = 1_000
 """Problems that are listed; of a library with more, the first ones found."""
-MAX_TIME = 253_402_300_799_999
-"""The last millisecond of the year 9999: a larger time is no date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ class View:
         there = self.library.root(Root.PROMPTS).get(prompt_id)
         if not isinstance(there, Map):
             return None
-        read = _Reader(there, f"prompts/{prompt_id}", self._problem)
+        read = Reader(there, f"prompts/{prompt_id}", self._problem)
         versions = self.versions(prompt_id)
         current = self._current(read.text_or_none("current"), versions)
         touched = read.time("touched_at")
@@ -189,14 +187,14 @@ class View:
             if not isinstance(prompt, str):
                 self._problem(f"versions/{key}: not a version of any prompt")
                 continue
-            found.setdefault(prompt, []).append((_number(value.get("at")) or 0, key, value))
+            found.setdefault(prompt, []).append((number_in(value.get("at")) or 0, key, value))
         return {prompt: self._numbered(prompt, sorted(each, key=lambda one: one[:2])) for prompt, each in found.items()}
 
     def _numbered(self, prompt: str, found: list[tuple[int, str, dict[str, Any]]]) -> list[Version]:
         texts = self.library.root(Root.TEXTS)
         versions = []
         for number, (at, key, value) in enumerate(found, 1):
-            read = _Reader(value, f"versions/{key}", self._problem)
+            read = Reader(value, f"versions/{key}", self._problem)
             text = texts.get(key)
             versions.append(
                 Version(
@@ -220,7 +218,7 @@ class View:
     def _uses(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for key, value in self.library.root(Root.USES).items():
-            number = _number(value)
+            number = number_in(value)
             if number is None:
                 self._problem(f"uses/{key}: not a number")
             else:
@@ -233,7 +231,7 @@ class View:
         found = {}
         for key, value in self.library.root(Root.CATEGORIES).items():
             if self._is(value, Map, f"categories/{key}"):
-                read = _Reader(value, f"categories/{key}", self._problem)
+                read = Reader(value, f"categories/{key}", self._problem)
                 found[key] = Category(
                     id=key,
                     name=read.text("name"),
@@ -305,77 +303,3 @@ class View:
     def _problem(self, problem: str) -> None:
         if len(self._found) < MOST_PROBLEMS:
             self._found[problem] = None
-
-
-class _Reader:
-    """Reads the fields of one map, and reports those that are of another kind than they should be."""
-
-    def __init__(self, there: Map[Any] | dict[str, Any], place: str, problem: Callable[[str], None]) -> None:
-        self._there = there
-        self._place = place
-        self._problem = problem
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self.text_or_none(name)
-        return default if value is None else value
-
-    def text_or_none(self, name: str) -> str | None:
-        value = self._there.get(name)
-        if value is None or isinstance(value, str):
-            return value
-        self._wrong(name, "a string")
-        return None
-
-    def flag(self, name: str) -> bool:
-        value = self._there.get(name, False)
-        if isinstance(value, bool):
-            return value
-        self._wrong(name, "true or false")
-        return False
-
-    def time(self, name: str) -> int:
-        return self.time_or_none(name) or 0
-
-    def time_or_none(self, name: str) -> int | None:
-        value = self._there.get(name)
-        number = _number(value)
-        if number is None and value is not None:
-            self._wrong(name, "a time")
-        return number
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self.plain(name)
-        if isinstance(value, dict):
-            return value
-        if value is not None:
-            self._wrong(name, "a map")
-        return {}
-
-    def list_or_none(self, name: str) -> list[Any] | None:
-        value = self.plain(name)
-        if value is None or isinstance(value, list):
-            return value
-        self._wrong(name, "a list")
-        return None
-
-    def plain(self, name: str) -> Any:
-        """A value of any kind, shared types as what they hold."""
-        value = self._there.get(name)
-        if isinstance(value, Map | Array):
-            return value.to_py()
-        if isinstance(value, Text):
-            return str(value)
-        if value is None or isinstance(value, str | int | float | list | dict):
-            return value
-        self._wrong(name, "JSON")
-        return None
-
-    def _wrong(self, name: str, wanted: str) -> None:
-        self._problem(f"{self._place}/{name}: not {wanted}")
-
-
-def _number(value: object) -> int | None:
-    """A whole number that may be a time or a count; Yjs hands integers back as floats."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= MAX_TIME:
-        return None
-    return int(value)
