@@ -17,6 +17,7 @@ serve: $(RUN_STAMP) ## run the server with a private PostgreSQL (HOST, PORT and 
 demo: $(RUN_STAMP) ## watch two devices, a kill and a restart: a story that needs only Python
 	@exec $(BIN)/promptsync demo
 
+# The tests that kill are mostly spent waiting: two at a time, apart from the others, whose load they would feel.
 # What fails beside other tests is run once more by itself: some of them are about time, and say so twice where they mean it.
 PYTEST := $(BIN)/python -m pytest
 AGAIN := --last-failed --last-failed-no-failures none
@@ -24,7 +25,7 @@ AGAIN := --last-failed --last-failed-no-failures none
 test: $(DEV_STAMP) ## run all tests, on JOBS processes (as many as there are cores, 4 at most); ARGS='tests/crdt -k ranges' some of them, on one
 ifeq ($(ARGS),)
 	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile -m "not faults" || $(PYTEST) $(AGAIN) -m "not faults"
-	$(PYTEST) -m faults || $(PYTEST) $(AGAIN) -m faults
+	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 2 --dist loadfile -m faults || $(PYTEST) $(AGAIN) -m faults
 else
 	$(PYTEST) $(ARGS)
 endif
