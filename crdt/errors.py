@@ -4,7 +4,8 @@ CrdtError
 ├── InvalidUpdate        bytes that are no Yjs update (v1), or one that Yrs cannot decode
 ├── InvalidStateVector   bytes that are no state vector
 ├── InvalidPresence      bytes that are no awareness message, or one that would break other clients
-└── InvalidKnowledge     packed ranges that this package did not write
+├── InvalidKnowledge     packed ranges that this package did not write
+└── DocumentBroken       updates that decode, but that no document can hold
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class InvalidPresence(CrdtError):
 
 class InvalidKnowledge(CrdtError):
     """Not the packed form of ranges or knowledge."""
+
+
+class DocumentBroken(CrdtError):
+    """Yrs cannot make a document of these updates, though each of them can be read."""

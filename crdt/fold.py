@@ -15,8 +15,9 @@ from typing import Any
 
 from pycrdt import Doc
 
-from crdt.errors import CrdtError, InvalidUpdate
+from crdt.errors import CrdtError, DocumentBroken, InvalidUpdate
 from crdt.knowledge import Knowledge
+from crdt.panics import told_as_broken
 from crdt.updates import Limits, inspect, merge
 
 UNLIMITED = Limits(size=1 << 40, memory=1 << 50, clients=1 << 40, ranges=1 << 40)
@@ -91,15 +92,13 @@ class Bisection:
 def _collected(merged: bytes) -> bytes:
     """What a document makes of it: without the content of what is deleted, and without what waits. Raises FoldBroken."""
     try:
-        doc: Doc[Any] = Doc()
-        doc.apply_update(merged)
-        return doc.get_update()
+        with told_as_broken():
+            doc: Doc[Any] = Doc()
+            doc.apply_update(merged)
+            return doc.get_update()
     except MemoryError:
         raise
+    except DocumentBroken as error:
+        raise FoldBroken(error.reason) from error
     except Exception as error:
         raise FoldBroken("Yrs cannot apply it") from error
-    except BaseException as error:
-        # A panic in Rust comes as a BaseException of its own; interrupts and cancellations are not ours to keep.
-        if type(error).__module__ != "pyo3_runtime":
-            raise
-        raise FoldBroken("Yrs panicked on it") from error

@@ -125,6 +125,13 @@ class Scratch:
         _add_over(self._held, self._base.held, inspected.held)
         _add_over(self._deleted, self._base.deleted, inspected.deleted)
 
+    def end(self, client: int) -> int:
+        """The first clock above everything that is held of the client, here and in the base: where its next edit goes."""
+        spans = self._held.get(client)
+        if spans is None:
+            spans = self._base.held.spans_of(client)
+        return spans[-1] if spans else 0
+
     def commit(self) -> None:
         """Let the base know what was learned here. The view is used up."""
         self._base.held.replace(self._held)

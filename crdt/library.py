@@ -13,7 +13,9 @@ from typing import Any
 
 from pycrdt import Doc, Map
 
+from crdt.errors import DocumentBroken
 from crdt.own_update import update_of
+from crdt.panics import told_as_broken
 from crdt.updates import EMPTY_STATE_VECTOR, inspect
 
 SCHEMA = 1
@@ -116,6 +118,16 @@ class Library:
         """Take an update in. Raises InvalidUpdate, having changed nothing."""
         inspect(update)
         self.doc.apply_update(update)
+
+    def take(self, update: bytes) -> None:
+        """Take in what was inspected when it came, however large it has grown since. Raises DocumentBroken."""
+        try:
+            with told_as_broken():
+                self.doc.apply_update(update)
+        except (MemoryError, DocumentBroken):
+            raise
+        except Exception as error:
+            raise DocumentBroken("Yrs cannot apply it") from error
 
     def state_vector(self) -> bytes:
         """What is integrated (Yjs v1)."""

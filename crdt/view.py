@@ -93,6 +93,11 @@ class View:
         self._found: dict[str, None] = {}
 
     @property
+    def nbytes(self) -> int:
+        """About what the document and this view take of memory, in bytes."""
+        return 10 * len(self.library.content())
+
+    @property
     def problems(self) -> list[str]:
         """What is not as the layout wants it, as far as it was met in reading: where, and what."""
         return list(self._found)

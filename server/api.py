@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
 from crdt.errors import CrdtError
 from server import problems
+from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, RequestLog
 from server.routes import auth, libraries, users
@@ -36,7 +37,12 @@ class Api(FastAPI):
 
 
 def create_api(
-    services: Services, *, routes: Sequence[BaseRoute] = (), routers: Sequence[APIRouter] = (), lifespan: Lifespan | None = None
+    services: Services,
+    editor: Editor | None = None,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    routers: Sequence[APIRouter] = (),
+    lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """The application over these services. `routes` are plain Starlette ones, tried before the REST routes; `routers` are further ones."""
     settings = services.settings
@@ -63,6 +69,7 @@ def create_api(
         responses=problems.fails(invalid_request=422),
     )
     app.state.services = services
+    app.state.editor = editor
     for router in (auth.router, users.router, libraries.router, *routers):
         app.include_router(router)
     return app

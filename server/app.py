@@ -16,6 +16,8 @@ from server.buses import make_bus
 from server.census import Census
 from server.channel import Channel
 from server.compactor import Compactor
+from server.documents import Documents
+from server.editor import Editor
 from server.follower import Follower
 from server.jobs import Jobs
 from server.member import Device as StockDevice
@@ -82,11 +84,13 @@ class Application:
             on_quarantined=self._quarantined,
         )
         self.shelf.on_broken = self.compactor.broken
+        self.documents = Documents(self.shelf, processes=settings.document_workers, cache_bytes=settings.open_document_bytes)
+        self.editor = Editor(services, self.hall, self.documents)
         self.overseer = Overseer(self.hall, self.census, self.compactor)
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
         self._api: ASGIApp = create_api(
-            services, routes=[*health, *sync_routes(services, self.hall)], routers=[status_router(self.overseer)]
+            services, self.editor, routes=[*health, *sync_routes(services, self.hall)], routers=[status_router(self.overseer)]
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted
@@ -116,6 +120,7 @@ class Application:
                 self.census.close()
                 self.overseer.close()
                 self.workers.close()
+                self.documents.close()
 
     async def _load(self, library_id: UUID) -> Room:
         room = await self.shelf.room(library_id)

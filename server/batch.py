@@ -1,7 +1,7 @@
 """One write transaction: what of a batch adds anything, its place in each library's log, and what became of it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -48,6 +48,7 @@ class Refusal(Enum):
     UNSTORABLE = "unstorable"
     TROUBLE = "database_trouble"
     STALE = "room_stale"
+    OUTDATED = "outdated"
     FULL = "writer_full"
     STOPPING = "stopping"
 
@@ -65,6 +66,21 @@ class Origin(Protocol):
         """It is not stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an edit made on the server was built on. It is stored only where that still holds when the library's row is locked."""
+
+    client_id: int
+    clock: int | None
+    """The first clock that it writes as this client; None where it only deletes."""
+    head: int | None = None
+    """The library's head, for an edit that was decided on all there was; None: what others have stored since does not matter."""
+
+    def holds(self, scratch: Scratch, head: int) -> bool:
+        """Whether a library at this head, of which so much is known, is still what the edit was built on."""
+        return self.head in (None, head) and self.clock in (None, scratch.end(self.client_id))
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """An inspected update on its way into a library."""
@@ -77,11 +93,15 @@ class Entry:
     origin: Origin
     number: int = 0
     """Its place in the order in which the writer took its updates."""
+    basis: Basis | None = None
+    """Of an edit made on the server."""
+    build: "Callable[[Entry], Awaitable[None]] | None" = field(default=None, repr=False)
+    """Makes the update and its basis once the library's row is locked and its room has everything; never raises, and soon returns."""
+    nbytes: int = field(init=False)
+    """What it takes of memory while it waits."""
 
-    @property
-    def nbytes(self) -> int:
-        """What it takes of memory while it waits."""
-        return len(self.update) + ENTRY_BYTES
+    def __post_init__(self) -> None:
+        self.nbytes = len(self.update) + ENTRY_BYTES
 
 
 @dataclass(slots=True)
@@ -94,6 +114,7 @@ class Share:
     redundant: list[Entry] = field(default_factory=list)
     forbidden: list[Entry] = field(default_factory=list)
     overgrown: list[Entry] = field(default_factory=list)
+    outdated: list[Entry] = field(default_factory=list)
     learnt: Scratch | None = None  # the room's knowledge at `head`, with what the adding entries bring
     head: int = 0
 
@@ -137,7 +158,10 @@ def share_out(entries: Sequence[Entry]) -> list[Share]:
         share.head = room.head
         is_overgrown = room.knowledge.nbytes > KNOWLEDGE_BYTES
         for entry in share.entries:
-            if not scratch.adds(entry.inspected):
+            if entry.basis is not None and not entry.basis.holds(scratch, share.head + len(share.adding)):
+                # before anything else: what another server has written at the same clocks makes this one seem redundant
+                share.outdated.append(entry)
+            elif not scratch.adds(entry.inspected):
                 share.redundant.append(entry)
             elif not entry.may_write:
                 share.forbidden.append(entry)
@@ -188,6 +212,9 @@ async def store(
     try:
         fates = await _lock(connection, {entry.room.library_id: entry.room for entry in entries}, take_over)
         await _tell_gone_from_locked(connection, fates)
+        for entry in entries:
+            if entry.build is not None and fates[entry.room.library_id] is Fate.STORED:
+                await entry.build(entry)
         shares = share_out(entries)
         writable = [share for share in shares if fates[share.room.library_id] is Fate.STORED and share.adding]
         firsts = {share.room.library_id: share.head + 1 for share in writable}

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     writer_queue_bytes: int = Field(64 << 20, description="updates that wait to be stored; past it sockets are closed with 1013")
     room_cache_bytes: int = Field(128 << 20, description="what rooms without members may keep in memory")
     document_cache_bytes: int = Field(128 << 20, description="merged libraries kept for openings")
+    open_document_bytes: int = Field(256 << 20, description="libraries kept open as documents for REST; past it the longest unused go")
+    document_workers: int = Field(1, ge=1, le=16, description="processes that hold the larger ones, each of about 40 MB and what is open")
     socket_inflight_bytes: int = Field(8 << 20, description="unstored updates of one socket before it is no longer read from")
     ping_seconds: float = Field(20.0, gt=0, description="a socket that does not answer a ping for so long is dropped")
     keepalive_seconds: float = Field(15.0, gt=0, description="a socket that was sent nothing for so long gets a keep-alive frame")

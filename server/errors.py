@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 
 from auth import errors as auth
 from crdt import errors as crdt
+from crdt import operations
 from protocol.closes import Close
 from protocol.errors import ProtocolError
 from server.problems import Problem
@@ -46,6 +47,10 @@ class Unstorable(ServerError):
 
 class Overgrown(ServerError):
     """The library has as many clients and separate ranges as one may: it takes nothing new."""
+
+
+class DocumentTooLarge(ServerError):
+    """The library is too large to be made into a document here: devices sync it, REST does not read it."""
 
 
 class WorkerDied(ServerError):
@@ -97,6 +102,8 @@ TABLE: dict[type[Exception], Answer] = {
     Unstorable: Answer(422, "unstorable", "The database refuses this update", Close.MALFORMED),
     Overgrown: Answer(413, "library_overgrown", "The library has too many clients or separate deletions", Close.TOO_LARGE),
     WorkerDied: Answer(413, "too_costly", "This update takes more memory than one may", Close.TOO_LARGE),
+    DocumentTooLarge: Answer(413, "document_too_large", "The library is too large to be read over REST: sync it", Close.TOO_LARGE),
+    operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
     TooManyAttempts: Answer(429, "too_many_attempts", "Too many attempts: wait", Close.BUSY),

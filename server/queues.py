@@ -13,7 +13,7 @@ BATCH_ROWS = 2_000
 BATCH_BYTES = 4 << 20
 """Bytes in one transaction at most, for the same reason; a single update may exceed it."""
 LARGE_BYTES = 256 << 10
-"""An update past this goes alone over the second connection."""
+"""An update past this goes alone over the second connection, and so does one that is made under its library's row lock."""
 
 
 class Queues:
@@ -126,4 +126,4 @@ class Queues:
 
 
 def _is_large(entry: Entry) -> bool:
-    return len(entry.update) > LARGE_BYTES
+    return len(entry.update) > LARGE_BYTES or entry.build is not None

@@ -91,10 +91,13 @@ class Room:
         snapshot_seq: int = 0,
         snapshot_bytes: int = 0,
         quarantined: Knowledge | None = None,
+        server_client_id: int = 0,
     ) -> None:
         self.library_id = library_id
         self.key = key
         self.epoch = epoch
+        self.server_client_id = server_client_id
+        """The Yjs client that edits made on the server write as."""
         self.head = head
         self.relayed = head
         """The seq up to which everything has been written to the members."""

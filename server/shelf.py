@@ -7,7 +7,7 @@ from uuid import UUID
 
 from crdt.errors import InvalidUpdate
 from crdt.knowledge import Knowledge
-from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, Limits, decode_state_vector, inspect, merge
+from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, Inspected, Limits, decode_state_vector, inspect
 from server import metrics
 from server.batch import SLICED_BYTES
 from server.errors import WorkerDied
@@ -65,7 +65,17 @@ class Shelf:
             head, nbytes = loaded.snapshot.seq, loaded.snapshot.nbytes
             place = knowledge_place(library_id, loaded.snapshot.epoch, head)
             knowledge = Knowledge.unpack(key.open(loaded.snapshot.knowledge, place))
-        room = Room(library_id, key, loaded.epoch, head, knowledge, snapshot_seq=head, snapshot_bytes=nbytes, quarantined=set_apart)
+        room = Room(
+            library_id,
+            key,
+            loaded.epoch,
+            head,
+            knowledge,
+            snapshot_seq=head,
+            snapshot_bytes=nbytes,
+            quarantined=set_apart,
+            server_client_id=loaded.server_client_id,
+        )
         committed = await self._open(library_id, key, loaded)
         for start in range(0, len(committed), BREATH_ROWS):
             room.advance(committed[start : start + BREATH_ROWS])
@@ -142,21 +152,31 @@ class Shelf:
         """
         if cursor is None or epoch != room.epoch or not room.head - CURSOR_UPDATES <= cursor <= room.head or room.quarantined:
             return None
-        recent = room.tail_after(cursor)
         try:
-            if recent is not None:
-                if without is not None and cursor < without <= room.head:
-                    del recent[without - cursor - 1]
-                answer = recent[0] if len(recent) == 1 else merge(recent)
-            elif (logged := await self._logged_after(room, cursor, without)) is not None:
-                answer = await self._workers.merge(logged)
-            else:
+            found = await self.updates_after(room, cursor, without=without)
+            if found is None:
                 return None
+            answer = found[0] if len(found) == 1 else await self._workers.merge(found)
         except (InvalidUpdate, WorkerDied):
             self.on_broken(room.library_id)
             return None
         metrics.openings.labels("cursor").inc()
         return answer
+
+    async def updates_after(self, room: Room, seq: int, *, without: int | None = None) -> list[bytes] | None:
+        """What was committed after `seq`, which is at most CURSOR_UPDATES ago, up to where the room's head is now or later.
+
+        None where the log does not tell it any more, or there is too much of it. The update committed as `without` is left out.
+
+        Raises:
+            as `room` does.
+        """
+        recent = room.tail_after(seq)
+        if recent is None:
+            return await self._logged_after(room, seq, without)
+        if without is not None and seq < without <= room.head:
+            del recent[without - seq - 1]
+        return recent
 
     async def _logged_after(self, room: Room, cursor: int, without: int | None) -> list[bytes] | None:
         """The updates after the cursor from the database, none of them missing, if they are still there and not too many; else None."""
@@ -184,18 +204,22 @@ class Shelf:
         Raises:
             as `room` does.
         """
+        return (await self.content_at(room))[1]
+
+    async def content_at(self, room: Room) -> tuple[int, bytes]:
+        """The same, and the head that it is at."""
         wanted = room.head
         while True:
             cached = self._cached.get(room.library_id)
             if cached is not None and cached[0] == room.epoch and cached[1] >= wanted:
                 self._cached.move_to_end(room.library_id)
-                return cached[2]
+                return cached[1:]
             task = self._making.get(room.library_id)
             if task is None:
                 task = self._making[room.library_id] = asyncio.create_task(self._make(room))
             head, merged = await asyncio.shield(task)
             if head >= wanted:  # one that was begun earlier may lack what was committed before this device came
-                return merged
+                return head, merged
 
     async def _make(self, room: Room) -> tuple[int, bytes]:
         least = room.head

@@ -142,8 +142,8 @@ class Writer:
 
     async def _settle(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """Store a batch, however often the connection breaks. What cannot be settled now is held, and comes again."""
-        contended = [entry for entry in entries if entry.room.contended]
-        rest = [entry for entry in entries if not entry.room.contended] if contended else entries
+        contended = [entry for entry in entries if entry.room.contended or entry.build]
+        rest = [entry for entry in entries if not (entry.room.contended or entry.build)] if contended else entries
         if rest:
             await self._settle_group(lane, rest, under_locks=False)
         if contended:
@@ -330,6 +330,8 @@ class Writer:
             self._tell_origin(entry, entry.origin.redundant, room.head)
         for entry in share.forbidden:
             self._refuse(entry, Refusal.FORBIDDEN)
+        for entry in share.outdated:
+            self._refuse(entry, Refusal.OUTDATED)
         for entry in share.overgrown:
             log.error("library_overgrown", library=str(room.library_id), knowledge_bytes=room.knowledge.nbytes)
             self._refuse(entry, Refusal.OVERGROWN)

@@ -27,6 +27,10 @@ _FOR_USER = f"""
     SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
     WHERE m.library_id = $1 AND m.user_id = $2 AND l.deleted_at IS NULL
 """  # noqa: S608  # constants only
+_RENEW_CLIENT_ID = """
+    UPDATE libraries SET server_client_id = CASE WHEN server_client_id = $2 THEN $3 ELSE server_client_id END
+    WHERE id = $1 AND deleted_at IS NULL RETURNING server_client_id
+"""
 _MARK_DELETED = "UPDATE libraries SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING id"
 
 
@@ -112,6 +116,15 @@ async def for_user(connection: Connection, library_id: UUID, user_id: UUID) -> L
     """The library as this user sees it; None when it is deleted, does not exist, or is none of the user's business."""
     row = await connection.fetchrow(_FOR_USER, library_id, user_id)
     return _library(row) if row else None
+
+
+async def renew_client_id(connection: Connection, library_id: UUID, old: int, new: int) -> int | None:
+    """The client id that edits made on the server write as from now on: `new` in the place of `old`, or what another process has put there.
+
+    None where the library is gone.
+    """
+    found = await connection.fetchval(_RENEW_CLIENT_ID, library_id, old, new)
+    return None if found is None else int(found)
 
 
 async def mark_deleted(connection: Connection, library_id: UUID, *, now: datetime) -> bool:

@@ -53,7 +53,7 @@ _STORED_OF = """
     JOIN updates AS u ON u.library_id = asked.library_id AND u.seq = asked.seq AND u.epoch = asked.epoch AND u.sealed = asked.sealed
 """
 _LIBRARY = """
-    SELECT head, epoch, wrapped_key, key_id, ARRAY(SELECT seq FROM quarantined WHERE library_id = l.id) AS quarantined
+    SELECT head, epoch, server_client_id, wrapped_key, key_id, ARRAY(SELECT seq FROM quarantined WHERE library_id = l.id) AS quarantined
     FROM libraries AS l WHERE id = $1 AND deleted_at IS NULL AND wrapped_key IS NOT NULL
 """
 # One that was not read back and compared yet is not believed; the log still has all that it holds.
@@ -128,6 +128,7 @@ class Loaded:
 
     head: int
     epoch: int
+    server_client_id: int
     key_id: str
     wrapped_key: bytes = field(repr=False)
     snapshot: SealedSnapshot | None
@@ -272,7 +273,8 @@ async def heads(connection: Connection, library_ids: Sequence[UUID]) -> dict[UUI
 
 def _loaded(library: Record, snapshot: SealedSnapshot | None, tail: list[Sealed]) -> Loaded:
     quarantined = frozenset(library["quarantined"])
-    return Loaded(library["head"], library["epoch"], library["key_id"], library["wrapped_key"], snapshot, tail, quarantined)
+    place = library["head"], library["epoch"], library["server_client_id"]
+    return Loaded(*place, library["key_id"], library["wrapped_key"], snapshot, tail, quarantined)
 
 
 def _contiguous(library_id: UUID, before: int, tail: Sequence[Record], head: int) -> list[Sealed]:

@@ -5,7 +5,7 @@ The door for updates too large for a socket.
 
 import asyncio
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -14,16 +14,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from auth.errors import Forbidden, SessionEnded
+from auth.errors import SessionEnded
 from auth.permissions import may_write
 from auth.tokens import Audience
 from crdt.errors import CrdtError
 from crdt.updates import EMPTY_UPDATE, Limits, decode_state_vector
 from protocol.errors import ProtocolError
 from protocol.exchange import Answered, Asked, decode_asked, encode_answered
-from server.batch import Entry, Refusal
+from server.awaited import REFUSALS, Awaited, NotStored, Outcome
+from server.batch import Entry
 from server.budget import ByteBudget
-from server.errors import Overgrown, Refused, TryLater, Unstorable, WorkerDied
+from server.errors import Refused, TryLater, WorkerDied
 from server.routes.asking import bearer_token
 from server.services import Services
 from server.sockets import Hall
@@ -41,45 +42,6 @@ UPLOAD_SECONDS = 120.0
 """How long a body may take to arrive: it holds its part of what may be in memory at once, which is two of the largest uploads."""
 PIECE_BYTES = 256 << 10
 """An answer is written in pieces of this, so that one that is not read is noticed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where a library stands once an update is in it; `stored` is false where nothing in it was new."""
-
-    seq: int
-    stored: bool
-
-
-_REFUSALS: dict[Refusal, type[Exception]] = {
-    Refusal.GONE: NotFound,
-    Refusal.FORBIDDEN: Forbidden,
-    Refusal.OVERGROWN: Overgrown,
-    Refusal.UNSTORABLE: Unstorable,
-    Refusal.TROUBLE: TryLater,
-    Refusal.STALE: TryLater,
-    Refusal.FULL: TryLater,
-    Refusal.STOPPING: TryLater,
-}
-
-
-class _Awaited:
-    """An origin whose caller waits for the outcome."""
-
-    def __init__(self) -> None:
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def stored(self, entry: Entry, seq: int) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(Outcome(seq, True))
-
-    def redundant(self, entry: Entry, head: int) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(Outcome(head, False))
-
-    def refused(self, entry: Entry, refusal: Refusal) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(_REFUSALS[refusal]())
 
 
 def sync_routes(services: Services, hall: Hall) -> list[Route]:
@@ -172,10 +134,13 @@ async def _store(services: Services, hall: Hall, library: Library, session_id: U
         return Outcome(room.head, False)
     inspected = await hall.workers.inspect(update, Limits(size=hall.settings.max_upload_bytes))
     library = await _as_it_stands(services, library, session_id)  # asked again: large ones wait long for their turn, and are read long
-    awaited = _Awaited()
+    awaited = Awaited()
     room = await hall.rooms.open(library.id)  # asked again: it may have been dropped while the update was inspected
-    hall.writer.submit(Entry(room, update, inspected, session_id, may_write(library.role), awaited))
-    return await awaited.outcome
+    entry = Entry(room, update, inspected, session_id, may_write(library.role), awaited)
+    try:
+        return await awaited.submit(hall.writer, entry)
+    except NotStored as error:
+        raise REFUSALS[error.refusal] from error
 
 
 async def _answer(hall: Hall, library: Library, asked: Asked, outcome: Outcome | None) -> Answered:

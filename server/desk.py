@@ -1,0 +1,107 @@
+"""A desk: libraries that lie open as documents, and what is asked of them or changed in them.
+
+One lies in the serving process, for small libraries, and one in each document process. Whoever gives the orders keeps account of what lies
+where and at which seq; a desk only does what it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from crdt.errors import DocumentBroken
+from crdt.library import Library
+from crdt.own_update import collected, joined
+from crdt.panics import told_as_broken
+from crdt.updates import EMPTY_UPDATE
+from crdt.view import View
+
+
+class Opening(NamedTuple):
+    """What a library is opened with: the client that is written as, and everything that is in it."""
+
+    client_id: int
+    content: bytes
+
+
+class Order(NamedTuple):
+    """What a desk is to do with a library: open it anew or bring it up to date, then call `call` with its view."""
+
+    library_id: UUID
+    opening: Opening | None
+    updates: Sequence[bytes]
+    call: Callable[[View], Any]
+
+
+class Done(NamedTuple):
+    """What came of an order. Where the call raised, `error` is that; `kept` tells whether the library still lies there."""
+
+    answer: Any
+    error: Exception | None
+    update: bytes
+    """What the call has changed: 00 00 where it changed nothing."""
+    nbytes: int
+    """About what the library takes of memory, in bytes."""
+    kept: bool
+
+
+class NotThere(Exception):
+    """The library does not lie on this desk: it is to be opened."""
+
+
+class Desk:
+    """The libraries that are open as documents in this process."""
+
+    def __init__(self) -> None:
+        self._views: dict[UUID, View] = {}
+
+    def do(self, order: Order) -> Done:
+        """Carry out an order. A call that raises and has changed nothing leaves the library as it is; one that has leaves nothing.
+
+        Raises:
+            NotThere: it is to be opened, and nothing to open it with came along.
+            DocumentBroken: Yrs cannot make a document of it, or breaks on the call.
+        """
+        view = self._views.pop(order.library_id, None)  # put back once all went well
+        with told_as_broken():
+            return self._do(order, view)
+
+    def _do(self, order: Order, view: View | None) -> Done:
+        if order.opening is not None:
+            library = Library(order.opening.client_id)
+            library.take(order.opening.content)
+            view = View(library)
+        elif view is None:
+            raise NotThere
+        for update in order.updates:
+            view.library.take(update)
+        answer, failure = None, None
+        with collected(view.library.doc) as made:
+            try:
+                answer = order.call(view)
+            except DocumentBroken:
+                raise
+            except Exception as error:
+                failure = error
+        update = joined(made)
+        kept = failure is None or update == EMPTY_UPDATE
+        if kept:
+            self._views[order.library_id] = view
+        return Done(answer, failure, update, view.nbytes if kept else 0, kept)
+
+    def clear(self, library_ids: Sequence[UUID]) -> None:
+        """Put these libraries away."""
+        for library_id in library_ids:
+            self._views.pop(library_id, None)
+
+
+_DESK = Desk()
+"""The desk of this process, where this is a document process."""
+
+
+def do(orders: tuple[Sequence[UUID], Order | None]) -> Done:
+    """On this process's own desk, put away the first and do the second."""
+    useless, order = orders
+    _DESK.clear(useless)
+    return _DESK.do(order) if order is not None else Done(None, None, EMPTY_UPDATE, 0, False)

@@ -1,0 +1,186 @@
+"""REST's way into a library: reading its document, and editing it through the devices' write path.
+
+An edit is built on the document as it is here, and stored as the library's server client only if no other server has written as that
+client meanwhile: what devices have stored does not matter, it merges. Where others were faster, or where the edit depends on all there is,
+it is built again, and in the end under the library's row lock.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import structlog
+
+from auth.errors import Forbidden
+from auth.permissions import may_write
+from crdt.updates import EMPTY_UPDATE, Inspected
+from crdt.view import View
+from server.awaited import REFUSALS, Awaited, NotStored
+from server.batch import Basis, Entry, Refusal
+from server.documents import Documents, Ran
+from server.errors import TryLater
+from server.rooms import Room
+from server.services import Services
+from server.shelf import NOTHING, STORED_LIMITS
+from server.sockets import Hall
+from storage import libraries
+from storage.errors import NotFound
+from storage.libraries import Library, draw_client_id
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BUILT_BEFORE_THE_LOCK = 3
+"""How often an edit is built without a lock; then under it."""
+ATTEMPTS = 6
+"""How often an edit is tried over all; a room that is dropped again and again ends there: 503."""
+BUILD_SECONDS = 0.5
+"""How long an edit may take to be built under the row lock, where the library's other writers wait: 503."""
+
+
+class Edited(NamedTuple, Generic[T]):
+    """What an edit answered, and the seq at which all of it is committed."""
+
+    answer: T
+    seq: int
+
+
+class Editor:
+    """Reads and edits the libraries of this process."""
+
+    def __init__(self, services: Services, hall: Hall, documents: Documents) -> None:
+        self._services = services
+        self._hall = hall
+        self._documents = documents
+
+    async def read(self, library: Library, question: Callable[[View], T]) -> T:
+        """What a function answers on the library as it was when `library` was asked for, or later. It must not change anything.
+
+        It may run in another process, so it is a function of a module, or a partial of one.
+
+        Raises:
+            what the question raises; as `Documents.run` and `Hall.room_of`.
+        """
+        self._documents.start()
+        async with self._documents.turn(library.id):
+            return (await self._documents.run(await self._hall.room_of(library), question)).answer
+
+    async def edit(self, library: Library, change: Callable[[View], T], *, session_id: UUID, on_all: bool = False) -> Edited[T]:
+        """Let a function change the library, and answer once that is committed and on its way to the devices.
+
+        It may be called several times, each time on a document that has nothing of the time before. `on_all` says that it decides on the
+        library as it is (a precondition): then nothing at all is stored between what it has seen and what it writes.
+
+        Raises:
+            Forbidden: the member may not write.
+            what the change raises, nothing being stored then.
+            TryLater, and what `Documents.run` and `Hall.room_of` raise.
+        """
+        if not may_write(library.role):
+            raise Forbidden
+        self._documents.start()
+        for attempt in range(ATTEMPTS):
+            async with self._documents.turn(library.id):
+                trial = _Trial(self._services, self._hall, self._documents, await self._hall.room_of(library), session_id, on_all)
+                try:
+                    return await (trial.build_and_store(change) if attempt < BUILT_BEFORE_THE_LOCK else trial.store_while_locked(change))
+                except NotStored as refused:
+                    if refused.refusal not in (Refusal.OUTDATED, Refusal.STALE):
+                        raise REFUSALS[refused.refusal] from refused
+        log.warning("edit_outdated", library=str(library.id))
+        raise TryLater
+
+
+class _Trial:
+    """One attempt to edit, while it is one's turn at the document."""
+
+    def __init__(self, services: Services, hall: Hall, documents: Documents, room: Room, session_id: UUID, on_all: bool) -> None:
+        self._services = services
+        self._hall = hall
+        self._documents = documents
+        self._room = room
+        self._session_id = session_id
+        self._on_all = on_all
+
+    async def build_and_store(self, change: Callable[[View], T]) -> Edited[T]:
+        """Build the edit on the document as it is here. Raises NotStored with OUTDATED where it was not stored for what others have."""
+        room = self._room
+        is_stored = False
+        try:
+            ran = await self._documents.run(room, change)
+            if ran.update == EMPTY_UPDATE:
+                is_stored = True
+                return Edited(ran.answer, room.head)
+            inspected, basis = await self._inspected(ran)
+            awaited = Awaited()
+            outcome = await awaited.submit(
+                self._hall.writer, Entry(room, ran.update, inspected, self._session_id, may_write=True, origin=awaited, basis=basis)
+            )
+            is_stored = True
+            return Edited(ran.answer, outcome.seq)
+        finally:
+            if not is_stored:
+                self._documents.forget(room.library_id)
+
+    async def store_while_locked(self, change: Callable[[View], T]) -> Edited[T]:
+        """Have the writer build it while nobody else can write the library."""
+        room, awaited = self._room, Awaited()
+        built: list[Ran[T]] = []
+        failures: list[Exception] = []
+
+        async def build(entry: Entry) -> None:
+            failures.clear()
+            self._documents.forget(room.library_id)  # as it was built the last time, if it was; or by somebody who was refused
+            try:
+                async with asyncio.timeout(BUILD_SECONDS):
+                    ran = await self._documents.run(room, change)
+                    inspected, basis = await self._inspected(ran) if ran.update != EMPTY_UPDATE else (NOTHING, None)
+            except Exception as error:
+                failures.append(TryLater() if isinstance(error, TimeoutError) else error)
+                entry.update, entry.inspected, entry.basis = EMPTY_UPDATE, NOTHING, None
+            else:
+                built[:] = [ran]
+                entry.update, entry.inspected, entry.basis = ran.update, inspected, basis
+
+        is_stored = False
+        try:
+            outcome = await awaited.submit(
+                self._hall.writer, Entry(room, EMPTY_UPDATE, NOTHING, self._session_id, may_write=True, origin=awaited, build=build)
+            )
+            if failures:
+                raise failures[0]
+            is_stored = True
+            return Edited(built[0].answer, outcome.seq)
+        finally:
+            if not is_stored:
+                self._documents.forget(room.library_id)
+
+    async def _inspected(self, ran: Ran[T]) -> tuple[Inspected, Basis]:
+        """What the edit holds, and what it was built on. Raises NotStored where its client id is used up."""
+        room = self._room
+        inspected = await self._hall.workers.inspect(ran.update, STORED_LIMITS)
+        client_id = room.server_client_id
+        clock = inspected.held[1] if inspected.held else None
+        if clock is not None and room.head == ran.head and clock != _end(room, client_id):
+            await self._renew_client_id()
+            raise NotStored(Refusal.OUTDATED)
+        return inspected, Basis(client_id, clock, ran.head if self._on_all else None)
+
+    async def _renew_client_id(self) -> None:
+        """Somebody else has written as this library's server client, or what it has written waits for something that cannot come."""
+        room = self._room
+        log.warning("server_client_id_renewed", library=str(room.library_id))
+        async with self._services.database.acquire() as connection:
+            new = draw_client_id(self._services.random)
+            found = await libraries.renew_client_id(connection, room.library_id, room.server_client_id, new)
+        if found is None:
+            raise NotFound
+        room.server_client_id = found
+
+
+def _end(room: Room, client_id: int) -> int:
+    """The clock that the client's next edit begins at, by all that the library holds; what is set apart counts."""
+    known = [knowledge.held.spans_of(client_id) for knowledge in (room.knowledge, room.quarantined)]
+    return max((spans[-1] for spans in known if spans), default=0)

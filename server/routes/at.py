@@ -1,0 +1,60 @@
+"""Which library a request is about, and whether the asking user may see it: a dependency that the library's routes share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Query, Request
+
+from auth.sessions import Principal
+from crdt.view import View
+from server.editor import Edited, Editor
+from server.routes.asking import SIGNED_IN, Asking, Served
+from server.routes.texts import Id
+from storage import libraries
+from storage.errors import NotFound
+from storage.libraries import Library
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AtLibrary:
+    """A library that the asking user is a member of, as it stood when the request came."""
+
+    library: Library
+    principal: Principal
+    _editor: Editor
+
+    async def read(self, question: Callable[[View], T]) -> T:
+        """See `Editor.read`."""
+        return await self._editor.read(self.library, question)
+
+    async def edit(self, change: Callable[[View], T], *, on_all: bool = False) -> Edited[T]:
+        """See `Editor.edit`."""
+        return await self._editor.edit(self.library, change, session_id=self.principal.session_id, on_all=on_all)
+
+
+async def at_library(
+    request: Request,
+    asking: Asking,
+    services: Served,
+    library: Annotated[Id | None, Query(description="which library; without it the asking user's own")] = None,
+) -> AtLibrary:
+    """The library that `?library=` names.
+
+    Raises:
+        NotFound: there is no such library, or it is none of the user's business.
+    """
+    async with services.database.acquire() as connection:
+        found = await libraries.for_user(connection, library or asking.user.library_id, asking.user.id)
+    if found is None:
+        raise NotFound
+    editor = request.app.state.editor
+    assert isinstance(editor, Editor)  # noqa: S101  # set by create_api; tells the type checker
+    return AtLibrary(found, asking, editor)
+
+
+At = Annotated[AtLibrary, Depends(at_library)]
+READS = {"not_found": 404, "document_too_large": 413, **SIGNED_IN}
+"""What every route that reads a library can refuse with."""
