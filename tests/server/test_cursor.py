@@ -138,14 +138,10 @@ async def test_what_cannot_be_merged_is_looked_for_and_the_vector_tells(
 ) -> None:
     room, broken = await room_of(running, *MADE, forgetful=forgetful), list[UUID]()
 
-    def merge(parts: Sequence[bytes]) -> bytes:
+    async def merge(parts: Sequence[bytes]) -> bytes:
         raise InvalidUpdate("Yrs broke on it")
 
-    async def merge_elsewhere(parts: Sequence[bytes]) -> bytes:
-        return merge(parts)
-
-    monkeypatch.setattr(shelf, "merge", merge)
-    monkeypatch.setattr(running.shelf._workers, "merge", merge_elsewhere)
+    monkeypatch.setattr(running.shelf._workers, "merge", merge)
     monkeypatch.setattr(running.shelf, "on_broken", broken.append)
     assert await after(running, room, 5) is None
     assert broken == [room.library_id]
