@@ -29,6 +29,7 @@ _PAGE = """
     WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3
 """
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,12 @@ async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: 
 async def lock(connection: Connection, user_id: UUID) -> None:
     """Hold the user's row until the transaction ends: orders what may be done once at a time for a user."""
     await connection.execute(_LOCK, user_id)
+
+
+async def lock_with_key(connection: Connection, user_id: UUID) -> tuple[str, bytes] | None:
+    """Hold the user's row as `lock` does; returns the user's data key, wrapped, after the id of the encryption key that wraps it."""
+    row = await connection.fetchrow(_LOCK_KEY, user_id)
+    return (row["key_id"], row["wrapped_key"]) if row else None
 
 
 async def each(connection: Connection, *, page: int = 500) -> AsyncIterator[User]:
