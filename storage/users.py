@@ -24,6 +24,7 @@ _LOGGED_IN = """
     RETURNING id, email, name, library_id, created_at, last_login_at
 """
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
+_RENAME = "UPDATE users SET name = $2 WHERE id = $1 RETURNING id, email, name, library_id, created_at, last_login_at"
 _PAGE = """
     SELECT id, email, name, library_id, created_at, last_login_at FROM users
     WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3
@@ -125,6 +126,12 @@ async def note_login(connection: Connection, user_id: UUID, *, password_hash: st
 async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: str) -> None:
     """Store a new hash of the same password, unless another password was set meanwhile."""
     await connection.execute(_REHASH, user_id, old, new)
+
+
+async def rename(connection: Connection, user_id: UUID, name: str) -> User | None:
+    """Give the user another name; the user as it is then, or None when there is none."""
+    row = await connection.fetchrow(_RENAME, user_id, name)
+    return user_of(row) if row else None
 
 
 async def lock(connection: Connection, user_id: UUID) -> None:

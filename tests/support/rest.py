@@ -59,6 +59,9 @@ class Rest:
     async def post(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
         return await self.client.post(path, json=body, headers=bearer(token))
 
+    async def patch(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
+        return await self.client.patch(path, json=body, headers=bearer(token))
+
     async def get(self, path: str, token: str | None = None) -> httpx2.Response:
         return await self.client.get(path, headers=bearer(token))
 
