@@ -37,6 +37,22 @@ class TooManyAttempts(ServerError):
         self.retry_after = max(1, retry_after)
 
 
+class InvalidIdempotencyKey(ServerError):
+    """The header is not one line of 1 to 255 printable ASCII characters, or there are two."""
+
+
+class IdempotencyKeyReused(ServerError):
+    """Under this key the user has sent another request."""
+
+
+class IdempotencyInProgress(ServerError):
+    """The first request under this key is still being worked on."""
+
+
+class TooManyIdempotencyKeys(ServerError):
+    """As many requests of the user's are being worked on, each under its key, as one may have."""
+
+
 class TryLater(ServerError):
     """The server cannot take this at the moment: the writer is full, the room was reloaded, or the server goes down."""
 
@@ -106,6 +122,16 @@ TABLE: dict[type[Exception], Answer] = {
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
+    InvalidIdempotencyKey: Answer(
+        422, "invalid_idempotency_key", "Idempotency-Key is 1 to 255 printable ASCII characters", Close.MALFORMED
+    ),
+    IdempotencyKeyReused: Answer(422, "idempotency_key_reused", "Another request was sent under this key: take a new one", Close.MALFORMED),
+    IdempotencyInProgress: Answer(
+        409, "idempotency_in_progress", "The first request under this key is still being worked on", Close.TRY_LATER, RETRY_SECONDS
+    ),
+    TooManyIdempotencyKeys: Answer(
+        429, "too_many_idempotency_keys", "Too many requests under keys are being worked on: wait", Close.BUSY, RETRY_SECONDS
+    ),
     TooManyAttempts: Answer(429, "too_many_attempts", "Too many attempts: wait", Close.BUSY),
 }
 

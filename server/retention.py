@@ -1,4 +1,4 @@
-"""The jobs that time brings about: compacted updates and older snapshots go, ended sessions go, and so does the log of jobs."""
+"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys and the log of jobs go."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,8 +8,9 @@ from uuid import UUID
 import structlog
 
 from server.config import Settings
+from server.idempotency import KEPT_FOR
 from server.purge import PURGE, chunks
-from storage import job_records, retention
+from storage import idempotency, job_records, retention
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -22,6 +23,7 @@ RETAIN = "retain"
 """Trims a library's compacted updates and thins its snapshots; the subject is its id."""
 SESSIONS = "sessions"
 JOB_LOG = "job_log"
+IDEMPOTENCY = "idempotency"
 
 TRIM_ROWS = 1_000
 """Updates one transaction deletes: about 10 ms, so that the writer's batches are not held up."""
@@ -30,7 +32,7 @@ SNAPSHOT_ROWS = 20
 PAGE_LIBRARIES = 500
 """Libraries looked at in one question."""
 SMALL_ROWS = 1_000
-"""Sessions, or lines of the log, that one transaction deletes."""
+"""Sessions, idempotency keys, or lines of the log, that one transaction deletes."""
 ENDED_SESSION_DAYS = 30
 """Ended sessions are kept so long, to be looked at when somebody asks who was signed in."""
 LOG_DAYS = 7
@@ -103,6 +105,11 @@ class Retention:
         """Delete the sessions that ended long ago."""
         before = self._clock() - timedelta(days=ENDED_SESSION_DAYS)
         await chunks(self._database, lambda connection: retention.purge_sessions_step(connection, before, SMALL_ROWS))
+
+    async def idempotency(self, job: Job) -> None:
+        """Delete the idempotency keys whose time is over, with the answers kept under them."""
+        expired = self._clock() - KEPT_FOR
+        await chunks(self._database, lambda connection: idempotency.purge_step(connection, expired, SMALL_ROWS))
 
     async def job_log(self, job: Job) -> None:
         """Prune the log of jobs."""

@@ -14,6 +14,7 @@ from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
 from server.config import Settings
+from server.idempotency import Idempotency
 from server.limits import Limits, Network, Openings, client_address, trusted_networks
 from storage.keyring import Keyring
 from storage.pool import Database
@@ -40,6 +41,7 @@ class Services:
     accounts: Accounts
     limits: Limits
     openings: Openings
+    idempotency: Idempotency
     trusted_proxies: tuple[Network, ...]
     hooks: Hooks
     clock: Callable[[], datetime]
@@ -92,6 +94,7 @@ def make_services(
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Openings(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        idempotency=Idempotency(database=database, keyring=keyring, clock=clock, random=random),
         trusted_proxies=trusted_networks(settings.trusted_proxies),
         hooks=hooks,
         clock=clock,

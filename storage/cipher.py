@@ -38,6 +38,7 @@ _BODY = 1 + _NONCE_BYTES
 _ROW = Struct(">4s16sqq")
 _OWNER = Struct(">4s16s")
 _SECRET = Struct(">4s16s16s")
+_ANSWER = Struct(">4s16s32s32s")
 
 
 class DataKey:
@@ -179,6 +180,11 @@ def devices_place(library_id: UUID, question: bytes) -> bytes:
 def secret_place(user_id: UUID, purpose: str, id: UUID) -> bytes:
     """The place of one of a user's secrets: `purpose` says of which kind, `id` which one."""
     return _SECRET.pack(b"PS1x", user_id.bytes, id.bytes) + purpose.encode()
+
+
+def answer_place(user_id: UUID, key_hash: bytes, fingerprint: bytes) -> bytes:
+    """The place of the answer that is kept under one of a user's idempotency keys, to the request of this fingerprint (32 bytes each)."""
+    return _ANSWER.pack(b"PS1a", user_id.bytes, key_hash, fingerprint)
 
 
 def library_key_place(library_id: UUID) -> bytes:

@@ -24,11 +24,13 @@ _LOGGED_IN = """
     RETURNING id, email, name, library_id, created_at, last_login_at
 """
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
+_RENAME = "UPDATE users SET name = $2 WHERE id = $1 RETURNING id, email, name, library_id, created_at, last_login_at"
 _PAGE = """
     SELECT id, email, name, library_id, created_at, last_login_at FROM users
     WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3
 """
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +128,21 @@ async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: 
     await connection.execute(_REHASH, user_id, old, new)
 
 
+async def rename(connection: Connection, user_id: UUID, name: str) -> User | None:
+    """Give the user another name; the user as it is then, or None when there is none."""
+    row = await connection.fetchrow(_RENAME, user_id, name)
+    return user_of(row) if row else None
+
+
 async def lock(connection: Connection, user_id: UUID) -> None:
     """Hold the user's row until the transaction ends: orders what may be done once at a time for a user."""
     await connection.execute(_LOCK, user_id)
+
+
+async def lock_with_key(connection: Connection, user_id: UUID) -> tuple[str, bytes] | None:
+    """Hold the user's row as `lock` does; returns the user's data key, wrapped, after the id of the encryption key that wraps it."""
+    row = await connection.fetchrow(_LOCK_KEY, user_id)
+    return (row["key_id"], row["wrapped_key"]) if row else None
 
 
 async def each(connection: Connection, *, page: int = 500) -> AsyncIterator[User]:

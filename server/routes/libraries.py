@@ -8,17 +8,19 @@ from pydantic import BaseModel
 
 from auth import permissions
 from auth.errors import Forbidden
+from server.claim import Claim
 from server.errors import OwnLibrary, TooManyLibraries
 from server.problems import fails
 from server.purge import enqueue_purge
 from server.routes.asking import SIGNED_IN, Asking, Served
-from server.routes.body import StrictRoute
+from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.texts import Body, Id, Name
 from storage import libraries, users
 from storage.errors import NotFound
-from storage.libraries import Library, Role
+from storage.libraries import Library, NewLibrary, Role
+from storage.pool import Connection
 
-router = APIRouter(prefix="/api/libraries", tags=["libraries"], route_class=StrictRoute)
+router = APIRouter(prefix="/api/libraries", tags=["libraries"], route_class=CreatingRoute)
 
 MAX_LIBRARIES = 1000
 """Libraries one user may own: the list is answered whole."""
@@ -50,25 +52,34 @@ class LibraryList(BaseModel):
     libraries: list[LibraryView]
 
 
-@router.post("", status_code=201, responses=fails(too_many_libraries=409, **SIGNED_IN, **_FORM))
-async def create(body: LibraryBody, asking: Asking, services: Served, response: Response) -> LibraryView:
-    """Make a library that belongs to the asking user."""
+@router.post("", status_code=201, responses=fails(too_many_libraries=409, not_found=404, **SIGNED_IN, **_FORM, **ONCE))
+async def create(body: LibraryBody, asking: Asking, claim: Claimed, services: Served, response: Response) -> LibraryView:
+    """Make a library that belongs to the asking user. 404: this request made it before, and it was deleted since."""
     library = libraries.new(
-        library_id=UUID(bytes=services.random(16), version=4),
+        library_id=claim.id_for(0),
         owner_id=asking.user.id,
         name=body.name,
         keyring=services.keyring,
         random=services.random,
-        now=services.clock(),
+        now=claim.now,
     )
     async with services.database.transaction() as connection:
         # without the lock, requests that run at once would all count the same number
         await users.lock(connection, asking.user.id)
-        if await libraries.count_of_owner(connection, asking.user.id) >= MAX_LIBRARIES:
-            raise TooManyLibraries
-        created = await libraries.create(connection, library)
+        created = await libraries.for_user(connection, library.id, asking.user.id)
+        if created is None:
+            created = await _create(connection, library, claim)
     response.headers["Location"] = f"/api/libraries/{created.id}"
     return LibraryView.of(created)
+
+
+async def _create(connection: Connection, library: NewLibrary, claim: Claim) -> Library:
+    if claim.was_done:
+        raise NotFound
+    if await libraries.count_of_owner(connection, library.owner_id) >= MAX_LIBRARIES:
+        raise TooManyLibraries
+    await claim.mark(connection)
+    return await libraries.create(connection, library)
 
 
 @router.get("", responses=fails(**SIGNED_IN))

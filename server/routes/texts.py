@@ -17,6 +17,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 _SENSELESS_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
+MAX_TITLE = 500
+"""Characters of a title: a line that a list shows. Past it: 422."""
+MAX_DESCRIPTION = 10_000
+"""Characters of a description: a few pages. Past it: 422."""
+MAX_PROMPT_TEXT = 256 << 10
+"""Characters of one text of a prompt, more than the models that it is written for take in. Past it: 422."""
+MAX_TAG = 100
+"""Characters of a tag, which is a key in each prompt that has it. Past it: 422."""
+
 
 class Body(BaseModel):
     """A request body: fields that nobody asked for are refused."""
@@ -27,6 +36,13 @@ class Body(BaseModel):
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in _SENSELESS_CATEGORIES or character in _DIRECTION_MARKS for character in text):
         raise PydanticCustomError("text_characters", "has characters that have no place in one line of text")
+    return text
+
+
+def _lines(text: str) -> str:
+    # PostgreSQL and C strings end at NUL. All else is content, and not ours to judge; pydantic has refused lone surrogates.
+    if "\0" in text:
+        raise PydanticCustomError("text_characters", "has the character NUL")
     return text
 
 
@@ -53,6 +69,14 @@ def _canonical(value: object) -> object:
 
 Name = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_one_line)]
 """What people call something: one line of 1 to 100 characters."""
+Title = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TITLE), AfterValidator(_one_line)]
+"""What a prompt is called: one line."""
+Tag = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TAG), AfterValidator(_one_line)]
+"""A tag as people write it: one line. `crdt.operations.normalise_tag` makes the key that it is compared by."""
+Description = Annotated[str, StringConstraints(strict=True, max_length=MAX_DESCRIPTION), AfterValidator(_lines)]
+"""What is said of something, in any number of lines; may be empty."""
+PromptText = Annotated[str, StringConstraints(strict=True, max_length=MAX_PROMPT_TEXT), AfterValidator(_lines)]
+"""A text of a prompt, character for character; may be empty."""
 Email = Annotated[str, StringConstraints(strict=True, max_length=320), AfterValidator(_address)]
 """A mail address, normalised."""
 Password = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_password)]

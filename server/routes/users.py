@@ -4,14 +4,19 @@ from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from server.problems import fails
-from server.routes.asking import SIGNED_IN, Asking
+from server.routes.asking import SIGNED_IN, Asking, Served
 from server.routes.body import StrictRoute
+from server.routes.texts import Body, Name
+from storage import users
+from storage.errors import NotFound
 from storage.users import User
 
 router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
+
+_FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415, "invalid_request": 422}
 
 
 class UserView(BaseModel):
@@ -36,7 +41,26 @@ class UserView(BaseModel):
         )
 
 
+class UserChanges(Body):
+    """What a user may change; what is not given stays as it is."""
+
+    # not None: a name that is null is a mistake
+    name: Name = Field(default_factory=str)
+
+
 @router.get("/me", responses=fails(**SIGNED_IN))
 async def me(asking: Asking) -> UserView:
     """The user whose access token this is."""
     return UserView.of(asking.user)
+
+
+@router.patch("/me", responses=fails(not_found=404, **_FORM, **SIGNED_IN))
+async def change(body: UserChanges, asking: Asking, services: Served) -> UserView:
+    """Change the user whose access token this is."""
+    if "name" not in body.model_fields_set:
+        return UserView.of(asking.user)
+    async with services.database.acquire() as connection:
+        user = await users.rename(connection, asking.user.id, body.name)
+    if user is None:
+        raise NotFound
+    return UserView.of(user)

@@ -117,6 +117,26 @@ CREATE TABLE public.encryption_keys (
 
 
 --
+-- Name: idempotency_keys; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.idempotency_keys (
+    user_id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    seed bytea NOT NULL,
+    claimed_at timestamp with time zone NOT NULL,
+    attempt integer DEFAULT 1 NOT NULL,
+    holder uuid,
+    held_at timestamp with time zone NOT NULL,
+    effect boolean DEFAULT false NOT NULL,
+    answered_at timestamp with time zone,
+    sealed bytea
+);
+ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN sealed SET STORAGE EXTERNAL;
+
+
+--
 -- Name: jobs_pgqueuer; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1199,6 +1219,14 @@ ALTER TABLE ONLY public.encryption_keys
 
 
 --
+-- Name: idempotency_keys idempotency_keys_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key_hash);
+
+
+--
 -- Name: jobs_pgqueuer_log jobs_pgqueuer_log_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1556,6 +1584,13 @@ ALTER TABLE ONLY public.users
 
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: idempotency_keys_claimed; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX idempotency_keys_claimed ON public.idempotency_keys USING btree (claimed_at);
 
 
 --
@@ -1927,6 +1962,14 @@ ALTER INDEX public.updates_pkey ATTACH PARTITION public.updates_9_pkey;
 --
 
 CREATE TRIGGER jobs_tg_pgqueuer_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.jobs_pgqueuer FOR EACH STATEMENT EXECUTE FUNCTION public.jobs_fn_pgqueuer_changed();
+
+
+--
+-- Name: idempotency_keys idempotency_keys_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 
 --

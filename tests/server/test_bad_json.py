@@ -166,6 +166,8 @@ async def test_the_openapi_document_is_complete_and_absent_in_production(rest: R
         "/api/libraries/{library_id}",
     }
     login = document["paths"]["/api/auth/login"]["post"]["responses"]
+    assert "Idempotency-Key" in json.dumps(document["paths"]["/api/libraries"]["post"]["parameters"])
+    assert "Idempotency-Key" not in json.dumps(document["paths"]["/api/auth/register"])
     assert list(login["401"]["content"]) == ["application/problem+json"]
     assert (await rest.get("/docs")).status_code == 404
 
@@ -187,6 +189,18 @@ async def test_only_origins_on_the_list_may_read_answers(database_dsn: str) -> N
         }.items():
             response = await cross.client.get("/api/users/me", headers={"Origin": origin})
             assert response.headers.get("access-control-allow-origin") == allowed
+
+
+async def test_origins_on_the_list_may_send_and_read_what_requests_need(database_dsn: str) -> None:
+    asked = {"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"}
+    origin = {"Origin": "https://app.example.com"}
+    async with rest_api(database_dsn, allowed_origins=origin["Origin"]) as cross:
+        preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": ", ".join(sorted(asked)).lower()}
+        allowed = await cross.client.options("/api/libraries", headers=origin | preflight)
+        answer = await cross.client.get("/api/users/me", headers=origin)
+    assert allowed.status_code == 200
+    assert asked <= set(allowed.headers["access-control-allow-headers"].split(", "))
+    assert {"ETag", "Idempotency-Replayed", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 @given(st.binary(max_size=200))

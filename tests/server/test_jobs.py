@@ -225,6 +225,21 @@ async def test_the_log_of_jobs_and_old_sessions_are_pruned(running: Core) -> Non
     assert await running.fetchval("SELECT count(*) FROM jobs_pgqueuer_log WHERE entrypoint = 'job_log'") == 3
 
 
+async def test_idempotency_keys_go_after_a_day(running: Core) -> None:
+    for hours in (25, 23):
+        library_id = await running.library()
+        await running.execute(
+            "INSERT INTO idempotency_keys (user_id, key_hash, fingerprint, seed, claimed_at, held_at)"
+            " SELECT owner_id, 'k', 'f', 's', now() - $2::interval, now() FROM libraries WHERE id = $1",
+            library_id,
+            timedelta(hours=hours),
+        )
+    async with working(running.database):
+        await put(running, "idempotency")
+        await until_done(running)
+    assert await running.fetchval("SELECT count(*) FROM idempotency_keys") == 1
+
+
 # --- the runner
 
 

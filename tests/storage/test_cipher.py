@@ -36,10 +36,12 @@ def places() -> st.SearchStrategy[Place]:
     # few ids and numbers, so that places differ in one field only, often
     ids = st.sampled_from([UUID(int=0), UUID(int=1), UUID(int=2**128 - 1)]) | st.uuids()
     numbers = st.integers(0, 2) | bigints
+    hashes = st.sampled_from([bytes(32), bytes(31) + b"\1"]) | st.binary(min_size=32, max_size=32)
     return st.one_of(
         st.tuples(st.sampled_from(ROW_PLACES), ids, numbers, numbers),
         st.tuples(st.sampled_from(OWNER_PLACES), ids),
         st.tuples(st.just(cipher.devices_place), ids, ids.map(lambda question: question.bytes)),
+        st.tuples(st.just(cipher.answer_place), ids, hashes, hashes),
         st.tuples(
             st.just(cipher.secret_place), ids, st.sampled_from(["", "refresh", "api-key"]) | st.text(max_size=40).filter(encodable), ids
         ),

@@ -72,6 +72,19 @@ async def test_a_login_is_noted_only_with_the_hash_that_still_holds(database: Da
         assert await users.note_login(connection, user.id, password_hash="new", now=later) is None
 
 
+async def test_a_user_is_renamed_and_nothing_else(database: Database) -> None:
+    user, other = new_user(), new_user("b@example.com")
+    async with database.acquire() as connection:
+        created = await users.create(connection, user)
+        await users.create(connection, other)
+        assert await users.rename(connection, user.id, "\u5468") == replace(created, name="\u5468")
+        account, unchanged = [await users.by_email(connection, email) for email in ("a@example.com", "b@example.com")]
+        assert await users.rename(connection, uuid4(), "nobody") is None
+    assert account is not None
+    assert unchanged is not None
+    assert (account.user.name, unchanged.user.name) == ("\u5468", other.name)
+
+
 def test_secrets_are_not_shown() -> None:
     shown = repr(replace(new_user(), password_hash="$argon2id$", wrapped_key=b"sealed"))
     assert "argon2id" not in shown

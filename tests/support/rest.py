@@ -1,7 +1,7 @@
 """The REST application on a real database, without a socket: for tests."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from fastapi import APIRouter
 
 from auth.passwords import Passwords
 from server.api import create_api
@@ -58,6 +59,9 @@ class Rest:
     async def post(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
         return await self.client.post(path, json=body, headers=bearer(token))
 
+    async def patch(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
+        return await self.client.patch(path, json=body, headers=bearer(token))
+
     async def get(self, path: str, token: str | None = None) -> httpx2.Response:
         return await self.client.get(path, headers=bearer(token))
 
@@ -102,8 +106,8 @@ def code_of(response: httpx2.Response) -> str:
 
 
 @asynccontextmanager
-async def rest_api(dsn: str, **settings: Any) -> AsyncIterator[Rest]:
-    """The application over this database, with a clock that stands still and limits that do not matter."""
+async def rest_api(dsn: str, *, routers: Sequence[APIRouter] = (), **settings: Any) -> AsyncIterator[Rest]:
+    """The application over this database, with a clock that stands still, limits that do not matter, and these further routes."""
     database = await Database.open(dsn, size=8)
     clock = Clock()
     services = make_services(
@@ -114,7 +118,7 @@ async def rest_api(dsn: str, **settings: Any) -> AsyncIterator[Rest]:
         passwords=cheap_passwords(),
         clock=clock,
     )
-    transport = httpx2.ASGITransport(create_api(services))
+    transport = httpx2.ASGITransport(create_api(services, routers=routers))
     async with httpx2.AsyncClient(transport=transport, base_url="http://server") as client:
         rest = Rest(client=client, services=services, clock=clock)
         services.hooks.sessions_revoked = rest.revoked.extend
