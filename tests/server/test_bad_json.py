@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 import structlog
+from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
@@ -106,6 +107,41 @@ async def test_a_body_that_grows_too_large_in_chunks_is_refused(rest: Rest) -> N
     response = await rest.client.post("/api/auth/login", content=chunks(), headers=JSON)
     assert "content-length" not in response.request.headers
     assert (response.status_code, code_of(response)) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "most"),
+    [
+        ("POST", "/api/prompts/batch", 30_000),
+        ("PUT", "/api/prompts/batch", 10_000),
+        ("POST", "/api/prompts/batch/", 10_000),
+        ("POST", "/api/prompts", 10_000),
+        ("POST", "/api/sync/force", 10_000),
+        ("POST", "/api/sync/x", 50_000),
+    ],
+)
+async def test_each_kind_of_body_has_its_bound(database_dsn: str, method: str, path: str, most: int) -> None:
+    async def chunks(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b" " * 1000
+
+    async with rest_api(database_dsn, routers=[_readers()], max_body_bytes=10_000, max_batch_bytes=30_000, max_upload_bytes=50_000) as rest:
+        for content in (b" " * most, chunks(most // 1000)):
+            assert (await rest.client.request(method, path, content=content)).json() == most
+        for content in (b" " * (most + 1), chunks(most // 1000 + 1)):
+            response = await rest.client.request(method, path, content=content)
+            assert (response.status_code, code_of(response)) == (413, "too_large")
+
+
+def _readers() -> APIRouter:
+    """A route for every path that says how many bytes it was sent."""
+    router = APIRouter()
+
+    @router.api_route("/{path:path}", methods=["POST", "PUT"])
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    return router
 
 
 async def test_unknown_paths_and_methods_get_problems(rest: Rest) -> None:
