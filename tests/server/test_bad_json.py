@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from server.errors import Refused
-from server.routes.body import _require_json, parse
+from server.routes.body import MAX_PARTS, _require_json, parse
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, rest_api
 
@@ -237,6 +237,16 @@ async def test_origins_on_the_list_may_send_and_read_what_requests_need(database
     assert allowed.status_code == 200
     assert asked <= set(allowed.headers["access-control-allow-headers"].split(", "))
     assert {"ETag", "Idempotency-Replayed", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
+
+
+@pytest.mark.parametrize("part", [b"1,", b"[],", b'{"a":1},', b'",,",'])
+def test_a_body_of_too_many_parts_is_refused_before_it_is_read(part: bytes) -> None:
+    parts = sum(map(part.count, (b",", b"[", b"{")))
+    most = b"[" + part * ((MAX_PARTS - 1) // parts) + b"1]"
+    assert isinstance(parse(most), list)
+    with pytest.raises(Refused) as refused:
+        parse(b"[" + part * (MAX_PARTS // parts + 1) + b"1]")
+    assert (refused.value.status_code, refused.value.code) == (413, "too_large")
 
 
 @given(st.binary(max_size=200))
