@@ -79,7 +79,7 @@ def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
     layers = [
         Middleware(RequestLog, random=services.random, https=settings.production),
-        Middleware(BodyLimit, small=settings.max_body_bytes, upload=settings.max_upload_bytes),
+        Middleware(BodyLimit, small=settings.max_body_bytes, batch=settings.max_batch_bytes, upload=settings.max_upload_bytes),
     ]
     if settings.allowed_origins:
         # no credentials: tokens travel in a header, never in a cookie

@@ -128,7 +128,7 @@ class Idempotency:
     async def _claim(self, connection: Connection, key: Key, fingerprint: bytes) -> Row:
         """The row, claimed for this process unless it has its answer."""
         now = self._clock()
-        row, is_new = await idempotency.claim(
+        row, others = await idempotency.claim(
             connection,
             key,
             fingerprint=fingerprint,
@@ -137,8 +137,9 @@ class Idempotency:
             now=now,
             expired=now - KEPT_FOR,
         )
-        if is_new:
-            if not await idempotency.make_room(connection, key, limit=MAX_KEYS, abandoned=now - ABANDONED_AFTER):
+        if others is not None:
+            excess = others + 1 - MAX_KEYS
+            if excess > 0 and not await idempotency.make_room(connection, key, excess, abandoned=now - ABANDONED_AFTER):
                 raise TooManyIdempotencyKeys
             return row
         if row.fingerprint != fingerprint:
@@ -160,7 +161,7 @@ class Idempotency:
         Never fails: the work is done, or refused, whatever can be noted of it. If nothing can, the next request finds what was made.
         """
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.acquire() as connection:
                 await self._settle(connection, attempt, answer)
         except Exception as error:
             log.warning("answer_not_kept", error=type(error).__name__, exc_info=None if isinstance(error, StorageError) else error)

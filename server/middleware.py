@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from enum import Enum
 from time import perf_counter
 
 import structlog
@@ -18,7 +19,9 @@ log = structlog.get_logger(__name__)
 
 REQUEST_ID_BYTES = 8
 UPLOAD_PREFIX, NO_UPLOAD = "/api/sync/", "/api/sync/force"
-"""Updates too large for a socket come below the one; everything else keeps to the small limit."""
+"""Updates too large for a socket come below the one."""
+BATCH_PATH = "/api/prompts/batch"
+"""Many prompts at once come here; everything else keeps to the small limit."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -84,26 +87,42 @@ class RequestLog:
             headers.setdefault("Cache-Control", "no-store")
 
 
+class _Body(Enum):
+    """What kind of body a request may bring; each has a limit of its own."""
+
+    SMALL = "small"
+    BATCH = "batch"
+    UPLOAD = "upload"
+
+
 class BodyLimit:
     """Refuses bodies that are too large with a problem: by their announced length at once, else when the bound is passed."""
 
-    def __init__(self, app: ASGIApp, *, small: int, upload: int) -> None:
+    def __init__(self, app: ASGIApp, *, small: int, batch: int, upload: int) -> None:
         self._app = app
-        self._limits = {False: small, True: upload}
+        self._limits = {_Body.SMALL: small, _Body.BATCH: batch, _Body.UPLOAD: upload}
         # what comes in chunks is counted by starlette's own, whose exception the application's handler answers
-        self._counted = {is_upload: RequestBodyLimitMiddleware(app, limit) for is_upload, limit in self._limits.items()}
+        self._counted = {kind: RequestBodyLimitMiddleware(app, limit) for kind, limit in self._limits.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_upload = scope["method"] == "POST" and scope["path"].startswith(UPLOAD_PREFIX) and scope["path"] != NO_UPLOAD
+        kind = _body_of(scope["method"], scope["path"])
         announced = Headers(scope=scope).get("content-length", "")
         # int() of a very long number raises, and more than 19 digits are too many in any case
-        if announced.isdecimal() and (len(announced) > 19 or int(announced) > self._limits[is_upload]):
+        if announced.isdecimal() and (len(announced) > 19 or int(announced) > self._limits[kind]):
             await _TOO_LARGE.response()(scope, receive, send)
             return
-        await self._counted[is_upload](scope, receive, send)
+        await self._counted[kind](scope, receive, send)
+
+
+def _body_of(method: str, path: str) -> _Body:
+    if method == "POST" and path == BATCH_PATH:
+        return _Body.BATCH
+    if method == "POST" and path.startswith(UPLOAD_PREFIX) and path != NO_UPLOAD:
+        return _Body.UPLOAD
+    return _Body.SMALL
 
 
 def _pattern(scope: Scope) -> str:

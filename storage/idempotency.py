@@ -20,14 +20,13 @@ _CLAIM = f"""
         claimed_at = excluded.claimed_at, attempt = 1, holder = excluded.holder, held_at = excluded.held_at,
         effect = false, answered_at = NULL, sealed = NULL
     WHERE k.claimed_at <= $7
-    RETURNING {_COLUMNS}
+    RETURNING {_COLUMNS}, (SELECT count(*) FROM idempotency_keys WHERE user_id = $1 AND key_hash <> $2) AS others
 """  # noqa: S608  # constants only
 _FIND = f"SELECT {_COLUMNS} FROM idempotency_keys WHERE user_id = $1 AND key_hash = $2"  # noqa: S608  # constants only
 _TAKE_OVER = f"""
     UPDATE idempotency_keys SET attempt = attempt + 1, holder = $3, held_at = $4
     WHERE user_id = $1 AND key_hash = $2 RETURNING {_COLUMNS}
 """  # noqa: S608  # constants only
-_COUNT = "SELECT count(*) FROM idempotency_keys WHERE user_id = $1"
 # Answered ones first; then those that nobody works on.
 _MAKE_ROOM = """
     DELETE FROM idempotency_keys WHERE user_id = $1 AND key_hash = ANY(ARRAY(
@@ -76,17 +75,18 @@ class Row:
 
 async def claim(
     connection: Connection, key: Key, *, fingerprint: bytes, seed: bytes, holder: UUID, now: datetime, expired: datetime
-) -> tuple[Row, bool]:
-    """Claim the key, or find who has: the row, locked until the transaction ends, and whether it is new.
+) -> tuple[Row, int | None]:
+    """Claim the key, or find who has: the row, locked until the transaction ends, and if it is new how many others the user has.
 
-    A claim that was made at `expired` or before counts as none.
+    A claim that was made at `expired` or before counts as none. For the holder of the user's row, or two claims at once both count
+    too few.
     """
     row = await connection.fetchrow(_CLAIM, key.user_id, key.hash, fingerprint, seed, now, holder, expired)
     if row is not None:
-        return _row(row), True
+        return _row(row), row["others"]
     row = await connection.fetchrow(_FIND, key.user_id, key.hash)
     assert row is not None  # noqa: S101  # locked by the statement before
-    return _row(row), False
+    return _row(row), None
 
 
 async def take_over(connection: Connection, key: Key, *, holder: UUID, now: datetime) -> Row:
@@ -96,16 +96,12 @@ async def take_over(connection: Connection, key: Key, *, holder: UUID, now: date
     return _row(row)
 
 
-async def make_room(connection: Connection, key: Key, *, limit: int, abandoned: datetime) -> bool:
-    """Leave at most `limit` claims of the user's besides those worked on; False when more than that are worked on.
+async def make_room(connection: Connection, key: Key, number: int, *, abandoned: datetime) -> bool:
+    """Forget so many of the user's claims; False when there are not so many that may be forgotten.
 
-    The oldest answered ones go first, then the oldest that nobody has worked on since `abandoned`; `key` itself stays. For the holder of
-    the user's row, or two claims at once both count too few.
+    The oldest answered ones go first, then the oldest that nobody has worked on since `abandoned`; `key` itself stays.
     """
-    excess = int(await connection.fetchval(_COUNT, key.user_id)) - limit
-    if excess <= 0:
-        return True
-    return len(await connection.fetch(_MAKE_ROOM, key.user_id, key.hash, abandoned, excess)) == excess
+    return len(await connection.fetch(_MAKE_ROOM, key.user_id, key.hash, abandoned, number)) == number
 
 
 async def mark(connection: Connection, key: Key) -> None:

@@ -5,10 +5,11 @@ Yjs keeps numbers as doubles, and pycrdt ends its thread on what it cannot conve
 
 import json
 import re
+from collections.abc import Iterable
 from math import isfinite
 from typing import Annotated
 
-from pydantic import BeforeValidator, JsonValue
+from pydantic import JsonValue, PlainValidator
 from pydantic_core import PydanticCustomError
 
 MAX_DEPTH = 32
@@ -22,51 +23,62 @@ _BROKEN = re.compile("[\0\ud800-\udfff]")
 
 
 def _kept_alike(value: object) -> object:
-    _look(value, MAX_DEPTH)
+    _look(value)
     # after the look: neither the nesting nor a number can be more than this takes
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_VALUE_BYTES:
         raise PydanticCustomError("json_size", "is larger than a value may be")
     return value
 
 
-def _look(value: object, levels: int) -> None:
-    """Refuse what would not be read back as it is, down to `levels` levels of containers."""
-    match value:
-        case None | bool():
-            pass
-        case str():
-            _look_at_text(value)
-        case int():
-            if abs(value) > MAX_INTEGER:
+def _look(value: object) -> None:
+    """Refuse what would not be read back as it is, level by level, so that nothing nested breaks the look itself."""
+    level = [value]
+    for levels_left in range(MAX_DEPTH, -1, -1):
+        containers = [part for part in level if isinstance(part, list | dict)]
+        if len(containers) < len(level):
+            _look_at_scalars(part for part in level if not isinstance(part, list | dict))
+        if not containers:
+            return
+        if not levels_left:
+            raise PydanticCustomError("json_depth", "has more levels than a value may")
+        level = []
+        for container in containers:
+            if isinstance(container, dict):
+                _look_at_texts(container)
+                level.extend(container.values())
+            else:
+                level.extend(container)
+
+
+def _look_at_scalars(values: Iterable[object]) -> None:
+    for value in values:
+        if isinstance(value, str):
+            _look_at_texts((value,))
+        elif isinstance(value, int):
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
                 raise PydanticCustomError("json_number", "has an integer that a double does not hold")
-        case float():
+        elif isinstance(value, float):
             if not isfinite(value):
                 raise PydanticCustomError("json_number", "has a number that JSON does not know")
-        case list() | dict():
-            if not levels:
-                raise PydanticCustomError("json_depth", "has more levels than a value may")
-            for key in value if isinstance(value, dict) else ():
-                _look_at_text(key)
-            for part in value.values() if isinstance(value, dict) else value:
-                _look(part, levels - 1)
-        case _:
+        elif value is not None:
             raise PydanticCustomError("json_value", "is no JSON value")
 
 
-def _look_at_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise PydanticCustomError("json_value", "is no JSON value")
-    if _BROKEN.search(text):
-        raise PydanticCustomError("json_text", "has the character NUL or half of a surrogate pair in a text")
+def _look_at_texts(texts: Iterable[object]) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise PydanticCustomError("json_value", "is no JSON value")
+        if _BROKEN.search(text):
+            raise PydanticCustomError("json_text", "has the character NUL or half of a surrogate pair in a text")
 
 
 def _object(value: object) -> object:
     if not isinstance(value, dict):
         raise PydanticCustomError("json_object", "is no JSON object")
-    return value
+    return _kept_alike(value)
 
 
-Value = Annotated[JsonValue, BeforeValidator(_kept_alike)]
+Value = Annotated[JsonValue, PlainValidator(_kept_alike, json_schema_input_type=JsonValue)]
 """Any JSON value that a library can keep."""
-Values = Annotated[dict[str, JsonValue], BeforeValidator(_kept_alike), BeforeValidator(_object)]
+Values = Annotated[dict[str, JsonValue], PlainValidator(_object, json_schema_input_type=dict[str, JsonValue])]
 """A JSON object that a library can keep, its values by their names."""

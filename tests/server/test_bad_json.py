@@ -6,12 +6,13 @@ from contextlib import suppress
 
 import pytest
 import structlog
+from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
 from server.errors import Refused
-from server.routes.body import _require_json, parse
+from server.routes.body import MAX_PARTS, _require_json, parse
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, rest_api
 
@@ -108,6 +109,41 @@ async def test_a_body_that_grows_too_large_in_chunks_is_refused(rest: Rest) -> N
     assert (response.status_code, code_of(response)) == (413, "too_large")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "most"),
+    [
+        ("POST", "/api/prompts/batch", 30_000),
+        ("PUT", "/api/prompts/batch", 10_000),
+        ("POST", "/api/prompts/batch/", 10_000),
+        ("POST", "/api/prompts", 10_000),
+        ("POST", "/api/sync/force", 10_000),
+        ("POST", "/api/sync/x", 50_000),
+    ],
+)
+async def test_each_kind_of_body_has_its_bound(database_dsn: str, method: str, path: str, most: int) -> None:
+    async def chunks(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b" " * 1000
+
+    async with rest_api(database_dsn, routers=[_readers()], max_body_bytes=10_000, max_batch_bytes=30_000, max_upload_bytes=50_000) as rest:
+        for content in (b" " * most, chunks(most // 1000)):
+            assert (await rest.client.request(method, path, content=content)).json() == most
+        for content in (b" " * (most + 1), chunks(most // 1000 + 1)):
+            response = await rest.client.request(method, path, content=content)
+            assert (response.status_code, code_of(response)) == (413, "too_large")
+
+
+def _readers() -> APIRouter:
+    """A route for every path that says how many bytes it was sent."""
+    router = APIRouter()
+
+    @router.api_route("/{path:path}", methods=["POST", "PUT"])
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    return router
+
+
 async def test_unknown_paths_and_methods_get_problems(rest: Rest) -> None:
     missing = await rest.get("/api/nothing")
     assert (missing.status_code, code_of(missing)) == (404, "not_found")
@@ -201,6 +237,16 @@ async def test_origins_on_the_list_may_send_and_read_what_requests_need(database
     assert allowed.status_code == 200
     assert asked <= set(allowed.headers["access-control-allow-headers"].split(", "))
     assert {"ETag", "Idempotency-Replayed", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
+
+
+@pytest.mark.parametrize("part", [b"1,", b"[],", b'{"a":1},', b'",,",'])
+def test_a_body_of_too_many_parts_is_refused_before_it_is_read(part: bytes) -> None:
+    parts = sum(map(part.count, (b",", b"[", b"{")))
+    most = b"[" + part * ((MAX_PARTS - 1) // parts) + b"1]"
+    assert isinstance(parse(most), list)
+    with pytest.raises(Refused) as refused:
+        parse(b"[" + part * (MAX_PARTS // parts + 1) + b"1]")
+    assert (refused.value.status_code, refused.value.code) == (413, "too_large")
 
 
 @given(st.binary(max_size=200))
