@@ -14,7 +14,7 @@ from typing import Any
 from pycrdt import Doc, Map
 
 from crdt.own_update import update_of
-from crdt.updates import EMPTY_STATE_VECTOR, inspect
+from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, inspect
 
 SCHEMA = 1
 """The layout's number, at `meta.schema`."""
@@ -100,22 +100,30 @@ class Library:
         """`client_id` is the Yjs client that edits are written as; without one a random one is taken."""
         self.doc: Doc[Any] = Doc() if client_id is None else Doc(client_id=client_id)
         self._roots: dict[Root, Map[Any]] = {root: self.doc.get(root.value, type=Map) for root in Root}
+        self.applied_bytes = 0
+        """Size of all updates that were applied or made."""
+        self._editing = False
 
     @classmethod
-    def load(cls, update: bytes, client_id: int | None = None) -> Library:
-        """The library that `update` holds. Raises InvalidUpdate."""
+    def load(cls, update: bytes, client_id: int | None = None, *, inspected: bool = False) -> Library:
+        """The library that `update` holds; as `apply` takes it."""
         library = cls(client_id)
-        library.apply(update)
+        library.apply(update, inspected=inspected)
         return library
 
     def root(self, root: Root) -> Map[Any]:
         """The map at this root; what lies in it is whatever clients have put there."""
         return self._roots[root]
 
-    def apply(self, update: bytes) -> None:
-        """Take an update in. Raises InvalidUpdate, having changed nothing."""
-        inspect(update)
+    def apply(self, update: bytes, *, inspected: bool = False) -> None:
+        """Take an update in. Raises InvalidUpdate, having changed nothing.
+
+        `inspected` is for what was inspected when it came and has been in the log since: for 8 MB it takes longer than loading.
+        """
+        if not inspected:
+            inspect(update)
         self.doc.apply_update(update)
+        self.applied_bytes += len(update)
 
     def state_vector(self) -> bytes:
         """What is integrated (Yjs v1)."""
@@ -125,6 +133,19 @@ class Library:
         """Everything that a holder of that state vector lacks, as one update."""
         return self.doc.get_update(state_vector)
 
-    def edit(self, change: Callable[[], None]) -> bytes:
-        """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing."""
-        return update_of(self.doc, change)
+    def edit(self, change: Callable[[], object]) -> bytes:
+        """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing.
+
+        Edits within an edit join it: the outermost returns the update of all, and those inside 00 00. One that raises may leave its part
+        behind in the document: check first, then write.
+        """
+        if self._editing:
+            change()
+            return EMPTY_UPDATE
+        self._editing = True
+        try:
+            update = update_of(self.doc, change)
+        finally:
+            self._editing = False
+        self.applied_bytes += len(update)
+        return update

@@ -10,7 +10,7 @@ from pycrdt import Doc, TransactionEvent
 from crdt.updates import EMPTY_UPDATE, merge
 
 
-def update_of(doc: Doc[Any], change: Callable[[], None]) -> bytes:
+def update_of(doc: Doc[Any], change: Callable[[], object]) -> bytes:
     """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing."""
     # From a subscription that ends with it: get_update would repeat the whole delete set.
     made: list[bytes] = []
