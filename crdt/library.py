@@ -16,7 +16,7 @@ from pycrdt import Doc, Map
 from crdt.errors import DocumentBroken
 from crdt.own_update import update_of
 from crdt.panics import told_as_broken
-from crdt.updates import EMPTY_STATE_VECTOR, inspect
+from crdt.updates import EMPTY_STATE_VECTOR, EMPTY_UPDATE, inspect
 
 SCHEMA = 1
 """The layout's number, at `meta.schema`."""
@@ -102,10 +102,13 @@ class Library:
         """`client_id` is the Yjs client that edits are written as; without one a random one is taken."""
         self.doc: Doc[Any] = Doc() if client_id is None else Doc(client_id=client_id)
         self._roots: dict[Root, Map[Any]] = {root: self.doc.get(root.value, type=Map) for root in Root}
+        self.applied_bytes = 0
+        """Size of all updates that were applied or made."""
+        self._editing = False
 
     @classmethod
     def load(cls, update: bytes, client_id: int | None = None) -> Library:
-        """The library that `update` holds. Raises InvalidUpdate."""
+        """The library that `update` holds. Raises InvalidUpdate, DocumentBroken."""
         library = cls(client_id)
         library.apply(update)
         return library
@@ -115,12 +118,15 @@ class Library:
         return self._roots[root]
 
     def apply(self, update: bytes) -> None:
-        """Take an update in. Raises InvalidUpdate, having changed nothing."""
+        """Take an update in. Raises InvalidUpdate, having changed nothing; DocumentBroken."""
         inspect(update)
-        self.doc.apply_update(update)
+        self.take(update)
 
     def take(self, update: bytes) -> None:
-        """Take in what was inspected when it came, however large it has grown since. Raises DocumentBroken."""
+        """Take in what was inspected when it came and has been in the log since: for 8 MB that takes longer than loading.
+
+        Raises DocumentBroken.
+        """
         try:
             with told_as_broken():
                 self.doc.apply_update(update)
@@ -128,6 +134,7 @@ class Library:
             raise
         except Exception as error:
             raise DocumentBroken("Yrs cannot apply it") from error
+        self.applied_bytes += len(update)
 
     def state_vector(self) -> bytes:
         """What is integrated (Yjs v1)."""
@@ -137,6 +144,19 @@ class Library:
         """Everything that a holder of that state vector lacks, as one update."""
         return self.doc.get_update(state_vector)
 
-    def edit(self, change: Callable[[], None]) -> bytes:
-        """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing."""
-        return update_of(self.doc, change)
+    def edit(self, change: Callable[[], object]) -> bytes:
+        """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing.
+
+        Edits within an edit join it: the outermost returns the update of all, and those inside 00 00. One that raises may leave its part
+        behind in the document: check first, then write.
+        """
+        if self._editing:
+            change()
+            return EMPTY_UPDATE
+        self._editing = True
+        try:
+            update = update_of(self.doc, change)
+        finally:
+            self._editing = False
+        self.applied_bytes += len(update)
+        return update

@@ -6,7 +6,6 @@ is written to and is not there, or is of another kind than it should be, is `Mis
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from pycrdt import Map, Text
 
 from crdt.errors import CrdtError
 from crdt.library import CATEGORY_FIELDS, PROMPT_FIELDS, Library, Mode, Root
+from crdt.tags import normalise_tag
 from crdt.textdiff import edits
 
 REGISTERS = frozenset(PROMPT_FIELDS) - {"original", "tags", "examples", "current", "created_at", "created_by", "deleted_at"}
@@ -58,11 +58,6 @@ class NewPrompt:
     version: NewVersion | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     """Any of the other registers: variables, messages, favorite, pinned, media, source."""
-
-
-def normalise_tag(text: str) -> str:
-    """The key of a tag: "Work " and "work" are one."""
-    return unicodedata.normalize("NFC", text).strip().casefold()
 
 
 # --- prompts

@@ -32,7 +32,7 @@ def joined(made: list[bytes]) -> bytes:
     return merge(made) if len(made) > 1 else made[0] if made else EMPTY_UPDATE
 
 
-def update_of(doc: Doc[Any], change: Callable[[], None]) -> bytes:
+def update_of(doc: Doc[Any], change: Callable[[], object]) -> bytes:
     """Make a change in one transaction and return the update that it made: 00 00 where it changed nothing."""
     with collected(doc) as made, doc.transaction():
         change()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycrdt import Doc, Map, Text
 from pydantic import TypeAdapter, ValidationError
 
-from crdt.operations import normalise_tag
+from crdt.tags import normalise_tag
 from server.routes.texts import MAX_DESCRIPTION, MAX_PROMPT_TEXT, MAX_TAG, MAX_TITLE, Description, PromptText, Tag, Title
 
 TITLE, TAG = TypeAdapter[str](Title), TypeAdapter[str](Tag)
