@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from auth import permissions
 from auth.errors import Forbidden
+from crdt.seed import SEED
 from server.errors import OwnLibrary, TooManyLibraries
 from server.problems import fails
 from server.purge import enqueue_purge
@@ -57,6 +58,7 @@ async def create(body: LibraryBody, asking: Asking, services: Served, response: 
         library_id=UUID(bytes=services.random(16), version=4),
         owner_id=asking.user.id,
         name=body.name,
+        first_update=SEED,
         keyring=services.keyring,
         random=services.random,
         now=services.clock(),
