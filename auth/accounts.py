@@ -23,12 +23,21 @@ class Accounts:
     """Registers users and signs them in."""
 
     def __init__(
-        self, *, database: Database, keyring: Keyring, passwords: Passwords, sessions: Sessions, random: Callable[[int], bytes]
+        self,
+        *,
+        database: Database,
+        keyring: Keyring,
+        passwords: Passwords,
+        sessions: Sessions,
+        first_update: bytes,
+        random: Callable[[int], bytes],
     ) -> None:
+        """`first_update` is what the library of every account begins with."""
         self._database = database
         self._keyring = keyring
         self._passwords = passwords
         self._sessions = sessions
+        self._first_update = first_update
         self._random = random
 
     async def register(self, *, email: str, password: str, name: str | None, device: Device, now: datetime) -> Grant:
@@ -59,7 +68,13 @@ class Accounts:
             created_at=now,
         )
         library = libraries.new(
-            library_id=library_id, owner_id=user_id, name=OWN_LIBRARY_NAME, keyring=self._keyring, random=self._random, now=now
+            library_id=library_id,
+            owner_id=user_id,
+            name=OWN_LIBRARY_NAME,
+            first_update=self._first_update,
+            keyring=self._keyring,
+            random=self._random,
+            now=now,
         )
         try:
             async with self._database.transaction() as connection:

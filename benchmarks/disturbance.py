@@ -38,9 +38,10 @@ NEVER = {"compact_updates": str(1 << 40), "compact_bytes": str(1 << 50)}
 
 _COMPACTED = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE library_id = $1 AND verified_at IS NOT NULL)"
 _PURGED = "SELECT NOT EXISTS (SELECT 1 FROM updates WHERE library_id = $1)"
+# Behind the seed, which every library begins with.
 _FILL = """
     INSERT INTO updates (library_id, seq, epoch, session_id, sealed)
-    SELECT $1, seq, 1, NULL, decode(repeat(md5(seq::text), 6), 'hex') FROM generate_series(1, $2) AS seq
+    SELECT $1, seq, 1, NULL, decode(repeat(md5(seq::text), 6), 'hex') FROM generate_series(2, $2) AS seq
 """
 _HEAD = "UPDATE libraries SET head = $2 WHERE id = $1"
 
@@ -102,7 +103,7 @@ WORKS = (
     Work(
         name=f"{ROWS:,} updates are compacted",
         fill=_fill_with_edits,
-        settings=NEVER | {"compact_updates": str(ROWS)},
+        settings=NEVER | {"compact_updates": str(ROWS + 1)},  # with the seed
         begin=_write_once,
         done=_COMPACTED,
     ),

@@ -12,6 +12,7 @@ from benchmarks.edits import library_of
 from benchmarks.job import Door, Job, until
 from benchmarks.sockets import Socket, client_frame, open_socket
 from crdt.knowledge import Knowledge
+from crdt.seed import SEED
 from crdt.updates import encode_state_vector, inspect
 from protocol import ysync
 
@@ -54,7 +55,7 @@ async def _fill(job: Job, door: Door, updates: list[bytes]) -> None:
 async def run(job: Job) -> dict[str, Any]:
     """Open every library once, all at the same time, and return how long it took and CPU seconds."""
     known = Knowledge()
-    for update in library_of(job.library_bytes):
+    for update in (SEED, *library_of(job.library_bytes)):
         known.learn(inspect(update))
     ask = ysync.encode_step1(encode_state_vector(known.state_vector() if job.up_to_date else {}))
     sockets = [Socket(ask_with=ask) for _ in job.doors]

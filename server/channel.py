@@ -99,7 +99,7 @@ class Channel:
             self._link.admission.count(self._link.address)
             library = await self._link.admission.library_of_session(self.library_id, self.session_id, self.user_id)
             self.may_write = may_write(library.role)
-            room = await self._hall.room_of(library)
+            room = await self._hall.open(library)
         except SessionEnded:
             return self._link.hang_up(Close.UNAUTHENTICATED, "the session has ended")
         except Exception as error:

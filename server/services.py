@@ -13,6 +13,7 @@ from auth.accounts import Accounts
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
+from crdt.seed import SEED
 from server.config import Settings
 from server.idempotency import Idempotency
 from server.limits import Limits, Network, Openings, client_address, trusted_networks
@@ -91,7 +92,7 @@ def make_services(
         tokens=tokens,
         passwords=passwords,
         sessions=sessions,
-        accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, random=random),
+        accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Openings(a_minute=settings.openings_a_minute, clock=time.monotonic),
         idempotency=Idempotency(database=database, keyring=keyring, clock=clock, random=random),

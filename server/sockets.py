@@ -20,6 +20,7 @@ from server.config import Settings
 from server.follower import Follower, RoomDropped
 from server.joins import Joins
 from server.rooms import Room, Rooms
+from server.seeding import Seeding
 from server.shelf import Shelf
 from server.workers import Workers
 from server.writer import Writer
@@ -112,6 +113,8 @@ class Hall:
     """Large updates of devices that wait for a worker or are in one."""
     joins: Joins = field(init=False)
     """Pushes in parts whose last part has not come: as much of them as may wait to be stored."""
+    seeding: Seeding = field(init=False)
+    """Completes the rooms that are opened."""
     guests: set[Guest] = field(default_factory=set)
     """Sockets that may open libraries, whether they have or not."""
     draining: bool = False
@@ -122,6 +125,7 @@ class Hall:
 
     def __post_init__(self) -> None:
         self.joins = Joins(self.settings.writer_queue_bytes)
+        self.seeding = Seeding(self.writer)
 
     @staticmethod
     def now() -> float:
@@ -246,6 +250,16 @@ class Hall:
         log.warning("library_restored", library=str(room.library_id), epoch=room.epoch, head=room.head)
         self.shelf.forget(room.library_id)
         self.rooms.drop(room, Close.RESTART, "the library was restored: start again")
+
+    async def open(self, library: Library) -> Room:
+        """The library's room as `room_of` has it, for somebody who opens the library: one without the seed gets it now.
+
+        Raises:
+            as `room_of` does.
+        """
+        room = await self.room_of(library)
+        self.seeding.complete(room)
+        return room
 
     async def room_of(self, library: Library) -> Room:
         """The library's room, at the place where the library was seen or later. Join it before the next await.

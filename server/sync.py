@@ -106,7 +106,7 @@ class SyncEndpoint:
 
     async def _join(self, device: Device, library: Library) -> None:
         try:
-            room = await self._hall.room_of(library)
+            room = await self._hall.open(library)
         except Exception as error:
             # A library that cannot be read is refused; it never passes for an empty one.
             if not is_expected(error):

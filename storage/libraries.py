@@ -6,14 +6,18 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from storage.cipher import KEY_BYTES, DataKey, library_key_place
+from storage.cipher import KEY_BYTES, DataKey, library_key_place, update_place
 from storage.keyring import Keyring
 from storage.pool import Connection, Record
 
+FIRST_SEQ, FIRST_EPOCH = 1, 1
+"""The place of the update that a library is created with, in its log."""
 _INSERT = """
     WITH library AS (
-        INSERT INTO libraries (id, owner_id, name, server_client_id, wrapped_key, key_id, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, owner_id
+        INSERT INTO libraries (id, owner_id, name, server_client_id, wrapped_key, key_id, created_at, head, epoch)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id, owner_id, head, epoch
+    ), first AS (
+        INSERT INTO updates (library_id, seq, epoch, sealed) SELECT id, head, epoch, $10 FROM library
     )
     INSERT INTO members (library_id, user_id, role, created_at) SELECT id, owner_id, 'owner', $7 FROM library
 """
@@ -52,6 +56,8 @@ class NewLibrary:
     server_client_id: int
     wrapped_key: bytes = field(repr=False)
     key_id: str
+    sealed: bytes = field(repr=False)
+    """The first update of its log."""
     created_at: datetime
 
 
@@ -64,8 +70,8 @@ class Library:
     owner_id: UUID
     role: Role
     created_at: datetime
-    head: int = 0
-    epoch: int = 1
+    head: int
+    epoch: int
 
 
 def draw_client_id(random: Callable[[int], bytes]) -> int:
@@ -73,9 +79,19 @@ def draw_client_id(random: Callable[[int], bytes]) -> int:
     return 1 << 31 | int.from_bytes(random(4), "big") >> 1
 
 
-def new(*, library_id: UUID, owner_id: UUID, name: str, keyring: Keyring, random: Callable[[int], bytes], now: datetime) -> NewLibrary:
-    """A library with a data key and a client id of its own, not yet stored."""
-    key_id, wrapped = keyring.wrap(DataKey.new(random(KEY_BYTES)), library_key_place(library_id))
+def new(
+    *,
+    library_id: UUID,
+    owner_id: UUID,
+    name: str,
+    first_update: bytes,
+    keyring: Keyring,
+    random: Callable[[int], bytes],
+    now: datetime,
+) -> NewLibrary:
+    """A library with a data key and a client id of its own, and `first_update` sealed as what its log begins with; not yet stored."""
+    key = DataKey.new(random(KEY_BYTES))
+    key_id, wrapped = keyring.wrap(key, library_key_place(library_id))
     return NewLibrary(
         id=library_id,
         owner_id=owner_id,
@@ -83,12 +99,13 @@ def new(*, library_id: UUID, owner_id: UUID, name: str, keyring: Keyring, random
         server_client_id=draw_client_id(random),
         wrapped_key=wrapped,
         key_id=key_id,
+        sealed=key.seal(first_update, update_place(library_id, FIRST_EPOCH, FIRST_SEQ)),
         created_at=now,
     )
 
 
 async def create(connection: Connection, library: NewLibrary) -> Library:
-    """Store a new library with its owner as the first member."""
+    """Store a new library with its first update, and its owner as the first member."""
     await connection.execute(
         _INSERT,
         library.id,
@@ -98,8 +115,19 @@ async def create(connection: Connection, library: NewLibrary) -> Library:
         library.wrapped_key,
         library.key_id,
         library.created_at,
+        FIRST_SEQ,
+        FIRST_EPOCH,
+        library.sealed,
     )
-    return Library(id=library.id, name=library.name, owner_id=library.owner_id, role=Role.OWNER, created_at=library.created_at)
+    return Library(
+        id=library.id,
+        name=library.name,
+        owner_id=library.owner_id,
+        role=Role.OWNER,
+        created_at=library.created_at,
+        head=FIRST_SEQ,
+        epoch=FIRST_EPOCH,
+    )
 
 
 async def count_of_owner(connection: Connection, owner_id: UUID) -> int:

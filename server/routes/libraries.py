@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from auth import permissions
 from auth.errors import Forbidden
+from crdt.seed import SEED
 from server.claim import Claim
 from server.errors import OwnLibrary, TooManyLibraries
 from server.problems import fails
@@ -59,6 +60,7 @@ async def create(body: LibraryBody, asking: Asking, claim: Claimed, services: Se
         library_id=claim.id_for(0),
         owner_id=asking.user.id,
         name=body.name,
+        first_update=SEED,
         keyring=services.keyring,
         random=services.random,
         now=claim.now,

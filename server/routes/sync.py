@@ -130,6 +130,7 @@ async def _as_it_stands(services: Services, library: Library, session_id: UUID) 
 async def _store(services: Services, hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:
     """Store an update through the devices' write path, or raise what became of it instead."""
     room = await hall.rooms.open(library.id)
+    hall.seeding.complete(room)
     if update == EMPTY_UPDATE:
         return Outcome(room.head, False)
     inspected = await hall.workers.inspect(update, Limits(size=hall.settings.max_upload_bytes))
@@ -153,7 +154,7 @@ async def _answer(hall: Hall, library: Library, asked: Asked, outcome: Outcome |
     stored = outcome is not None and outcome.stored
     own = outcome.seq if outcome is not None and stored else None
     try:
-        room = await hall.room_of(library)
+        room = await hall.open(library)
         seq, epoch, vector = room.head, room.epoch, room.state_vector()  # what is read next reaches so far at least
         update = await hall.shelf.after_cursor(room, asked.epoch, asked.cursor, without=own)
         if update is None:

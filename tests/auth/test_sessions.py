@@ -185,7 +185,9 @@ def test_sessions_behave_like_the_model(database_dsn: str) -> None:
             random=os.urandom,
             on_revoked=revoked.extend,
         )
-        accounts = Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, random=os.urandom)
+        accounts = Accounts(
+            database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=b"first", random=os.urandom
+        )
 
         class Machine(SessionMachine):
             def __init__(self) -> None:

@@ -6,10 +6,12 @@ import os
 import selectors
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.born import SEEDED
 from tests.support.server import Server
 
 HERE = Path(__file__).resolve().parent
@@ -155,6 +157,11 @@ class NodeDevice:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+def seeded(clocks: Mapping[int, int]) -> dict[str, int]:
+    """The state vector of these clients' clocks and the seed, as a device's content has it."""
+    return {str(client): clock for client, clock in {**SEEDED, **clocks}.items()}
 
 
 def wait_until_equal(*devices: NodeDevice, within: float = 20.0) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.interop.devices import NodeDevice, wait_until_equal
+from tests.support.born import BORN
 from tests.support.server import Account, Server
 
 pytestmark = pytest.mark.node
@@ -299,8 +300,8 @@ def test_a_status_tells_how_the_library_stands(server: Server, account: Account,
 
     a.do("status")
 
-    a.wait("event", {"name": "status", "head": 2, "epoch": 1, "unsaved": 0, "storing": True, "ask": False})
-    a.wait("cursor", 2)
+    a.wait("event", {"name": "status", "head": BORN + 2, "epoch": 1, "unsaved": 0, "storing": True, "ask": False})
+    a.wait("cursor", BORN + 2)
 
 
 @each_other
@@ -333,13 +334,13 @@ def test_the_cursor_follows_the_log(server: Server, account: Account, library: s
         a.edit(["map set", f"a{turn}", turn])
         b.edit(["map set", f"b{turn}", turn])
 
-    a.wait("cursor", 40)
+    a.wait("cursor", BORN + 40)
     a.wait("acknowledged")
     a.disconnect()
     b.edit(["map set", "late", 1], ["map delete", "a0"])
     a.connect()
 
-    a.wait("cursor", 42)
+    a.wait("cursor", BORN + 42)
     content = wait_until_equal(a, b)
     assert "late" in content["map"]
     assert "a0" not in content["map"]

@@ -11,8 +11,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.interop.devices import NodeDevice, wait_until_equal
+from tests.interop.devices import NodeDevice, seeded, wait_until_equal
 from tests.interop.test_promptsync_clients import progress
+from tests.support.born import BORN
 from tests.support.many import Node
 from tests.support.server import ROOT, Account, Server
 
@@ -221,7 +222,7 @@ def test_what_was_acknowledged_outlives_a_killed_server(own_server: Server, devi
     a.wait("synced")
     b.wait("synced")
     content = wait_until_equal(a, b, witness)
-    assert content["vector"] == {str(each.client): each.do("progress")["clock"] for each in (a, b)}
+    assert content["vector"] == seeded({each.client: each.do("progress")["clock"] for each in (a, b)})
     assert content["map"].keys() == kept("a", progress(a)["clock"]) | kept("b", b.do("progress")["clock"])
 
 
@@ -250,7 +251,7 @@ def test_a_device_comes_back_by_itself_and_brings_what_was_not_acknowledged(own_
     a.wait("synced")
     b.wait("synced")
     content = wait_until_equal(a, b)
-    assert content["vector"] == {str(a.client): progress(a)["clock"]}
+    assert content["vector"] == seeded({a.client: progress(a)["clock"]})
     witness = device("promptsync").open(own_server, account.library_id, account.sync_token)
     witness.wait("synced")
     assert witness.do("covers", update=a.do("acknowledged"))
@@ -269,15 +270,15 @@ def test_what_a_database_that_was_put_back_lacks_is_pushed_again(
     a = device("promptsync").open(server, account.library_id, account.sync_token)
     a.wait("synced")
     a.edit(["map set", "early", 1], ["text insert", 0, "early "], ["map set", "gone", 1])
-    a.wait("cursor", 3)
+    a.wait("cursor", BORN + 3)
     a.edit(["map set", "late", 1], ["map delete", "gone"], ["text append", "late"])
-    a.wait("cursor", 6)
+    a.wait("cursor", BORN + 6)
     a.wait("acknowledged")
     if not connected:
         a.disconnect()
 
     server.terminate()
-    put_back(database_dsn, account.library_id, 3)
+    put_back(database_dsn, account.library_id, BORN + 3)
     subprocess.run([sys.executable, "-m", "server.cli", "epoch", "raise", "--yes"], cwd=ROOT, env=server.environment(), check=True)
     server.start()
     if not connected:
@@ -286,7 +287,7 @@ def test_what_a_database_that_was_put_back_lacks_is_pushed_again(
     a.wait("event", {"name": "opened", "epoch": 2})
     a.wait("synced")
     a.wait("acknowledged")
-    assert progress(a)["cursor"] == 4  # everything that was lost came as one update
+    assert progress(a)["cursor"] == BORN + 4  # everything that was lost came as one update
     witness = device("promptsync").open(server, account.library_id, account.sync_token)
     witness.wait("synced")
     content = wait_until_equal(a, witness)

@@ -14,6 +14,7 @@ from server import census, metrics, status
 from server.bus import DevicesAsked, DevicesSaid, Message
 from server.roster import pack
 from storage.cipher import OVERHEAD_BYTES, devices_place
+from tests.support.born import BORN
 from tests.support.core import until
 from tests.support.database import Databases
 from tests.support.pair import Pair, running_pair
@@ -115,7 +116,7 @@ async def test_devices_of_another_process_bring_what_they_have_not_sent(pair: Pa
             await each.until(lambda each=each: set(each.replica.prompts()) == {"p", "q"})  # type: ignore[misc]  # a default binds it
     (found,) = forced["libraries"]
     assert forced["unfinished"] == []
-    assert (found["head"], found["snapshot"]["seq"], found["tail"]["updates"], len(found["devices"])) == (2, 2, 0, 2)
+    assert (found["head"], found["snapshot"]["seq"], found["tail"]["updates"], len(found["devices"])) == (BORN + 2, BORN + 2, 0, 2)
 
 
 @pytest.mark.usefixtures("raw_sockets")

@@ -12,9 +12,11 @@ import pytest
 
 from crdt.errors import InvalidUpdate
 from crdt.replica import Replica
+from crdt.seed import SEED
 from crdt.updates import EMPTY_UPDATE, decode_state_vector, encode_state_vector, inspect
 from protocol.exchange import Answered, Asked, decode_answered, encode_asked
 from server.routes import sync
+from tests.support.born import BORN, SEED_SPANS, SEEDED
 from tests.support.core import deleted, spans, typed, typing, until
 from tests.support.database import Databases
 from tests.support.poison import NO_PARENT
@@ -56,84 +58,85 @@ async def test_two_devices_without_a_socket_agree(client: httpx2.AsyncClient, us
     one, other = Replica(), Replica()
     mine = one.write_prompt("p", "from the one")
     answered = await ask(client, user, Asked(one.state_vector(), mine))
-    assert (answered.update, answered.seq, answered.epoch, answered.stored) == (EMPTY_UPDATE, 1, 1, True)
-    assert answered.vector == one.state_vector()
+    assert (answered.seq, answered.epoch, answered.stored) == (BORN + 1, 1, True)
+    assert spans(inspect(answered.update).held) == SEED_SPANS, "of its own it gets nothing back"
+    assert decode_state_vector(answered.vector) == decode_state_vector(one.state_vector()) | SEEDED
     await bystander.until(lambda: mine in bystander.shown)
     theirs = other.write_prompt("q", "from the other")
     answered = await ask(client, user, Asked(other.state_vector(), theirs))
     other.apply(answered.update)
-    assert (answered.seq, answered.stored) == (2, True)
+    assert (answered.seq, answered.stored) == (BORN + 2, True)
     answered = await ask(client, user, Asked(one.state_vector()))
     one.apply(answered.update)
-    assert (answered.seq, answered.stored) == (2, False)
+    assert (answered.seq, answered.stored) == (BORN + 2, False)
     assert one.prompts() == other.prompts() == {"p": "from the one", "q": "from the other"}
 
 
 async def test_every_deletion_is_in_the_answer(client: httpx2.AsyncClient, user: User) -> None:
-    await ask(client, user, Asked(NOTHING, typed("abcd", 1, 0)))
-    answered = await ask(client, user, Asked(encode_state_vector({1: 4}), deleted(1, 1, 2)))
-    assert spans(inspect(answered.update).deleted) == [(1, 1, 3)]
+    await ask(client, user, Asked(NOTHING, typed("abcd", 11, 0)))
+    answered = await ask(client, user, Asked(encode_state_vector(SEEDED | {11: 4}), deleted(11, 1, 2)))
+    assert spans(inspect(answered.update).deleted) == [(11, 1, 3)]
     assert not inspect(answered.update).held
 
 
 async def test_an_update_that_adds_nothing_is_not_stored_again(client: httpx2.AsyncClient, user: User) -> None:
     for stored in (True, False):
-        answered = await ask(client, user, Asked(encode_state_vector({1: 2}), typed("ab", 1, 0)))
-        assert (answered.seq, answered.stored) == (1, stored)
+        answered = await ask(client, user, Asked(encode_state_vector({11: 2}), typed("ab", 11, 0)))
+        assert (answered.seq, answered.stored) == (BORN + 1, stored)
     answered = await ask(client, user, Asked(NOTHING, EMPTY_UPDATE))
-    assert (answered.seq, answered.stored, spans(inspect(answered.update).held)) == (1, False, [(1, 0, 2)])
+    assert (answered.seq, answered.stored, sorted(spans(inspect(answered.update).held))) == (BORN + 1, False, [*SEED_SPANS, (11, 0, 2)])
 
 
 async def test_a_gap_shows_in_the_servers_vector(client: httpx2.AsyncClient, user: User) -> None:
-    answered = await ask(client, user, Asked(encode_state_vector({1: 4}), typed("cd", 1, 2)))
-    assert decode_state_vector(answered.vector) == {}
-    answered = await ask(client, user, Asked(encode_state_vector({1: 4}), typed("ab", 1, 0)))
-    assert decode_state_vector(answered.vector) == {1: 4}
+    answered = await ask(client, user, Asked(encode_state_vector({11: 4}), typed("cd", 11, 2)))
+    assert decode_state_vector(answered.vector) == SEEDED
+    answered = await ask(client, user, Asked(encode_state_vector({11: 4}), typed("ab", 11, 0)))
+    assert decode_state_vector(answered.vector) == SEEDED | {11: 4}
 
 
 # --- with a cursor
 
 
 async def test_a_cursor_gets_what_lies_after_it_without_ones_own(client: httpx2.AsyncClient, user: User) -> None:
-    for update in (*typing(1, 3), deleted(1, 0, 1)):
+    for update in (*typing(11, 3), deleted(11, 0, 1)):
         await ask(client, user, Asked(NOTHING, update))
-    answered = await ask(client, user, Asked(NOTHING, typed("own", 2, 0), epoch=1, cursor=2))
-    assert (spans(inspect(answered.update).held), spans(inspect(answered.update).deleted)) == ([(1, 2, 3)], [(1, 0, 1)])
-    assert answered.seq == 5
+    answered = await ask(client, user, Asked(NOTHING, typed("own", 2, 0), epoch=1, cursor=BORN + 2))
+    assert (spans(inspect(answered.update).held), spans(inspect(answered.update).deleted)) == ([(11, 2, 3)], [(11, 0, 1)])
+    assert answered.seq == BORN + 5
     answered = await ask(client, user, Asked(NOTHING, epoch=1, cursor=answered.seq))
-    assert (answered.update, answered.seq) == (EMPTY_UPDATE, 5)
+    assert (answered.update, answered.seq) == (EMPTY_UPDATE, BORN + 5)
 
 
-@pytest.mark.parametrize(("epoch", "cursor"), [(2, 2), (0, 2), (None, 2), (1, 99), (1, None)])
+@pytest.mark.parametrize(("epoch", "cursor"), [(2, BORN + 2), (0, BORN + 2), (None, BORN + 2), (1, 99), (1, None)])
 async def test_without_a_cursor_of_this_epoch_the_vector_tells(
     client: httpx2.AsyncClient, user: User, epoch: int | None, cursor: int | None
 ) -> None:
-    for update in typing(1, 4):
+    for update in typing(11, 4):
         await ask(client, user, Asked(NOTHING, update))
-    answered = await ask(client, user, Asked(encode_state_vector({1: 1}), epoch=epoch, cursor=cursor))
-    assert spans(inspect(answered.update).held) == [(1, 1, 4)]
+    answered = await ask(client, user, Asked(encode_state_vector(SEEDED | {11: 1}), epoch=epoch, cursor=cursor))
+    assert spans(inspect(answered.update).held) == [(11, 1, 4)]
 
 
 async def test_what_another_process_has_stored_is_in_the_answer(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    await ask(client, user, Asked(NOTHING, typed("a", 1, 0)))  # its room stays, and nobody is in it who would listen
+    await ask(client, user, Asked(NOTHING, typed("a", 11, 0)))  # its room stays, and nobody is in it who would listen
     async with (
         running_server(server.services.database._dsn, keyring=server.services.keyring) as other,
         other.http(user) as there,
     ):
-        await ask(there, user, Asked(NOTHING, typed("b", 1, 1)))
-    for asked in (Asked(NOTHING), Asked(NOTHING, epoch=1, cursor=0)):
+        await ask(there, user, Asked(NOTHING, typed("b", 11, 1)))
+    for asked in (Asked(encode_state_vector(SEEDED)), Asked(NOTHING, epoch=1, cursor=BORN)):
         answered = await ask(client, user, asked)
-        assert (answered.seq, spans(inspect(answered.update).held)) == (2, [(1, 0, 2)])
+        assert (answered.seq, spans(inspect(answered.update).held)) == (BORN + 2, [(11, 0, 2)])
 
 
 async def test_what_is_in_quarantine_comes_apart(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    for update in (typed("a", 1, 0), NO_PARENT):
-        await ask(client, user, Asked(encode_state_vector({1: 9}), update))
+    for update in (typed("a", 11, 0), NO_PARENT):
+        await ask(client, user, Asked(encode_state_vector({11: 9}), update))
     await server.app.compactor.compact(user.library_id)
-    for asked in (Asked(NOTHING), Asked(NOTHING, epoch=2, cursor=1)):
+    for asked in (Asked(encode_state_vector(SEEDED)), Asked(encode_state_vector(SEEDED), epoch=2, cursor=BORN + 1)):
         answered = await ask(client, user, asked)
         assert (answered.epoch, answered.quarantined) == (2, (NO_PARENT,))
-        assert spans(inspect(answered.update).held) == [(1, 0, 1)]
+        assert spans(inspect(answered.update).held) == [(11, 0, 1)]
 
 
 # --- what is refused
@@ -161,7 +164,7 @@ HUGE = (2**32 - 1).to_bytes(4, "big")
         (msgpack.packb(ASKED) + b"\x00", "invalid_request"),
         (msgpack.packb({"vector": b""}), "invalid_vector"),
         (msgpack.packb({"vector": b"\xff\xff\xff\xff\x0f"}), "invalid_vector"),
-        (msgpack.packb({"vector": b"\x01", "update": typed("a", 1, 0)}), "invalid_vector"),
+        (msgpack.packb({"vector": b"\x01", "update": typed("a", 11, 0)}), "invalid_vector"),
         (msgpack.packb(ASKED | {"update": b""}), "invalid_update"),
         (msgpack.packb(ASKED | {"update": b"\x00"}), "invalid_update"),
         (msgpack.packb(ASKED | {"update": bytes.fromhex("c8eedb70")}), "invalid_update"),
@@ -171,8 +174,8 @@ async def test_what_is_no_exchange_is_refused_and_stores_nothing(
     client: httpx2.AsyncClient, user: User, bystander: WireClient, body: bytes, code: str
 ) -> None:
     assert await refused(client, user.library_id, body) == (422, code)
-    assert (await ask(client, user, Asked(NOTHING))).seq == 0
-    assert bystander.shown == [EMPTY_UPDATE]  # what it was opened with
+    assert (await ask(client, user, Asked(NOTHING))).seq == BORN
+    assert bystander.shown == [SEED]  # what it was opened with
 
 
 async def test_another_users_library_is_like_none(server: Running, client: httpx2.AsyncClient, user: User) -> None:
@@ -194,12 +197,12 @@ async def test_only_an_access_token_opens_this_door(server: Running, user: User)
 async def test_a_viewer_may_ask_and_repeat_but_not_add(server: Running, user: User, client: httpx2.AsyncClient) -> None:
     viewer = await server.user()
     await server.add_member(user.library_id, viewer, "viewer")
-    await ask(client, user, Asked(NOTHING, typed("a", 1, 0)))
+    await ask(client, user, Asked(NOTHING, typed("a", 11, 0)))
     async with server.http(viewer) as theirs:
-        for update in (None, typed("a", 1, 0)):
-            answered = await ask(theirs, viewer, Asked(NOTHING, update), user.library_id)
-            assert (answered.stored, spans(inspect(answered.update).held)) == (False, [(1, 0, 1)])
-        adding = encode_asked(Asked(NOTHING, typed("b", 1, 1)))
+        for update in (None, typed("a", 11, 0)):
+            answered = await ask(theirs, viewer, Asked(encode_state_vector(SEEDED), update), user.library_id)
+            assert (answered.stored, spans(inspect(answered.update).held)) == (False, [(11, 0, 1)])
+        adding = encode_asked(Asked(NOTHING, typed("b", 11, 1)))
         assert await refused(theirs, user.library_id, adding) == (403, "forbidden")
 
 
@@ -243,9 +246,9 @@ async def test_a_library_that_cannot_be_merged_is_to_be_asked_for_later(
 async def test_a_large_answer_counts_while_it_is_on_its_way_and_is_given_up_when_it_is_not_read(
     server: Running, client: httpx2.AsyncClient, user: User
 ) -> None:
-    large = typed(os.urandom(3 << 20).hex(), 1, 0)
-    assert (await ask(client, user, Asked(encode_state_vector({1: 1 << 30}), large))).stored
-    assert (await ask(client, user, Asked(NOTHING))).update == large
+    large = typed(os.urandom(3 << 20).hex(), 11, 0)
+    assert (await ask(client, user, Asked(encode_state_vector({11: 1 << 30}), large))).stored
+    assert (await ask(client, user, Asked(encode_state_vector(SEEDED)))).update == large
     budget = server.app.hall.opening_budget
     raw = await RawSocket.connected(server.port, receive_buffer=4096)
     raw.stop_reading()

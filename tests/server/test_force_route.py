@@ -13,6 +13,7 @@ from protocol.messages import Push, Status, StatusAsked
 from server import limits, status
 from server.compactor import Outcome
 from storage import compaction
+from tests.support.born import BORN
 from tests.support.core import typed, until
 from tests.support.database import Databases
 from tests.support.link_client import link
@@ -59,7 +60,7 @@ async def test_what_a_connected_device_has_not_sent_is_stored_shown_and_folded(
         await other.until(lambda: other.replica.prompts() == {"p": "never sent"})
     (found,) = forced["libraries"]
     assert forced["unfinished"] == []
-    assert (found["head"], found["snapshot"]["seq"], found["tail"]) == (1, 1, {"updates": 0, "bytes": 0})
+    assert (found["head"], found["snapshot"]["seq"], found["tail"]) == (BORN + 1, BORN + 1, {"updates": 0, "bytes": 0})
     assert len(found["devices"]) == 2
 
 
@@ -70,11 +71,11 @@ async def test_a_device_on_promptsync_v1_is_asked_and_waited_for_until_it_is_sto
         await device.open(0, user.library_id)
         forcing = asyncio.create_task(force(client))
         await device.expect(Status, lambda said: said.ask)
-        await device.send(Push(0, 1, typed("a", 1, 0)), StatusAsked(channel=0, cursor=0))
+        await device.send(Push(0, 1, typed("a", 11, 0)), StatusAsked(channel=0, cursor=0))
         forced = await forcing
     (found,) = forced["libraries"]
     assert forced["unfinished"] == []
-    assert (found["head"], found["snapshot"]["seq"], found["devices"][0]["client"]) == (1, 1, "test 1")
+    assert (found["head"], found["snapshot"]["seq"], found["devices"][0]["client"]) == (BORN + 1, BORN + 1, "test 1")
 
 
 async def test_a_tail_below_any_threshold_is_folded_and_only_in_the_library_that_is_named(
@@ -82,11 +83,11 @@ async def test_a_tail_below_any_threshold_is_folded_and_only_in_the_library_that
 ) -> None:
     second = await server.library(user)
     for library_id in (user.library_id, second):
-        await push(client, library_id, typed("a", 1, 0))
+        await push(client, library_id, typed("a", 11, 0))
     (found,) = (await force(client, second))["libraries"]
-    assert (found["id"], found["snapshot"]["seq"]) == (str(second), 1)
+    assert (found["id"], found["snapshot"]["seq"]) == (str(second), BORN + 1)
     untouched = (await client.get("/api/sync/status", params={"library": str(user.library_id)})).json()["libraries"]
-    assert (untouched[0]["snapshot"], untouched[0]["tail"]["updates"]) == (None, 1)
+    assert (untouched[0]["snapshot"], untouched[0]["tail"]["updates"]) == (None, BORN + 1)
 
 
 @pytest.mark.usefixtures("raw_sockets")
@@ -100,7 +101,7 @@ async def test_a_device_that_does_not_answer_is_said_to_be_silent(
         device.replica.write_prompt("p", "x")
         forced = await asyncio.wait_for(force(client), 5)
     assert forced["unfinished"] == [{"library": str(user.library_id), "what": "devices", "reason": "silent", "devices": 1}]
-    assert forced["libraries"][0]["snapshot"]["seq"] == 1, "the others' part is done"
+    assert forced["libraries"][0]["snapshot"]["seq"] == BORN + 1, "the others' part is done"
     assert len(forced["libraries"][0]["devices"]) == 2
 
 
@@ -108,7 +109,7 @@ async def test_a_compaction_that_takes_longer_goes_on(
     server: Running, client: httpx2.AsyncClient, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "FORCE_SECONDS", 0.3)
-    await push(client, user.library_id, typed("a", 1, 0))
+    await push(client, user.library_id, typed("a", 11, 0))
     go_on, real, began = asyncio.Event(), server.app.compactor.compact, list[UUID]()
 
     async def held(library_id: UUID) -> Outcome:
@@ -125,11 +126,11 @@ async def test_a_compaction_that_takes_longer_goes_on(
     go_on.set()
     await until(lambda: not server.app.overseer._compactions, "the end of the compaction")
     (found,) = (await client.get("/api/sync/status")).json()["libraries"]
-    assert found["snapshot"]["seq"] == 1
+    assert found["snapshot"]["seq"] == BORN + 1
 
 
 async def test_a_library_that_another_process_compacts_is_said_to_be_busy(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    await push(client, user.library_id, typed("a", 1, 0))
+    await push(client, user.library_id, typed("a", 11, 0))
     async with server.services.database.acquire() as connection:
         assert await compaction.try_lock(connection, user.library_id)
         forced = await force(client)
@@ -139,8 +140,8 @@ async def test_a_library_that_another_process_compacts_is_said_to_be_busy(server
 
 async def test_a_compaction_that_fails_is_said_and_hides_no_other(server: Running, client: httpx2.AsyncClient, user: User) -> None:
     second = await server.library(user)
-    await push(client, user.library_id, typed("a", 1, 0))
-    await push(client, second, typed("a", 1, 0))
+    await push(client, user.library_id, typed("a", 11, 0))
+    await push(client, second, typed("a", 11, 0))
     await server.execute("UPDATE updates SET sealed = 'damaged' WHERE library_id = $1", user.library_id)
     forced = await force(client)
     assert forced["unfinished"] == [{"library": str(user.library_id), "what": "compaction", "reason": "failed", "devices": None}]
@@ -169,7 +170,7 @@ async def test_a_viewer_may_have_it_done_and_has_nothing_to_bring(server: Runnin
         forced = await force(theirs, user.library_id)
     (found,) = forced["libraries"]
     assert forced["unfinished"] == []
-    assert (found["head"], found["devices"][0]["may_write"]) == (1, False)
+    assert (found["head"], found["devices"][0]["may_write"]) == (BORN + 1, False)
     assert found["devices"][1] == {"dialect": "yjs", "seq": found["devices"][1]["seq"]}
 
 

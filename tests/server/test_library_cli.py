@@ -21,6 +21,7 @@ from server.services import utc_now
 from storage import compaction, rotation
 from storage.keyfile import KeyFile
 from storage.pool import Connection
+from tests.support.born import BORN
 from tests.support.core import Core, core, deleted, typed, typing
 from tests.support.poison import NO_PARENT
 
@@ -30,7 +31,7 @@ compact_app.command()(compact)
 
 
 class Server:
-    """A database with a user, as the commands find it in the environment, and a server on it for as long as it is needed."""
+    """A database with a user, who has a new library, as the commands find it in the environment; and a server on it while it is needed."""
 
     def __init__(self, dsn: str, keys: Path) -> None:
         self._dsn = dsn
@@ -87,17 +88,17 @@ def inspected(library_id: object, *options: str) -> Result:
 
 
 def test_all_libraries_are_compacted_and_counted(server: Server) -> None:
-    server.holding(*typing(1, 30)), server.holding(*typing(1, 12))
+    server.holding(*typing(11, 30)), server.holding(*typing(11, 12))
     done = compacted("--all")
     assert done.exit_code == 0, done.output
-    assert "Compacted 2 libraries: 42 updates are in snapshots of" in done.output
+    assert f"Compacted 3 libraries: {42 + BORN} updates are in snapshots of" in done.output
     again = compacted("--all")
     assert again.exit_code == 0
     assert "Compacted 0 libraries" in again.output
 
 
 def test_a_library_is_compacted_by_its_id(server: Server) -> None:
-    library_id, other = server.holding(*typing(1, 3)), server.holding(*typing(1, 3))
+    library_id, other = server.holding(*typing(11, 3)), server.holding(*typing(11, 3))
     done = compacted(library_id)
     assert (done.exit_code, "Compacted 1 library: 3 updates" in done.output) == (0, True), done.output
     done = compacted(library_id, other)
@@ -113,12 +114,12 @@ def test_what_breaks_yrs_is_named(server: Server) -> None:
 
 
 def test_one_that_is_damaged_is_told_and_the_others_are_compacted(server: Server) -> None:
-    damaged, sound = server.holding(*typing(1, 3)), server.holding(*typing(1, 5))
+    damaged, sound = server.holding(*typing(11, 3)), server.holding(*typing(11, 5))
     server.execute("DELETE FROM updates WHERE library_id = $1 AND seq = 2", damaged)
     done = compacted("--all")
     assert done.exit_code == 1
     assert f"{damaged}: the log of library" in done.output
-    assert "Compacted 1 library: 5 updates" in done.output
+    assert f"Compacted 2 libraries: {5 + BORN} updates" in done.output
     assert compacted(sound).exit_code == 0
 
 
@@ -138,7 +139,7 @@ def test_what_cannot_be_compacted_is_said(server: Server, arguments: tuple[objec
 
 
 def test_one_that_another_process_is_at_is_no_failure(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    library_id = server.holding(*typing(1, 3))
+    library_id = server.holding(*typing(11, 3))
 
     async def taken(*arguments: object) -> bool:
         return False
@@ -150,7 +151,7 @@ def test_one_that_another_process_is_at_is_no_failure(server: Server, monkeypatc
 
 
 def test_keys_that_are_rotated_meanwhile_are_taken_from_the_file(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.holding(*typing(1, 3)), server.holding(*typing(1, 5))
+    server.holding(*typing(11, 3)), server.holding(*typing(11, 5))
     path = tmp_path / "data" / "keys.json"
     server.execute("UPDATE users SET key_id = $1", KeyFile.load(path).keyring.active_id)  # the owners' are of no key file
     real = compaction.try_lock
@@ -164,19 +165,19 @@ def test_keys_that_are_rotated_meanwhile_are_taken_from_the_file(server: Server,
     monkeypatch.setattr(compaction, "try_lock", rotating)
     done = compacted("--all")
     assert done.exit_code == 0, done.output
-    assert "Compacted 2 libraries: 8 updates" in done.output
+    assert f"Compacted 3 libraries: {8 + BORN} updates" in done.output
 
 
 # --- inspect
 
 
 def test_a_library_is_described_without_its_content(server: Server) -> None:
-    library_id = server.holding(typed("secret words", 1, 0), typed("beyond", 1, 20), deleted(1, 2, 3), NO_PARENT)
+    library_id = server.holding(typed("secret words", 11, 0), typed("beyond", 11, 20), deleted(11, 2, 3), NO_PARENT)
     compacted(library_id)
     server.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= 2", library_id)
     shown = inspected(library_id)
     assert shown.exit_code == 0, shown.output
-    for part in (str(library_id), "client 1 lacks 12 to 19", "2, ", "from 3 on", "0 updates", "Yrs cannot apply it", "quarantined"):
+    for part in (str(library_id), "client 11 lacks 12 to 19", "2, ", "from 3 on", "0 updates", "Yrs cannot apply it", "quarantined"):
         assert part in shown.output, part
     assert "secret" not in shown.output
     plain = json.loads(inspected(library_id, "--json").output)
@@ -184,12 +185,12 @@ def test_a_library_is_described_without_its_content(server: Server) -> None:
     assert (plain["tail_updates"], [row["seq"] for row in plain["snapshots"]], plain["key_id"]) == (0, [4], plain["key_id"])
     assert plain["snapshots"][0]["verified_at"]
     assert [(item["seq"], item["reason"]) for item in plain["quarantined"]] == [(4, "Yrs cannot apply it")]
-    assert plain["content"]["gaps"] == [[1, 12, 20]]
+    assert plain["content"]["gaps"] == [[11, 12, 20]]
     assert plain["content"]["clients"] == 2
 
 
 def test_a_small_new_library_has_little_to_say(server: Server) -> None:
-    library_id = server.holding(*typing(1, 3))
+    library_id = server.holding(*typing(11, 3))
     shown = inspected(library_id)
     assert shown.exit_code == 0
     assert "never" in shown.output
@@ -198,7 +199,7 @@ def test_a_small_new_library_has_little_to_say(server: Server) -> None:
 
 
 def test_one_that_does_not_open_says_why_and_the_rest(server: Server) -> None:
-    library_id = server.holding(*typing(1, 3))
+    library_id = server.holding(*typing(11, 3))
     server.execute("UPDATE updates SET sealed = set_byte(sealed, 20, 7) WHERE library_id = $1 AND seq = 2", library_id)
     shown = inspected(library_id)
     assert shown.exit_code == 1
@@ -210,7 +211,7 @@ def test_one_that_does_not_open_says_why_and_the_rest(server: Server) -> None:
 
 
 def test_a_deleted_one_says_so(server: Server) -> None:
-    library_id = server.holding(*typing(1, 3))
+    library_id = server.holding(*typing(11, 3))
     server.execute("UPDATE libraries SET deleted_at = now(), wrapped_key = NULL, key_id = NULL WHERE id = $1", library_id)
     shown = inspected(library_id)
     assert shown.exit_code == 0
@@ -219,7 +220,7 @@ def test_a_deleted_one_says_so(server: Server) -> None:
 
 
 def test_many_gaps_are_counted_and_some_shown(server: Server) -> None:
-    library_id = server.holding(*(typed("x", 1, clock) for clock in range(2, 60, 2)))
+    library_id = server.holding(*(typed("x", 11, clock) for clock in range(2, 60, 2)))
     shown = inspected(library_id)
     assert "and 19 more" in " ".join(shown.output.split())
     assert json.loads(inspected(library_id, "--json").output)["content"]["gap_count"] == 29

@@ -10,6 +10,7 @@ from crdt.presence import Entry
 from crdt.presence import decode as decode_presence
 from crdt.presence import encode as encode_presence
 from crdt.replica import Replica
+from crdt.seed import SEED
 from crdt.updates import decode_state_vector
 from protocol.closes import Close
 from protocol.codec import PART_BYTES
@@ -31,6 +32,7 @@ from protocol.messages import (
     Update,
 )
 from server import link as links
+from tests.support.born import BORN, SEEDED
 from tests.support.core import typed, until
 from tests.support.database import Databases
 from tests.support.link_client import LinkClient, bare_link, link
@@ -58,7 +60,7 @@ async def test_hello_brings_the_token_and_a_library_is_opened_in_one_go(server: 
         await client.send(
             Hello(token=user.sync_token, client_name="app", client_version="2"),
             Open(channel=7, library=user.library_id, vector=b"\x00"),
-            Push(7, 1, typed("a", 1, 0)),
+            Push(7, 1, typed("a", 11, 0)),
         )
         kinds = [type(await client.next()).__name__ for _ in range(4)]
         assert kinds[:2] == ["Welcome", "Opened"]
@@ -125,29 +127,19 @@ async def test_a_push_is_acknowledged_once_it_is_committed_and_not_sent_back(ser
     async with link(server, user) as left, link(server, user) as right:
         await left.open(0, user.library_id)
         await right.open(5, user.library_id)
-        edits = [typed("a", 1, place) for place in range(3)]
+        edits = [typed("a", 11, place) for place in range(3)]
         await left.send(*(Push(0, 10 + place, edit) for place, edit in enumerate(edits)))
-        assert [await left.next() for _ in edits] == [Ack(0, 10 + place, place + 1, True) for place in range(3)]
-        assert [await right.next() for _ in edits] == [Update(5, place + 1, edit) for place, edit in enumerate(edits)]
-        assert [update for _, update in await server_log(server, user)] == edits
-
-
-async def server_log(server: Running, user: User) -> list[tuple[int, bytes]]:
-    room = await server.app.rooms.open(user.library_id)
-    assert room is not None
-    async with server.services.database.acquire() as connection:
-        rows = await connection.fetch("SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 ORDER BY seq", user.library_id)
-    from storage.cipher import update_place
-
-    return [(row["seq"], room.key.open(row["sealed"], update_place(user.library_id, row["epoch"], row["seq"]))) for row in rows]
+        assert [await left.next() for _ in edits] == [Ack(0, 10 + place, BORN + 1 + place, True) for place in range(3)]
+        assert [await right.next() for _ in edits] == [Update(5, BORN + 1 + place, edit) for place, edit in enumerate(edits)]
+        assert [update for _, update in await server.log(user.library_id)] == [SEED, *edits]
 
 
 async def test_what_is_stored_already_is_acknowledged_as_not_new(server: Running, user: User) -> None:
     async with link(server, user) as client:
         await client.open(0, user.library_id)
-        await client.send(Push(0, 1, typed("a", 1, 0)), Push(0, 2, typed("a", 1, 0)), Push(0, 3, b"\x00\x00"))
+        await client.send(Push(0, 1, typed("a", 11, 0)), Push(0, 2, typed("a", 11, 0)), Push(0, 3, b"\x00\x00"))
         answers = {await client.next() for _ in range(3)}
-        assert answers >= {Ack(0, 1, 1, True), Ack(0, 2, 1, False)}
+        assert answers >= {Ack(0, 1, BORN + 1, True), Ack(0, 2, BORN + 1, False)}
         assert {(answer.ref, answer.new) for answer in answers if isinstance(answer, Ack)} == {(1, True), (2, False), (3, False)}
 
 
@@ -165,7 +157,7 @@ async def test_own_and_foreign_updates_come_in_the_order_of_the_log_without_gaps
                 seqs.append(message.seq)
             return seqs
 
-        assert list(await asyncio.gather(push(left, 1), push(right, 2))) == [list(range(1, 101))] * 2
+        assert list(await asyncio.gather(push(left, 11), push(right, 2))) == [list(range(BORN + 1, BORN + 101))] * 2
 
 
 async def test_a_stock_device_and_a_channel_share_a_library_and_see_each_other(server: Running, user: User) -> None:
@@ -189,8 +181,8 @@ async def test_a_large_push_goes_in_parts_and_arrives_in_parts(server: Running, 
         await left.open(0, user.library_id)
         await right.open(3, user.library_id)
         await left.send(Push(0, 1, large))
-        assert await left.next() == Ack(0, 1, 1, True)
-        assert await right.next() == Update(3, 1, large)
+        assert await left.next() == Ack(0, 1, BORN + 1, True)
+        assert await right.next() == Update(3, BORN + 1, large)
     async with link(server, user) as late:
         _, synced = await late.open(0, user.library_id)
         other.apply(synced.update)
@@ -212,11 +204,11 @@ async def test_a_push_in_parts_that_is_given_up_leaves_nothing_behind(server: Ru
 async def test_a_push_that_cannot_be_read_fails_alone(server: Running, user: User, update: bytes, code: str) -> None:
     async with link(server, user) as client:
         await client.open(0, user.library_id)
-        await client.send(Push(0, 1, update), Push(0, 2, typed("a", 1, 0)))
+        await client.send(Push(0, 1, update), Push(0, 2, typed("a", 11, 0)))
         error = await client.next()
         assert isinstance(error, Error)
         assert (error.channel, error.ref, error.code) == (0, 1, code)
-        assert await client.next() == Ack(0, 2, 1, True)
+        assert await client.next() == Ack(0, 2, BORN + 1, True)
 
 
 async def test_a_push_past_the_limit_fails_alone(database_dsn: str) -> None:
@@ -224,11 +216,11 @@ async def test_a_push_past_the_limit_fails_alone(database_dsn: str) -> None:
         user = await server.user()
         async with link(server, user) as client:
             await client.open(0, user.library_id)
-            await client.send(Push(0, 1, b"\x01" * (3 << 20)), Push(0, 2, typed("a", 1, 0)))
+            await client.send(Push(0, 1, b"\x01" * (3 << 20)), Push(0, 2, typed("a", 11, 0)))
             error = await client.next()
             assert isinstance(error, Error)
             assert (error.ref, error.code) == (1, "too_large")
-            assert await client.next() == Ack(0, 2, 1, True)
+            assert await client.next() == Ack(0, 2, BORN + 1, True)
 
 
 async def test_a_viewer_may_look_and_is_told_that_it_may_not_write(server: Running, user: User) -> None:
@@ -238,12 +230,12 @@ async def test_a_viewer_may_look_and_is_told_that_it_may_not_write(server: Runni
         await owner.open(0, user.library_id)
         opened, _ = await client.open(0, user.library_id)
         assert opened.role == "viewer"
-        await client.send(Push(0, 1, typed("a", 1, 0)))
+        await client.send(Push(0, 1, typed("a", 11, 0)))
         error = await client.next()
         assert isinstance(error, Error)
         assert (error.ref, error.code) == (1, "forbidden")
         await owner.send(Push(0, 1, typed("b", 2, 0)))
-        assert await client.next() == Update(0, 1, typed("b", 2, 0))
+        assert await client.next() == Update(0, BORN + 1, typed("b", 2, 0))
 
 
 async def test_a_database_that_cannot_store_costs_the_push_and_not_the_channel(database_dsn: str) -> None:
@@ -251,12 +243,12 @@ async def test_a_database_that_cannot_store_costs_the_push_and_not_the_channel(d
         user = await server.user()
         async with link(server, user) as client:
             await client.open(0, user.library_id)
-            await client.send(*(Push(0, ref, typed("x" * 50, 1, ref * 50)) for ref in range(5)))
+            await client.send(*(Push(0, ref, typed("x" * 50, 11, ref * 50)) for ref in range(5)))
             answers = [await client.next() for _ in range(5)]
             refused = [answer for answer in answers if isinstance(answer, Error)]
             assert refused
             assert {error.code for error in refused} == {"try_later"}
-            await client.send(*(Push(0, error.ref, typed("x" * 50, 1, error.ref * 50)) for error in refused[:1] if error.ref is not None))
+            await client.send(*(Push(0, error.ref, typed("x" * 50, 11, error.ref * 50)) for error in refused[:1] if error.ref is not None))
             assert isinstance(await client.next(), Ack)
 
 
@@ -272,25 +264,25 @@ async def test_opened_tells_what_the_server_holds_and_synced_brings_the_rest(ser
         mine.write_prompt("mine", "m")
         async with link(server, user) as second:
             opened, synced = await second.open(0, user.library_id, mine.state_vector())
-            assert decode_state_vector(opened.vector) == decode_state_vector(theirs.state_vector())
+            assert decode_state_vector(opened.vector) == decode_state_vector(theirs.state_vector()) | SEEDED
             mine.apply(synced.update)
             await second.send(Push(0, 1, mine.missing(opened.vector)))
-            assert await second.expect(Ack) == Ack(0, 1, 2, True)
+            assert await second.expect(Ack) == Ack(0, 1, BORN + 2, True)
             theirs.apply((await first.expect(Update)).update)
     assert mine.prompts() == theirs.prompts() == {"theirs": "t", "mine": "m"}
 
 
 async def test_a_cursor_brings_just_what_lies_after_it(server: Running, user: User) -> None:
-    edits = [typed("a", 1, place) for place in range(5)]
+    edits = [typed("a", 11, place) for place in range(5)]
     async with link(server, user) as client:
         opened, _ = await client.open(0, user.library_id)
         await client.send(*(Push(0, place, edit) for place, edit in enumerate(edits)))
         for _ in edits:
             await client.expect(Ack)
     async with link(server, user) as client:
-        opened, synced = await client.open(0, user.library_id, epoch=opened.epoch, cursor=4)
-        assert synced == Synced(0, 5, edits[4])
-        _, synced = await client.open(1, user.library_id, epoch=opened.epoch + 1, cursor=4)
+        opened, synced = await client.open(0, user.library_id, epoch=opened.epoch, cursor=BORN + 4)
+        assert synced == Synced(0, BORN + 5, edits[4])
+        _, synced = await client.open(1, user.library_id, epoch=opened.epoch + 1, cursor=BORN + 4)
         assert len(synced.update) > len(edits[4]), "another epoch: the vector counts"
 
 
@@ -304,8 +296,8 @@ async def test_an_unreadable_vector_and_a_foreign_library_close_the_channel_alon
             await client.send(Open(channel=1, library=library, vector=b"\x00"))
             closed = await client.expect(Closed)
             assert (closed.channel, closed.code) == (1, Close.NOT_FOUND)
-        await client.send(Push(0, 1, typed("a", 1, 0)))
-        assert await client.expect(Ack) == Ack(0, 1, 1, True)
+        await client.send(Push(0, 1, typed("a", 11, 0)))
+        assert await client.expect(Ack) == Ack(0, 1, BORN + 1, True)
 
 
 async def test_several_libraries_on_one_socket_stay_apart(server: Running, user: User) -> None:
@@ -314,17 +306,17 @@ async def test_several_libraries_on_one_socket_stay_apart(server: Running, user:
         for number, library in enumerate((user.library_id, other)):
             await client.open(number, library)
         await watcher.open(9, other)
-        await client.send(Push(0, 1, typed("a", 1, 0)), Push(1, 1, typed("b", 2, 0)))
-        assert {await client.next() for _ in range(2)} == {Ack(0, 1, 1, True), Ack(1, 1, 1, True)}
-        assert await watcher.next() == Update(9, 1, typed("b", 2, 0))
+        await client.send(Push(0, 1, typed("a", 11, 0)), Push(1, 1, typed("b", 2, 0)))
+        assert {await client.next() for _ in range(2)} == {Ack(0, 1, BORN + 1, True), Ack(1, 1, BORN + 1, True)}
+        assert await watcher.next() == Update(9, BORN + 1, typed("b", 2, 0))
 
 
 async def test_the_same_library_on_two_channels_of_a_socket_works(server: Running, user: User) -> None:
     async with link(server, user) as client:
         await client.open(0, user.library_id)
         await client.open(1, user.library_id)
-        await client.send(Push(0, 1, typed("a", 1, 0)))
-        assert {await client.next() for _ in range(2)} == {Ack(0, 1, 1, True), Update(1, 1, typed("a", 1, 0))}
+        await client.send(Push(0, 1, typed("a", 11, 0)))
+        assert {await client.next() for _ in range(2)} == {Ack(0, 1, BORN + 1, True), Update(1, BORN + 1, typed("a", 11, 0))}
 
 
 async def test_channels_are_bounded(server: Running, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +334,7 @@ async def test_channels_are_bounded(server: Running, user: User, monkeypatch: py
 async def test_what_is_said_on_a_closed_channel_is_an_error_and_its_number_is_free(server: Running, user: User) -> None:
     async with link(server, user) as client:
         await client.open(0, user.library_id)
-        await client.send(CloseChannel(0), Push(0, 1, typed("a", 1, 0)), Open(channel=0, library=user.library_id, vector=b"\x00"))
+        await client.send(CloseChannel(0), Push(0, 1, typed("a", 11, 0)), Open(channel=0, library=user.library_id, vector=b"\x00"))
         assert await client.expect(Error) == Error(0, 1, "channel_closed", "the channel is not open")
         await client.expect(Opened)
         await client.send(Open(channel=0, library=user.library_id, vector=b"\x00"))
@@ -387,14 +379,14 @@ async def test_presence_crosses_dialects_and_goes_with_its_channel(server: Runni
 async def test_status_tells_how_the_library_stands(server: Running, user: User) -> None:
     async with link(server, user) as client:
         opened, _ = await client.open(0, user.library_id)
-        await client.send(Push(0, 1, typed("a", 1, 0)))
+        await client.send(Push(0, 1, typed("a", 11, 0)))
         await client.expect(Ack)
-        await client.send(StatusAsked(channel=0, cursor=1))
+        await client.send(StatusAsked(channel=0, cursor=BORN + 1))
         status = await client.expect(Status)
-        assert (status.head, status.epoch, status.unsaved, status.storing, status.ask) == (1, opened.epoch, 0, True, False)
-        assert decode_state_vector(status.vector) == {1: 1}
+        assert (status.head, status.epoch, status.unsaved, status.storing, status.ask) == (BORN + 1, opened.epoch, 0, True, False)
+        assert decode_state_vector(status.vector) == {11: 1} | SEEDED
         (device,) = server.app.hall.devices
-        assert device.known_seq == 1
+        assert device.known_seq == BORN + 1
 
 
 async def test_who_is_asked_to_exchange_pushes_what_the_server_lacks(server: Running, user: User) -> None:
@@ -410,7 +402,7 @@ async def test_who_is_asked_to_exchange_pushes_what_the_server_lacks(server: Run
         await asyncio.wait_for(exchange, 5)
         room = server.app.rooms.get(user.library_id)
         assert room is not None
-        assert room.head == 1
+        assert room.head == BORN + 1
         again = asyncio.create_task(device.exchange())
         await client.expect(Status, lambda status: status.ask)
     await asyncio.wait_for(again, 5)
@@ -423,7 +415,7 @@ async def test_a_stock_device_is_asked_to_exchange_too(server: Running, user: Us
         await asyncio.wait_for(device.exchange(), 5)
         room = server.app.rooms.get(user.library_id)
         assert room is not None
-        assert room.head == 1
+        assert room.head == BORN + 1
         await until(lambda: device.known_seq is not None, "a pong")
 
 
@@ -439,8 +431,8 @@ async def test_a_revoked_session_ends_the_socket_and_a_deleted_library_its_chann
             assert (await http.delete(f"/api/libraries/{other}")).status_code in {200, 204}
             closed = await client.expect(Closed)
             assert (closed.channel, closed.code) == (1, Close.NOT_FOUND)
-            await client.send(Push(0, 1, typed("a", 1, 0)))
-            assert await client.expect(Ack) == Ack(0, 1, 1, True)
+            await client.send(Push(0, 1, typed("a", 11, 0)))
+            assert await client.expect(Ack) == Ack(0, 1, BORN + 1, True)
             await http.post("/api/auth/logout", json={"refresh_token": user.refresh_token})
         assert await client.close_code() == Close.UNAUTHENTICATED
 
@@ -472,7 +464,7 @@ async def test_a_slow_reader_is_closed_with_1013(database_dsn: str) -> None:
             reader.connection.transport.pause_reading()
             text = "x" * 30_000
             for place in range(200):
-                await writer.send(Push(0, place, typed(text, 1, place * len(text))))
+                await writer.send(Push(0, place, typed(text, 11, place * len(text))))
                 await writer.expect(Ack)
             await until(lambda: len(server.app.hall.devices) == 1, "the slow reader's end")
             reader.connection.transport.resume_reading()

@@ -19,6 +19,7 @@ from protocol.messages import Ack, CloseChannel, Closed, Error, Hello, Open, Ope
 from protocol.session import ServerSession
 from server import census as censuses
 from server.status import Overseer
+from tests.support.born import BORN
 from tests.support.core import typed, until
 from tests.support.database import Databases
 from tests.support.link_client import LinkClient, bare_link, link
@@ -276,7 +277,7 @@ async def test_a_stock_device_that_has_not_asked_is_not_known_to_have_anything(s
     device.ponged()
     assert device.known_seq is None
     await raw.send(ysync.encode_step1(b"\x00"))
-    await until(lambda: device.pinged() or device.ponged() or device.known_seq == 1, "the answer")  # type: ignore[func-returns-value]
+    await until(lambda: device.pinged() or device.ponged() or device.known_seq == BORN + 1, "the answer")  # type: ignore[func-returns-value]
     await raw.close()
 
 
@@ -368,13 +369,13 @@ async def test_a_member_that_raises_costs_nobody_else_anything(server: Running, 
         monkeypatch.setattr(channel, "relay", fail, raising=False)
         monkeypatch.setattr(channel, "stored", fail, raising=False)
         await broken.send(Push(0, 1, typed("b", 2, 0)))
-        await left.send(Push(1, 1, typed("a", 1, 0)))
+        await left.send(Push(1, 1, typed("a", 11, 0)))
         assert (await left.expect(Ack)).new
-        await left.send(Push(1, 2, typed("a", 1, 1)))
+        await left.send(Push(1, 2, typed("a", 11, 1)))
         assert (await left.expect(Ack)).new
         room = server.app.rooms.get(user.library_id)
         assert room is not None
-        await until(lambda: room.unstored == 0 and room.relayed == room.head == 3, "everything told")
+        await until(lambda: room.unstored == 0 and room.relayed == room.head == BORN + 3, "everything told")
         await broken.expect(Closed)
 
 

@@ -28,7 +28,7 @@ async def user(server: Running) -> User:
 async def test_a_number_is_left_and_taken_again_before_welcome(server: Running, user: User) -> None:
     opening = Open(channel=0, library=user.library_id, vector=b"\x00")
     async with bare_link(server) as client:
-        await client.send(Hello(token=user.sync_token), opening, CloseChannel(0), opening, Push(0, 1, typed("a", 1, 0)))
+        await client.send(Hello(token=user.sync_token), opening, CloseChannel(0), opening, Push(0, 1, typed("a", 11, 0)))
         assert (await client.expect(Closed)).code == 1000
         await client.expect(Opened)
         assert (await client.expect(Ack)).new
@@ -52,6 +52,6 @@ async def test_what_is_joined_is_given_back_when_its_channel_is_closed(server: R
         assert server.app.hall.joins.nbytes == 0
         await client.send(Part(0, 1, bytes(1000)))  # was on its way
         await client.open(0, user.library_id)
-        await client.send(Push(0, 2, typed("a", 1, 0)))
+        await client.send(Push(0, 2, typed("a", 11, 0)))
         assert (await client.expect(Ack)).new
         assert server.app.hall.joins.nbytes == 0

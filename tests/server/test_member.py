@@ -143,7 +143,8 @@ async def test_silence_is_broken_by_a_keep_alive(database_dsn: str, monkeypatch:
     async with running_server(database_dsn, keepalive_seconds=0.1) as server:
         user = await server.user()
         async with await server.socket(user) as socket:
-            await next_data(socket)
+            while await next_data(socket) == ysync.KEEP_ALIVE:
+                pass  # an opening may take longer
             for _ in range(3):
                 assert await next_data(socket) == ysync.KEEP_ALIVE
 

@@ -104,9 +104,9 @@ async def test_it_is_not_asked_for_again_and_makes_no_other_update_redundant(run
     assert room.quarantined == known(NO_PARENT)
     asked = decode_state_vector(room.state_vector())
     assert asked == known(NO_PARENT, *typing(7, 20)).state_vector()
-    assert asked[1] > 0
-    assert await other.push(room, typed("x", 1, 0)) == [22], "its clocks are taken by what nobody else can build on"
-    assert await other.stored(library_id) == [*typing(7, 10), NO_PARENT, *typing(7, 10, start=10), typed("x", 1, 0)]
+    assert asked[11] > 0
+    assert await other.push(room, typed("x", 11, 0)) == [22], "its clocks are taken by what nobody else can build on"
+    assert await other.stored(library_id) == [*typing(7, 10), NO_PARENT, *typing(7, 10, start=10), typed("x", 11, 0)]
 
 
 async def test_a_device_that_has_it_is_not_sent_it_again(running: Core, compactor: Compactor, other: Core) -> None:
@@ -116,7 +116,7 @@ async def test_a_device_that_has_it_is_not_sent_it_again(running: Core, compacto
     vector = known(NO_PARENT).state_vector()
     assert not inspect(NO_PARENT).deleted
     assert await other.shelf.quarantined(room, encode_state_vector(vector)) == []
-    assert await other.shelf.quarantined(room, encode_state_vector({1: 1})) == [NO_PARENT]
+    assert await other.shelf.quarantined(room, encode_state_vector({11: 1})) == [NO_PARENT]
     assert await other.shelf.quarantined(await other.room(), EMPTY_STATE_VECTOR) == []
 
 

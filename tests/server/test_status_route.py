@@ -10,11 +10,13 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
+from crdt.seed import SEED
 from crdt.updates import encode_state_vector
 from protocol.closes import Close
 from server import census
 from server import status as overseeing
 from server.routes import status
+from tests.support.born import BORN, BORN_VECTOR, SEEDED
 from tests.support.core import deleted, typed, until
 from tests.support.database import Databases
 from tests.support.link_client import link
@@ -59,43 +61,45 @@ async def push(client: httpx2.AsyncClient, user: User, *updates: bytes) -> None:
         assert (await client.post(f"/api/sync/{user.library_id}", content=update, headers=headers)).status_code == 200
 
 
-async def test_a_new_library_holds_nothing(client: httpx2.AsyncClient, user: User) -> None:
+async def test_a_new_library_holds_the_seed(client: httpx2.AsyncClient, user: User) -> None:
     found = await only(client)
     assert found == {
         "id": str(user.library_id),
         "name": found["name"],
         "role": "owner",
         "epoch": 1,
-        "head": 0,
-        "state_vector": "AA==",
+        "head": BORN,
+        "state_vector": base64.b64encode(BORN_VECTOR).decode(),
         "snapshot": None,
-        "tail": {"updates": 0, "bytes": 0},
+        "tail": {"updates": BORN, "bytes": found["tail"]["bytes"]},
         "gaps": 0,
         "quarantined": 0,
-        "last_change": None,
+        "last_change": found["last_change"],
         "devices": [],
         "devices_cut": False,
     }
+    assert found["tail"]["bytes"] > len(SEED)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(found["last_change"])) < timedelta(minutes=1)
 
 
 async def test_what_is_stored_is_told_in_numbers_and_without_reading_it(
     server: Running, client: httpx2.AsyncClient, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await push(client, user, typed("ab", 1, 0), deleted(1, 0, 1), typed("z", 2, 5))
+    await push(client, user, typed("ab", 11, 0), deleted(11, 0, 1), typed("z", 2, 5))
     monkeypatch.setattr(server.app.shelf, "content", None)  # nothing may need it
     found = await only(client)
-    assert (found["head"], found["tail"]["updates"], found["gaps"]) == (3, 3, 1)
+    assert (found["head"], found["tail"]["updates"], found["gaps"]) == (BORN + 3, BORN + 3, 1)
     assert found["tail"]["bytes"] > 0
-    assert base64.b64decode(found["state_vector"]) == encode_state_vector({1: 2})
+    assert base64.b64decode(found["state_vector"]) == encode_state_vector(SEEDED | {11: 2})
     assert abs(datetime.now(UTC) - datetime.fromisoformat(found["last_change"])) < timedelta(minutes=1)
 
 
 async def test_a_snapshot_takes_the_tail_and_keeps_the_time(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    await push(client, user, typed("ab", 1, 0), typed("c", 1, 2))
+    await push(client, user, typed("ab", 11, 0), typed("c", 11, 2))
     before = await only(client)
     outcome = await server.app.compactor.compact(user.library_id)
     found = await only(client)
-    assert found["snapshot"] == {"seq": 2, "bytes": outcome.snapshot_bytes}
+    assert found["snapshot"] == {"seq": BORN + 2, "bytes": outcome.snapshot_bytes}
     assert found["tail"] == {"updates": 0, "bytes": 0}
     assert found["last_change"] == before["last_change"]
     await server.execute("DELETE FROM updates WHERE library_id = $1", user.library_id)
@@ -103,7 +107,7 @@ async def test_a_snapshot_takes_the_tail_and_keeps_the_time(server: Running, cli
 
 
 async def test_what_is_in_quarantine_is_counted_and_is_no_gap(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    await push(client, user, typed("a", 1, 0), NO_PARENT)
+    await push(client, user, typed("a", 11, 0), NO_PARENT)
     await server.app.compactor.compact(user.library_id)
     found = await only(client)
     assert (found["quarantined"], found["epoch"], found["gaps"]) == (1, 2, 0)
@@ -123,7 +127,7 @@ async def test_ones_own_devices_are_named(server: Running, client: httpx2.AsyncC
         assert (device["device_name"], device["platform"], device["may_write"]) == ("test", "test", True)
         assert UUID(device["device_id"])
         assert abs(datetime.now(UTC) - datetime.fromisoformat(device["since"])) < timedelta(minutes=1)
-        assert device["seq"] is None or device["seq"] <= 1
+        assert device["seq"] is None or device["seq"] <= BORN + 1
     await until(lambda: not server.app.hall.devices, "the devices to go")
     assert (await only(client))["devices"] == []
 
@@ -173,15 +177,15 @@ async def test_one_library_may_be_named_and_only_ones_own_are_there(server: Runn
 
 
 async def test_a_library_that_cannot_be_read_hides_no_other(server: Running, client: httpx2.AsyncClient, user: User) -> None:
-    await push(client, user, typed("ab", 1, 0), typed("c", 1, 2))
+    await push(client, user, typed("ab", 11, 0), typed("c", 11, 2))
     room = server.app.rooms.get(user.library_id)
     assert room is not None
     server.app.rooms.drop(room, Close.RESTART, "test")
     await server.execute("DELETE FROM updates WHERE library_id = $1 AND seq = 1", user.library_id)
     second = await server.library(user)
     broken, whole = await statuses(client)
-    assert (broken["head"], broken["state_vector"], broken["gaps"]) == (2, None, None)
-    assert (whole["id"], whole["state_vector"]) == (str(second), "AA==")
+    assert (broken["head"], broken["state_vector"], broken["gaps"]) == (BORN + 2, None, None)
+    assert (whole["id"], whole["state_vector"]) == (str(second), base64.b64encode(BORN_VECTOR).decode())
 
 
 async def test_only_an_access_token_asks(server: Running, user: User, bystander: WireClient) -> None:

@@ -9,7 +9,9 @@ import pytest
 from starlette.requests import Request
 
 from crdt.replica import Replica
+from crdt.seed import SEED
 from server.routes import sync
+from tests.support.born import BORN
 from tests.support.core import deleted, typed
 from tests.support.database import Databases
 from tests.support.rest import code_of
@@ -35,13 +37,13 @@ async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClien
 
 async def test_an_update_is_stored_and_reaches_connected_devices(client: httpx2.AsyncClient, user: User, bystander: WireClient) -> None:
     path = f"/api/sync/{user.library_id}"
-    for seq, update in enumerate((typed("ab", 1, 0), deleted(1, 0, 1)), 1):
+    for seq, update in enumerate((typed("ab", 11, 0), deleted(11, 0, 1)), BORN + 1):
         answer = await client.post(path, content=update, headers=OCTETS)
         assert (answer.status_code, answer.json()) == (200, {"seq": seq, "epoch": 1, "stored": True})
         await bystander.until(lambda at=update: at in bystander.shown)  # type: ignore[misc]  # a default binds it
-    for update in (typed("ab", 1, 0), typed("b", 1, 1), deleted(1, 0, 1), b"\x00\x00"):
+    for update in (typed("ab", 11, 0), typed("b", 11, 1), deleted(11, 0, 1), b"\x00\x00"):
         answer = await client.post(path, content=update, headers=OCTETS)
-        assert (answer.status_code, answer.json()) == (200, {"seq": 2, "epoch": 1, "stored": False})
+        assert (answer.status_code, answer.json()) == (200, {"seq": BORN + 2, "epoch": 1, "stored": False})
 
 
 async def test_a_large_update_is_stored_and_reaches_connected_devices(
@@ -56,17 +58,17 @@ async def test_a_large_update_is_stored_and_reaches_connected_devices(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"x", b"\x00", bytes.fromhex("c8eedb70"), typed("a", 1, 0)[:-1], typed("a", 1, 0) + b"x", b"\xff" * 100_000]
+    "body", [b"", b"x", b"\x00", bytes.fromhex("c8eedb70"), typed("a", 11, 0)[:-1], typed("a", 11, 0) + b"x", b"\xff" * 100_000]
 )
 async def test_what_is_no_update_is_refused(client: httpx2.AsyncClient, user: User, bystander: WireClient, body: bytes) -> None:
     answer = await client.post(f"/api/sync/{user.library_id}", content=body, headers=OCTETS)
     assert (answer.status_code, code_of(answer)) == (422, "invalid_update")
-    assert bystander.shown == [b"\x00\x00"]  # what it was opened with
+    assert bystander.shown == [SEED]  # what it was opened with
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "", "application/octet-stream-x", "multipart/form-data; boundary=x"])
 async def test_another_content_type_is_refused(client: httpx2.AsyncClient, user: User, kind: str) -> None:
-    answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers={"Content-Type": kind})
+    answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 11, 0), headers={"Content-Type": kind})
     assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")
 
 
@@ -113,7 +115,7 @@ async def test_uploads_that_trickle_hold_nobody_up_and_end(
 async def test_another_users_library_is_like_none(server: Running, client: httpx2.AsyncClient) -> None:
     stranger = await server.user()
     answers = [
-        await client.post(f"/api/sync/{library}", content=typed("a", 1, 0), headers=OCTETS) for library in (stranger.library_id, uuid4())
+        await client.post(f"/api/sync/{library}", content=typed("a", 11, 0), headers=OCTETS) for library in (stranger.library_id, uuid4())
     ]
     assert [(answer.status_code, answer.content) for answer in answers] == [(404, answers[0].content)] * 2
     assert code_of(answers[0]) == "not_found"
@@ -123,18 +125,18 @@ async def test_only_an_access_token_opens_this_door(server: Running, user: User)
     async with server.http() as client:
         for token in (user.sync_token, user.refresh_token, "x"):
             headers = OCTETS | {"Authorization": f"Bearer {token}"}
-            answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers=headers)
+            answer = await client.post(f"/api/sync/{user.library_id}", content=typed("a", 11, 0), headers=headers)
             assert answer.status_code == 401, token
-        assert (await client.post(f"/api/sync/{user.library_id}", content=typed("a", 1, 0), headers=OCTETS)).status_code == 401
+        assert (await client.post(f"/api/sync/{user.library_id}", content=typed("a", 11, 0), headers=OCTETS)).status_code == 401
 
 
 async def test_a_viewer_may_repeat_but_not_add(server: Running, user: User, client: httpx2.AsyncClient) -> None:
     path, viewer = f"/api/sync/{user.library_id}", await server.user()
     await server.add_member(user.library_id, viewer, "viewer")
-    await client.post(path, content=typed("a", 1, 0), headers=OCTETS)
+    await client.post(path, content=typed("a", 11, 0), headers=OCTETS)
     async with server.http(viewer) as theirs:
-        assert (await theirs.post(path, content=typed("a", 1, 0), headers=OCTETS)).json()["stored"] is False
-        refused = await theirs.post(path, content=typed("b", 1, 1), headers=OCTETS)
+        assert (await theirs.post(path, content=typed("a", 11, 0), headers=OCTETS)).json()["stored"] is False
+        refused = await theirs.post(path, content=typed("b", 11, 1), headers=OCTETS)
         assert (refused.status_code, code_of(refused)) == (403, "forbidden")
 
 
@@ -143,11 +145,11 @@ async def test_while_the_writer_is_full_it_is_to_be_tried_later(
 ) -> None:
     path = f"/api/sync/{user.library_id}"
     monkeypatch.setattr(server.app.writer, "_stopping", True)
-    answer = await client.post(path, content=typed("a", 1, 0), headers=OCTETS)
+    answer = await client.post(path, content=typed("a", 11, 0), headers=OCTETS)
     assert (answer.status_code, code_of(answer)) == (503, "try_later")
     assert int(answer.headers["retry-after"]) > 0
     monkeypatch.undo()
-    assert (await client.post(path, content=typed("a", 1, 0), headers=OCTETS)).json()["seq"] == 1
+    assert (await client.post(path, content=typed("a", 11, 0), headers=OCTETS)).json()["seq"] == BORN + 1
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ async def test_while_the_writer_is_full_it_is_to_be_tried_later(
 async def test_who_may_write_is_asked_again_once_the_body_is_there(
     server: Running, user: User, monkeypatch: pytest.MonkeyPatch, meanwhile: str, status: int
 ) -> None:
-    update, half, admitted, announced = typed("ab", 1, 0), asyncio.Event(), asyncio.Event(), sync._announced
+    update, half, admitted, announced = typed("ab", 11, 0), asyncio.Event(), asyncio.Event(), sync._announced
 
     def admits(request: Request, most: int) -> int:
         admitted.set()

@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from auth.tokens import Tokens
-from crdt.updates import EMPTY_STATE_VECTOR, inspect
+from crdt.updates import EMPTY_STATE_VECTOR, decode_state_vector, inspect
 from protocol import ysync
 from protocol.closes import Close
 from server.services import utc_now
-from tests.support.core import typed, typing
+from tests.support.born import BORN_VECTOR, SEED_SPANS, SEEDED
+from tests.support.core import spans, typed, typing
 from tests.support.running import (
     SIGNING_KEY,
     RawSocket,
@@ -41,14 +42,14 @@ async def test_a_token_in_the_header_opens_a_socket(server: Running, user: User)
     for token in (user.sync_token, user.access_token):
         async with await server.open(f"/sync/{user.library_id}", **bearer(token)) as socket:
             assert socket.subprotocol == "yjs"
-            assert ysync.decode(await next_data(socket)) == ysync.Step1(b"\x00")
+            assert ysync.decode(await next_data(socket)) == ysync.Step1(BORN_VECTOR)
 
 
 async def test_a_token_among_the_subprotocols_opens_a_socket_and_is_never_selected(server: Running, user: User) -> None:
     for offers in (["yjs", f"bearer.{user.sync_token}"], [f"bearer.{user.sync_token}", "other", "yjs"]):
         async with await server.open(f"/sync/{user.library_id}", subprotocols=offers) as socket:
             assert socket.subprotocol == "yjs"
-            assert ysync.decode(await next_data(socket)) == ysync.Step1(b"\x00")
+            assert ysync.decode(await next_data(socket)) == ysync.Step1(BORN_VECTOR)
 
 
 async def test_without_exactly_one_token_there_is_no_entry(server: Running, user: User) -> None:
@@ -106,7 +107,7 @@ async def test_a_page_that_is_not_known_may_not_open_sockets(server: Running, us
 
 async def test_a_page_of_the_same_host_may_open_sockets_where_none_are_listed(server: Running, user: User) -> None:
     async with await server.socket(user, origin=f"http://127.0.0.1:{server.port}") as socket:
-        assert ysync.decode(await next_data(socket)) == ysync.Step1(b"\x00")
+        assert ysync.decode(await next_data(socket)) == ysync.Step1(BORN_VECTOR)
 
 
 async def test_listed_pages_alone_may_open_sockets(database_dsn: str) -> None:
@@ -165,7 +166,7 @@ async def test_deletions_made_while_a_device_is_away_reach_it_though_the_vectors
         vector = away.replica.state_vector()
         await left.push(left.replica.delete_prompt("p"))
         await left.confirmed()
-        assert left.replica.state_vector() == vector
+        assert decode_state_vector(left.replica.state_vector()) == decode_state_vector(vector)
         await away.connect()
         assert away.replica.prompts() == {}
         await away.disconnect()
@@ -178,8 +179,9 @@ async def test_what_lies_in_a_gap_is_asked_for(server: Running, user: User) -> N
             assert await next_update(socket) == update
     async with await server.socket(user) as socket:
         asked = ysync.decode(await next_data(socket))
-        assert asked == ysync.Step1(bytes.fromhex("01050a"))  # client 5, from clock 10 on
-        await socket.send(ysync.encode_step1(bytes.fromhex("01050a")))
+        assert isinstance(asked, ysync.Step1)
+        assert decode_state_vector(asked.state_vector) == SEEDED | {5: 10}  # from clock 10 on
+        await socket.send(ysync.encode_step1(asked.state_vector))
         answer = ysync.decode(await next_data(socket))
         assert isinstance(answer, ysync.Step2)
         assert list(inspect(answer.update).held) == [5, 20, 30]
@@ -187,9 +189,9 @@ async def test_what_lies_in_a_gap_is_asked_for(server: Running, user: User) -> N
 
 async def test_each_opening_is_answered_with_one_step_2(server: Running, user: User) -> None:
     async with await server.socket(user) as socket:
-        for update in typing(1, 50):
+        for update in typing(11, 50):
             await socket.send(ysync.encode_update(update))
-        while await next_update(socket) != typing(1, 50)[-1]:
+        while await next_update(socket) != typing(11, 50)[-1]:
             pass
     async with await server.socket(user) as socket:
         await next_data(socket)
@@ -197,7 +199,7 @@ async def test_each_opening_is_answered_with_one_step_2(server: Running, user: U
             await socket.send(ysync.encode_step1(EMPTY_STATE_VECTOR))
             answer = ysync.decode(await next_data(socket))
             assert isinstance(answer, ysync.Step2)
-            assert list(inspect(answer.update).held) == [1, 0, 50]
+            assert sorted(spans(inspect(answer.update).held)) == [*SEED_SPANS, (11, 0, 50)]
 
 
 async def test_frames_in_one_segment_and_in_pieces_are_read_in_order(server: Running, user: User, bystander: WireClient) -> None:

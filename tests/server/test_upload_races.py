@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.born import BORN
 from tests.support.core import typed
 from tests.support.running import running_server
 
@@ -29,8 +30,8 @@ async def test_who_may_not_write_any_more_once_the_upload_is_read_does_not(
         monkeypatch.setattr(workers, "inspect", slowly)
         async with server.http(user) as http:
             answer = await http.post(
-                f"/api/sync/{owner.library_id}", content=typed("a", 1, 0), headers={"Content-Type": "application/octet-stream"}
+                f"/api/sync/{owner.library_id}", content=typed("a", 11, 0), headers={"Content-Type": "application/octet-stream"}
             )
         assert answer.status_code == status
         room = await server.app.rooms.open(owner.library_id)
-        assert room.head == 0
+        assert room.head == BORN

@@ -13,6 +13,7 @@ import pytest
 
 from crdt.replica import Replica
 from server.client import connect
+from tests.support.born import BORN
 from tests.support.rest import PASSWORD
 from tests.support.running import Running, User
 from tests.support.server import ROOT
@@ -78,14 +79,14 @@ async def test_it_tells_what_changes_who_is_here_and_ends_quietly(server: Runnin
         await library.saved()
         async with watching(server, user.library_id, token=user.sync_token) as watch:
             await watch.shows("connected")
-            assert "synced as owner" in (line := await watch.shows("seq 1"))
+            assert "synced as owner" in (line := await watch.shows(f"seq {BORN + 1}"))
             assert "1 prompts" in line
             await library.push(desk.edit_text("greeting", 0, "oh, "))
-            assert "wrote greeting" in await watch.shows("seq 2")
+            assert "wrote greeting" in await watch.shows(f"seq {BORN + 2}")
             await library.push(desk.delete_prompt("greeting"))
-            assert "deleted greeting" in await watch.shows("seq 3")
+            assert "deleted greeting" in await watch.shows(f"seq {BORN + 3}")
             await library.push(desk.write_prompt("\x1b[31mred\n[bold]", "x"))
-            assert "wrote \ufffd[31mred\ufffd[bold]" in await watch.shows("seq 4")
+            assert "wrote \ufffd[31mred\ufffd[bold]" in await watch.shows(f"seq {BORN + 4}")
             library.say({"name": "desk"})
             await watch.shows("1 here")
             library.say(None)

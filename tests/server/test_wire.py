@@ -28,8 +28,8 @@ BAD_FRAMES = {
     "empty": b"",
     "truncated": b"\x00",
     "length missing": b"\x00\x02",
-    "cut": ysync.encode_update(typed("hello", 1, 0))[:-2],
-    "longer than announced": ysync.encode_update(typed("a", 1, 0)) + b"x",
+    "cut": ysync.encode_update(typed("hello", 11, 0))[:-2],
+    "longer than announced": ysync.encode_update(typed("a", 11, 0)) + b"x",
     "unknown message": b"\x09\x01\x00",
     "unknown sync message": b"\x00\x07\x01\x00",
     "endless number": b"\x00\x02" + b"\xff" * 50,
@@ -71,7 +71,7 @@ async def test_a_text_frame_is_malformed(server: Running, user: User, bystander:
 
 async def test_an_unmasked_frame_is_malformed(server: Running, user: User, bystander: WireClient) -> None:
     raw = await RawSocket.open(server.port, user.library_id, user.sync_token)
-    raw.send(wire.encode_frame(ysync.encode_update(typed("a", 1, 0))))
+    raw.send(wire.encode_frame(ysync.encode_update(typed("a", 11, 0))))
     assert await raw.close_code() == Close.MALFORMED
 
 
@@ -100,11 +100,11 @@ async def test_a_bad_message_before_a_bad_frame_is_still_answered_with_its_code(
 
 async def test_what_is_stored_before_a_bad_frame_is_still_stored(server: Running, user: User, bystander: WireClient) -> None:
     raw = await RawSocket.open(server.port, user.library_id, user.sync_token)
-    raw.send(masked(ysync.encode_update(typed("a", 1, 0))), masked(b"\x09"), masked(ysync.encode_update(typed("b", 1, 1))))
-    await bystander.until(lambda: typed("a", 1, 0) in bystander.shown)
+    raw.send(masked(ysync.encode_update(typed("a", 11, 0))), masked(b"\x09"), masked(ysync.encode_update(typed("b", 11, 1))))
+    await bystander.until(lambda: typed("a", 11, 0) in bystander.shown)
     assert await raw.close_code() == Close.MALFORMED
     await undisturbed(bystander)
-    assert typed("b", 1, 1) not in bystander.shown
+    assert typed("b", 11, 1) not in bystander.shown
 
 
 async def test_a_frame_past_the_limit_is_refused_by_its_header_alone(server: Running, user: User, bystander: WireClient) -> None:
@@ -142,9 +142,9 @@ async def test_an_update_past_the_limit_is_refused_and_names_the_other_door(data
     async with running_server(database_dsn, max_update_bytes=1000) as server:
         user = await server.user()
         async with server.device(user) as bystander, await server.socket(user) as socket:
-            await socket.send(ysync.encode_update(typed("x" * 900, 1, 0)))
-            assert await next_update(socket) == typed("x" * 900, 1, 0)
-            await socket.send(ysync.encode_update(typed("x" * 1200, 1, 900)))
+            await socket.send(ysync.encode_update(typed("x" * 900, 11, 0)))
+            assert await next_update(socket) == typed("x" * 900, 11, 0)
+            await socket.send(ysync.encode_update(typed("x" * 1200, 11, 900)))
             code, reason = await closed(socket)
             assert code == Close.TOO_LARGE
             assert "POST /api/sync" in reason

@@ -223,8 +223,8 @@ async def test_a_data_error_is_isolated_to_its_update(own: Core) -> None:
 
 
 async def test_what_leans_on_an_unstorable_update_shares_its_fate(own: Core) -> None:
-    await own.execute("ALTER TABLE updates ADD CHECK (false) NOT VALID")
     room, _ = await own.joined()
+    await own.execute("ALTER TABLE updates ADD CHECK (false) NOT VALID")
     entries = [own.submit(room, typed("a", 1, 0)) for _ in range(2)]
     assert await own.settled(*entries) == [Refusal.UNSTORABLE] * 2  # the second is never called redundant
     assert not room.knowledge

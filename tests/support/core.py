@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from crdt.seed import SEED
 from crdt.updates import Inspected, inspect
 from protocol import ysync
 from protocol.closes import Close
@@ -23,6 +24,7 @@ from storage import libraries
 from storage.cipher import DataKey, library_key_place, update_place
 from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Connection, Database
+from tests.support.born import make_older
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WAIT_SECONDS = 10.0
@@ -180,11 +182,14 @@ class Core:
             assert not running, "the writer does not end"
 
     async def library(self) -> UUID:
-        """A new library of a new user."""
+        """A library of a new user with an empty log: what is tried here is how a log grows, whatever is in it."""
         async with self.database.transaction() as connection:
             owner = await store_user(connection)
-            library = libraries.new(library_id=uuid4(), owner_id=owner, name="", keyring=self.keyring, random=os.urandom, now=NOW)
+            library = libraries.new(
+                library_id=uuid4(), owner_id=owner, name="", first_update=SEED, keyring=self.keyring, random=os.urandom, now=NOW
+            )
             await libraries.create(connection, library)
+            await make_older(connection, library.id)
         return library.id
 
     async def room(self, library_id: UUID | None = None) -> Room:

@@ -21,10 +21,13 @@ from server.config import Settings
 from server.member import Device as StockDevice
 from server.services import Services, make_services, utc_now
 from server.transport import Transport
+from storage import updates
+from storage.cipher import library_key_place, update_place
 from storage.cluster import claim
 from storage.keyring import Keyring
 from storage.libraries import draw_client_id
 from storage.pool import Database
+from tests.support.born import make_older
 from tests.support.core import new_keyring
 from tests.support.rest import PASSWORD, cheap_passwords
 from tests.support.wire_client import WireClient
@@ -84,6 +87,20 @@ class Running:
         """A REST client, signed in as `user`."""
         headers = {} if user is None else {"Authorization": f"Bearer {user.access_token}"}
         return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+
+    async def older_library(self, user: User) -> UUID:
+        """A further library of the user's, as one was made before there was a seed."""
+        library_id = await self.library(user)
+        async with self.services.database.acquire() as connection:
+            await make_older(connection, library_id)
+        return library_id
+
+    async def log(self, library_id: UUID) -> list[tuple[int, bytes]]:
+        """What the database holds of a library: each row's seq and its opened update."""
+        async with self.services.database.acquire() as connection:
+            loaded = await updates.since(connection, library_id, 0)
+        key = self.services.keyring.unwrap(loaded.key_id, loaded.wrapped_key, library_key_place(library_id))
+        return [(row.seq, key.open(row.sealed, update_place(library_id, row.epoch, row.seq))) for row in loaded.tail]
 
     async def execute(self, statement: str, *arguments: object) -> str:
         """Change something behind the server's back."""

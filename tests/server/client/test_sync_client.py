@@ -20,6 +20,7 @@ from server.client import ClientError, ClosedForGood, Connected, Disconnected, P
 from server.client import backoff as backoffs
 from server.client import library as libraries
 from tests.support import small_server
+from tests.support.born import BORN
 from tests.support.core import new_keyring, until
 from tests.support.running import Running, User, running_server
 from tests.support.small_server import SmallServer
@@ -47,7 +48,7 @@ async def test_two_devices_hold_the_same_and_know_up_to_where(server: Running, u
         await two.saved()
         await here.until(lambda: desk.prompts() == phone.prompts())
         await there.until(lambda: len(phone.prompts()) == 2)
-        assert here.place == there.place == Place(1, 2)
+        assert here.place == there.place == Place(1, BORN + 2)
         assert (here.role, one.unsaved, two.connections) == ("owner", 0, 1)
 
 
@@ -74,7 +75,7 @@ async def test_what_is_made_while_the_server_is_away_reaches_it_after_its_restar
                 opened = await other.open(user.library_id, fresh)
                 await asyncio.wait_for(opened.synced(), WAIT)
             assert fresh.prompts() == desk.prompts()
-            assert library.place == Place(1, 7)
+            assert library.place == Place(1, BORN + 7)
             assert [type(event) for event in seen if isinstance(event, Connected)] == [Connected, Connected]
 
 
@@ -95,7 +96,7 @@ async def test_edits_that_never_were_in_the_queue_reach_the_server(server: Runni
             other = await another.open(user.library_id, fresh)
             await other.synced()
             assert fresh.prompts() == {"kept in the document alone": "x"}
-            assert other.place == Place(1, 2)
+            assert other.place == Place(1, BORN + 2)
 
 
 async def test_coming_back_pushes_nothing_that_is_stored(server: Running, user: User) -> None:
