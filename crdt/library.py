@@ -93,6 +93,9 @@ CATEGORY_FIELDS = ("name", "description", "color", "parent", "order", "created_a
 TEMPLATE_FIELDS = ("name", "type", "language", "content", "description", "updated_at", "deleted_at")
 CONTEXT_FIELDS = ("title", "mode", "order", "updated_at", "deleted_at", "messages", "variables", "tools")
 MODEL_FIELDS = ("name", "enabled", "provider", "model", "base_url", "request_style", "params", "capabilities", "key_ref")
+KEY_MODES = ("server", "e2e", "device")
+KEY_REF_FIELDS = ("mode", "secret_id", "hint", "ct", "iv", "kdf")
+"""What may stand in a `key_ref`: where the key is, or an end-to-end encrypted one that no server can open; never a key."""
 
 
 class Library:

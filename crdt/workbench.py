@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from crdt.library import CONTEXT_FIELDS, MODEL_FIELDS, TEMPLATE_FIELDS, Library, Root
+from crdt.library import CONTEXT_FIELDS, KEY_MODES, KEY_REF_FIELDS, MODEL_FIELDS, TEMPLATE_FIELDS, Library, Root
 from crdt.pairs import Pairs, by_last
 from crdt.reader import Problems, Reader
 from crdt.shared import Txn, YMap, get, keys
 from crdt.shown import Context, ModelConfig, Template
-
-KEY_MODES = ("server", "e2e", "device")
-KEY_REF_FIELDS = ("mode", "secret_id", "hint", "ct", "iv", "kdf")
-"""What may stand in a `key_ref`: where the key is, or an end-to-end encrypted one that no server can open; never a key."""
 
 _Item = TypeVar("_Item")
 

@@ -141,12 +141,12 @@ def test_uses_on_both_devices_add_up(apart: tuple[Library, Library]) -> None:
 
 
 def test_a_category_deleted_here_and_filed_into_there_is_legal(apart: tuple[Library, Library]) -> None:
-    made = ops.create_category(apart[0], "c", name="Work", order="a0", at=AT, more={"color": "#fff", "evil": 1})
+    made = ops.create_category(apart[0], "c", name="Work", order="a0", at=AT, more={"color": "#fff"})
     apart[1].apply(made)
     library = met(apart, lambda one: ops.delete_category(one, "c", AT), lambda other: ops.set_fields(other, "p", {"category": "c"}))
     assert prompt_of(library)["category"] == "c"
     category = library.root(Root.CATEGORIES)["c"].to_py()
-    assert (category["deleted_at"], category["color"], "evil" in category) == (AT, "#fff", False)
+    assert (category["deleted_at"], category["color"]) == (AT, "#fff")
 
 
 def test_a_label_moves_and_an_older_version_is_chosen_again() -> None:

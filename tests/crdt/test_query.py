@@ -87,7 +87,7 @@ def test_a_merged_tag_is_found_by_its_old_and_its_new_name(library: Library) -> 
 
 
 def test_categories_in_a_circle_are_found_with_each_other_and_no_end(library: Library) -> None:
-    ops.set_category_fields(library, "cat-writing", {"parent": "leaf"})  # broken at the smallest id: cat-writing
+    library.edit(lambda: library.root(Root.CATEGORIES)["cat-writing"].__setitem__("parent", "leaf"))  # broken at the smallest id
     view = View(library)
     assert {prompt.id for prompt in run(view, Query(category="cat-writing")).prompts} == {"report", "poem"}
     assert {prompt.id for prompt in run(view, Query(category="leaf")).prompts} == {"report"}

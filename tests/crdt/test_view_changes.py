@@ -110,6 +110,7 @@ def test_problems_go_with_what_was_mended_and_come_with_new_damage(library: Libr
 def test_a_kept_view_tells_the_same_as_a_new_one_whatever_clients_write(steps: list[list[Write]]) -> None:
     library = Library.load(SEED, 5)
     ops.create_prompt(library, NewPrompt(id="p", title="t", created_at=AT, device="d", order="a0", tags=["a"]))
+    ops.create_prompt(library, NewPrompt(id="so that all roots are read", title="t", created_at=AT, device="d", order="a0", tags=["b"]))
     other = Library.load(library.content(), 9)
     view = View(library)
     for number, writes in enumerate(steps):
