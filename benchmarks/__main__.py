@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from benchmarks.disturbance import disturbance
 from benchmarks.machine import describe
+from benchmarks.rest import rest
 from benchmarks.scenarios import WORKS as WORKS_ON_ANY
 from benchmarks.scenarios import Peer, Plan, Row, own_server, table
 from benchmarks.several import several
 
-WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance}
-"""The last two only on servers of our own."""
+WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest}
+"""The last three only on servers of our own."""
 
 EXAMPLES = """\
 works:
@@ -26,6 +27,7 @@ works:
   idle     memory of the server for each connection that does nothing
   several  CPU for a delivery by two processes against one, in turns: workers on one port, and separate servers
   beside   another library's p99 while much is compacted or purged, against without
+  rest     lists, searches, edits and batches over REST in a library of 7 MB, and another library's p99 meanwhile
 
 examples:
   python -m benchmarks                          everything, some five minutes

@@ -140,7 +140,7 @@ def _rows(subject: Subject, plan: Plan, work: Work) -> Iterator[Row]:
         finally:
             enough.touch()
         answer = answering.result()
-    inside, outside = _told_apart(answer, windows)
+    inside, outside = told_apart(answer, windows)
     took = statistics.median(end - begin for begin, end in windows)
     each = tuple(map(p99, inside))
     note = f"against {p99(outside):.1f} ms without; the work took {took:.2f} s"
@@ -173,7 +173,7 @@ async def _perform(work: Work, server: Server, account: Account, libraries: list
     return windows
 
 
-def _told_apart(answer: dict[str, Any], windows: list[tuple[float, float]]) -> tuple[list[list[float]], list[float]]:
+def told_apart(answer: dict[str, Any], windows: list[tuple[float, float]]) -> tuple[list[list[float]], list[float]]:
     """The latencies inside of each window, and those outside of all. An edit counts inside if any part of its way was."""
     inside, outside = [list[float]() for _ in windows], list[float]()
     for arrived, milliseconds in zip(answer["arrived_at"], answer["latencies_ms"], strict=True):

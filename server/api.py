@@ -18,7 +18,7 @@ from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, RequestLog
-from server.routes import auth, libraries, users
+from server.routes import auth, batches, categories, history, libraries, preferences, prompts, tags, templates, users, variables
 from server.services import Services
 from storage.errors import StorageError
 
@@ -70,7 +70,8 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
-    for router in (auth.router, users.router, libraries.router, *routers):
+    resources = (auth, preferences, users, libraries, batches, prompts, history, categories, tags, templates, variables)
+    for router in (*(resource.router for resource in resources), *routers):
         app.include_router(router)
     return app
 

@@ -63,17 +63,15 @@ class Desk:
             NotThere: it is to be opened, and nothing to open it with came along.
             DocumentBroken: Yrs cannot make a document of it, or breaks on the call.
         """
-        view = self._views.pop(order.library_id, None)  # put back once all went well
         with told_as_broken():
-            return self._do(order, view)
+            try:
+                return self._do(order)
+            except BaseException:
+                self.clear([order.library_id])
+                raise
 
-    def _do(self, order: Order, view: View | None) -> Done:
-        if order.opening is not None:
-            library = Library(order.opening.client_id)
-            library.take(order.opening.content)
-            view = View(library)
-        elif view is None:
-            raise NotThere
+    def _do(self, order: Order) -> Done:
+        view = self._opened(order)
         for update in order.updates:
             view.library.take(update)
         answer, failure = None, None
@@ -86,14 +84,25 @@ class Desk:
                 failure = error
         update = joined(made)
         kept = failure is None or update == EMPTY_UPDATE
-        if kept:
-            self._views[order.library_id] = view
+        if not kept:
+            self.clear([order.library_id])
         return Done(answer, failure, update, view.nbytes if kept else 0, kept)
+
+    def _opened(self, order: Order) -> View:
+        if order.opening is not None:
+            self.clear([order.library_id])
+            library = Library(order.opening.client_id)
+            library.take(order.opening.content)
+            self._views[order.library_id] = View(library)
+        elif order.library_id not in self._views:
+            raise NotThere
+        return self._views[order.library_id]
 
     def clear(self, library_ids: Sequence[UUID]) -> None:
         """Put these libraries away."""
         for library_id in library_ids:
-            self._views.pop(library_id, None)
+            if (view := self._views.pop(library_id, None)) is not None:
+                view.close()  # by this thread: the garbage collector may run on another
 
 
 _DESK = Desk()

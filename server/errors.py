@@ -1,13 +1,16 @@
 """The one table: domain error -> HTTP status, stable code, close code. Nothing else decides what a client is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from starlette.exceptions import HTTPException
 
 from auth import errors as auth
 from crdt import errors as crdt
-from crdt import operations
+from crdt import operations, query
+from crdt.shown import FullPrompt
 from protocol.closes import Close
 from protocol.errors import ProtocolError
 from server.problems import Problem
@@ -65,6 +68,46 @@ class Overgrown(ServerError):
     """The library has as many clients and separate ranges as one may: it takes nothing new."""
 
 
+class PreconditionFailed(ServerError):
+    """The prompt has none of the tags that were asked for: `state` is what it is now."""
+
+    def __init__(self, state: FullPrompt) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+class AlreadyThere(ServerError):
+    """Something with this id is in the library already."""
+
+
+class TooMany(ServerError):
+    """The library has as many of these as one may."""
+
+
+class UnknownReference(ServerError):
+    """A field names something that is not in the library, or that would make a circle."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Damaged(ServerError):
+    """A client has written this part of the document as what it must not be: it can be read as far as it goes, and not be edited."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class BatchRefused(ServerError):
+    """One operation of a batch was refused, and all were wanted: nothing is stored. `done` tells what would have become of each."""
+
+    def __init__(self, done: Sequence[Any]) -> None:
+        super().__init__(done)
+        self.done = done
+
+
 class DocumentTooLarge(ServerError):
     """The library is too large to be made into a document here: devices sync it, REST does not read it."""
 
@@ -119,6 +162,13 @@ TABLE: dict[type[Exception], Answer] = {
     Overgrown: Answer(413, "library_overgrown", "The library has too many clients or separate deletions", Close.TOO_LARGE),
     WorkerDied: Answer(413, "too_costly", "This update takes more memory than one may", Close.TOO_LARGE),
     DocumentTooLarge: Answer(413, "document_too_large", "The library is too large to be read over REST: sync it", Close.TOO_LARGE),
+    PreconditionFailed: Answer(412, "precondition_failed", "It is not what it was: see `current`", Close.FORBIDDEN),
+    AlreadyThere: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
+    TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
+    UnknownReference: Answer(422, "unknown_reference", "A field names something that is not in the library", Close.MALFORMED),
+    Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
+    BatchRefused: Answer(409, "batch_refused", "One of the operations was refused, so none is done: see `results`", Close.FORBIDDEN),
+    query.InvalidCursor: Answer(422, "invalid_cursor", "The cursor is of another list, or none of ours", Close.MALFORMED),
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
@@ -171,10 +221,22 @@ def problem_of(error: BaseException) -> Problem:
         return _of_http(error)
     answer = answer_to(error)
     retry_after = error.retry_after if isinstance(error, TooManyAttempts) else answer.retry_after
-    detail = error.rule if isinstance(error, auth.WeakPassword) else None
+    detail = _detail(error)
     # RFC 9110, 15.5.2: a 401 names the scheme
     headers = {"WWW-Authenticate": "Bearer"} if answer.status == HTTPStatus.UNAUTHORIZED else {}
     return Problem(status=answer.status, code=answer.code, title=answer.title, detail=detail, retry_after=retry_after, headers=headers)
+
+
+def _detail(error: BaseException) -> str | None:
+    match error:
+        case auth.WeakPassword(rule=rule):
+            return rule
+        case UnknownReference(name=name):
+            return name
+        case Damaged(what=what):
+            return what
+        case _:
+            return None
 
 
 def _of_http(error: HTTPException) -> Problem:

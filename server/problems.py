@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
+from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
@@ -28,8 +29,8 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[Mapping[str, Any], ...] = ()
 
-    def response(self) -> Response:
-        """The problem as an answer."""
+    def response(self, members: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] | None = None) -> Response:
+        """The problem as an answer; `members` are further ones, which the code explains (RFC 9457, 3.2)."""
         body: dict[str, Any] = {
             "type": f"urn:promptsync:problem:{self.code}",
             "title": self.title,
@@ -40,11 +41,11 @@ class Problem:
             body["detail"] = self.detail
         if self.errors:
             body["errors"] = self.errors
-        headers = dict(self.headers) | {"Cache-Control": "no-store"}
+        sent = {**self.headers, **(headers or {}), "Cache-Control": "no-store"}
         if self.retry_after is not None:
-            headers["Retry-After"] = str(self.retry_after)
+            sent["Retry-After"] = str(self.retry_after)
         # ASCII, so that nothing in it can fail to encode
-        return Response(json.dumps(body).encode(), self.status, headers, media_type=MEDIA_TYPE)
+        return Response(json.dumps(body | to_jsonable_python(members or {})).encode(), self.status, sent, media_type=MEDIA_TYPE)
 
 
 class FieldProblem(BaseModel):

@@ -170,6 +170,17 @@ def purge_prompt(library: Library, prompt_id: str) -> bytes:
     return library.edit(change)
 
 
+def check_prompt(library: Library, prompt_id: str, *, original: bool = False, tags: bool = False, version: str | None = None) -> None:
+    """Make sure that these parts of a prompt can be edited, before the first of several edits. Raises Missing, as those would."""
+    there = found(library, Root.PROMPTS, prompt_id)
+    if original:
+        part(there, "original", Text)
+    if tags:
+        part(there, "tags", Map)
+    if version is not None:
+        part(library.root(Root.TEXTS), version, Text)
+
+
 def _remove(there: Map[Any], gone: Collection[str]) -> None:
     for key in gone:
         del there[key]

@@ -27,6 +27,10 @@ MAX_TAG = 100
 """Characters of a tag, which is a key in each prompt that has it. Past it: 422."""
 
 
+MAX_ID = 200
+"""Characters of an id that is looked up: clients mint UUIDs of 36, but whatever they have written can be asked for. Past it: 422."""
+
+
 class Body(BaseModel):
     """A request body: fields that nobody asked for are refused."""
 
@@ -82,5 +86,9 @@ Email = Annotated[str, StringConstraints(strict=True, max_length=320), AfterVali
 Password = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_password)]
 """A password byte for byte: only too long ones are refused here, the rules for new ones are `auth.passwords`."""
 RefreshToken = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+Known = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID)]
+"""The id of something that is there already."""
+Color = Annotated[str, StringConstraints(strict=True, pattern=r"^#[0-9a-fA-F]{6}$")]
+"""A colour as HTML writes it: `#5b8def`."""
 Id = Annotated[UUID, BeforeValidator(_canonical)]
 """A UUID in its usual spelling."""

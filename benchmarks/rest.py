@@ -1,0 +1,177 @@
+"""What REST over a large library takes, and what that costs somebody in another one: 1,000 prompts of three versions, about 7 MB."""
+
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from benchmarks.disturbance import p99, told_apart
+from benchmarks.scenarios import Plan, Row, Subject, measure
+from crdt.library import Library
+from crdt.operations import NewPrompt, NewVersion, add_version, create_prompt
+from tests.support.server import Account, Server
+
+PROMPTS, VERSIONS, TEXT_BYTES = 1_000, 3, 2_300
+WORDS = ("report", "careful", "translate", "summary", "table", "code", "review", "format", "日报", "总结", "翻译", "提示词", "优化")
+TAGS = ("work", "home", "draft", "final", "写作", "research")
+LISTS, SEARCHES, PUTS, BATCHES = 200, 100, 100, 5
+"""Requests of each kind in a run."""
+CREATES = 500
+QUIET_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Timed:
+    """How long requests took, in ms, and from when to when."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    windows: list[tuple[float, float]] = field(default_factory=list)
+
+
+class Rest:
+    """One keep-alive connection, signed in."""
+
+    def __init__(self, server: Server, account: Account) -> None:
+        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._headers = {"Authorization": f"Bearer {account.access_token}", "Content-Type": "application/json"}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """The answer's JSON. Raises AssertionError where it is a refusal."""
+        self._connection.request(method, path, None if body is None else json.dumps(body).encode(), self._headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        assert answer.status < 300, (method, path, answer.status, content[:500])
+        return json.loads(content) if content else None
+
+    def timed(self, timed: Timed, method: str, path: str, body: object = None) -> Any:
+        """The same, and how long it took."""
+        began = time.perf_counter()
+        answer = self.ask(method, path, body)
+        ended = time.perf_counter()
+        timed.milliseconds.append((ended - began) * 1000)
+        timed.windows.append((began, ended))
+        return answer
+
+
+def library_of(prompts: int) -> bytes:
+    """A library as devices make it, as one update."""
+    made, draw = Library(client_id=7), random.Random(7)
+    for number in range(prompts):
+        versions = [
+            NewVersion(id=f"version-{number}-{count}", text=_text(draw), kind="optimize", at=1_000_000 + count, device="d")
+            for count in range(VERSIONS)
+        ]
+        tags = draw.sample(TAGS, 2)
+        create_prompt(
+            made,
+            NewPrompt(
+                id=f"prompt-{number}", title=f"Prompt {number} {draw.choice(WORDS)}", created_at=1_000_000 + number, device="d",
+                order=f"a{number:04}z", original=_text(draw)[:200], tags=tags, version=versions[0],
+            ),
+        )  # fmt: skip
+        for version in versions[1:]:
+            add_version(made, f"prompt-{number}", version)
+    return made.content()
+
+
+def _text(draw: random.Random) -> str:
+    words = []
+    size = 0
+    while size < TEXT_BYTES:
+        words.append(draw.choice(WORDS))
+        size += len(words[-1].encode()) + 1
+    return " ".join(words)
+
+
+def rest(subject: Subject, plan: Plan) -> Iterator[Row]:
+    """Each kind of request `plan.runs` times, after a restart each time."""
+    server = subject.server
+    account = server.register()
+    content = library_of(PROMPTS)
+    server.upload(account, account.library_id, content)
+    runs: list[dict[str, Timed]] = []
+    p99s: list[float] = []
+    quiet: list[float] = []
+    for _ in range(plan.runs):
+        subject.restart()
+        timed, answer = _run(subject, plan, account)
+        runs.append(timed)
+        inside, outside = told_apart(answer, [window for each in timed.values() for window in each.windows])
+        p99s.append(p99([value for values in inside for value in values]))
+        quiet += outside
+    size = f"{PROMPTS:,} prompts x {VERSIONS} versions, {len(content) / 1e6:.1f} MB"
+    for name in runs[0]:
+        each = tuple(statistics.median(run[name].milliseconds) for run in runs)
+        yield Row(work=f"{size}: {name}", unit="ms", value=statistics.median(each), all=each)
+    yield Row(
+        work="another library's p99 meanwhile",
+        unit="ms",
+        value=statistics.median(p99s),
+        all=tuple(p99s),
+        note=f"against {p99(quiet):.1f} ms without",
+    )
+
+
+def _run(subject: Subject, plan: Plan, account: Account) -> tuple[dict[str, Timed], dict[str, Any]]:
+    """All requests of one run, and what the pair of devices in another library measured meanwhile."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other, closing(Rest(subject.server, account)) as client:
+        small = client.ask("POST", "/api/libraries", {"name": "small"})["id"]
+        client.ask("POST", f"/api/prompts?library={small}", {"title": "starts what reads documents"})
+        time.sleep(2 * QUIET_SECONDS)
+        enough = Path(folder) / "enough"
+        answering = other.submit(measure, subject.job("relay", plan, 1, writers=1, in_flight=1, until_file=str(enough)))
+        try:
+            time.sleep(3 * QUIET_SECONDS)
+            timed = _requests(client)
+            time.sleep(QUIET_SECONDS)
+        finally:
+            enough.touch()
+        return timed, answering.result()
+
+
+def _requests(client: Rest) -> dict[str, Timed]:
+    cold, lists, texts, searches, puts, batches = (Timed() for _ in range(6))
+    draw = random.Random(time.time_ns())
+    listed = client.timed(cold, "GET", "/api/prompts?tags=work&limit=50")
+    assert len(listed["prompts"]) == 50
+    for _ in range(LISTS):
+        client.timed(
+            lists, "GET", f"/api/prompts?tags={draw.choice(('work', 'home', 'draft'))}&limit=50&fields=title,tags,updated_at,favorite"
+        )
+        client.timed(texts, "GET", f"/api/prompts?tags={draw.choice(('work', 'home', 'draft'))}&limit=50")
+    for _ in range(SEARCHES):
+        word = draw.choice(("%E6%8F%90%E7%A4%BA%E8%AF%8D", "translate", "prompt%20" + str(draw.randrange(PROMPTS))))
+        client.timed(searches, "GET", f"/api/prompts?search={word}&limit=50")
+    for count in range(PUTS):
+        prompt_id = f"prompt-{draw.randrange(PROMPTS)}"
+        there = client.ask("GET", f"/api/prompts/{prompt_id}")
+        changed = {name: there[name] for name in ("description", "original_text", "optimized_text", "tags", "favorite")}
+        text = changed["optimized_text"]
+        changed |= {"title": f"Changed {count}", "optimized_text": text[:1000] + " and more " + text[1000:]}
+        client.timed(puts, "PUT", f"/api/prompts/{prompt_id}", changed)
+    for _ in range(BATCHES):
+        text = _text(draw)[:1000]
+        creates = [{"op": "create", "title": f"Batch {count}", "original_text": text, "tags": ["work"]} for count in range(CREATES)]
+        done = client.timed(batches, "POST", "/api/prompts/batch", {"operations": creates})
+        client.ask(
+            "POST", "/api/prompts/batch", {"operations": [{"op": "delete", "id": each["id"], "purge": True} for each in done["results"]]}
+        )
+    return {
+        "list of 50 with a filter, cold": cold,
+        "list of 50 with a filter, warm": lists,
+        "the same with texts": texts,
+        "search": searches,
+        "PUT": puts,
+        f"batch of {CREATES} creates": batches,
+    }

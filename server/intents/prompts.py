@@ -1,0 +1,270 @@
+"""What REST asks of the prompts in a library's document. These functions run where the document lies, maybe in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crdt import operations, query
+from crdt.library import Mode
+from crdt.operations import Missing, NewPrompt, NewVersion
+from crdt.order import between
+from crdt.query import Query
+from crdt.shown import FullPrompt, Version
+from crdt.view import View
+from server.errors import AlreadyThere, Damaged, PreconditionFailed, UnknownReference
+
+SHOWN_PROBLEMS = 20
+"""Problems that an answer lists: it is about something else."""
+MAX_DIGITS = 10
+"""Of a version's number: what has more is no number, but may be an id."""
+REGISTERS = ("title", "description", "category", "favorite", "pinned", "mode", "variables")
+"""Fields of a request that are registers of the same name in the document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What a change is signed with: the device, the time (ms since 1970), and the id of the version that it may make."""
+
+    device: str
+    now: int
+    version_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A prompt that is to be made. Where it is made `again`, one of that id that is there already is it."""
+
+    id: str
+    fields: Mapping[str, Any]
+    stamp: Stamp
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A page of prompts, and what is wrong in the library as far as it was read."""
+
+    prompts: Sequence[Shown]
+    next: str | None
+    total: int
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A prompt; with its versions, newest first, and where its labels are, if they were asked for."""
+
+    state: FullPrompt
+    history: Sequence[Version] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Versions of a prompt, newest first, which of them is current, where its labels are, and the text if one version was asked for."""
+
+    current: str | None
+    versions: Sequence[Version]
+    labels: Mapping[str, str]
+    text: str = ""
+
+
+def search(view: View, asked: Query, *, texts: bool, history: bool) -> Listed:
+    """The prompts that are asked for; texts and versions only if they are wanted, too. Raises InvalidCursor."""
+    page = query.run(view, asked)
+    shown = [
+        Shown(
+            state=FullPrompt(
+                prompt=prompt,
+                original=view.original(prompt.id) if texts else "",
+                optimized=view.text(prompt.current) if texts else "",
+                examples={},
+                media=[],
+                etag="",
+            ),
+            history=view.history(prompt.id) if history else (),
+            labels=view.labels(prompt.id) if history else {},
+        )
+        for prompt in page.prompts
+    ]
+    return Listed(prompts=shown, next=page.next, total=page.total, problems=view.problems[:SHOWN_PROBLEMS])
+
+
+def show(view: View, prompt_id: str, *, history: bool = False) -> Shown:
+    """One prompt, in the bin or not. Raises Missing."""
+    state = _state(view, prompt_id)
+    problems = [problem for problem in view.problems if prompt_id in problem][:SHOWN_PROBLEMS]
+    if not history:
+        return Shown(state=state, problems=problems)
+    return Shown(state=state, history=view.history(prompt_id), labels=view.labels(prompt_id), problems=problems)
+
+
+def versions(view: View, prompt_id: str) -> History:
+    """All versions of a prompt. Raises Missing."""
+    state = _state(view, prompt_id)
+    return History(current=state.prompt.current, versions=view.history(prompt_id), labels=view.labels(prompt_id))
+
+
+def version(view: View, prompt_id: str, named: str) -> History:
+    """One version, by its number or its id, and its text. Raises Missing."""
+    state = _state(view, prompt_id)
+    found = view.version(prompt_id, int(named) if named.isdecimal() and len(named) < MAX_DIGITS else named)
+    if found is None:
+        raise Missing("no such version")
+    return History(current=state.prompt.current, versions=[found.version], labels=view.labels(prompt_id), text=found.text)
+
+
+class Places:
+    """Places after all prompts, one after the other."""
+
+    def __init__(self, view: View) -> None:
+        self._last = max((prompt.order for prompt in view.prompts()), default=None)
+
+    def next(self) -> str:
+        self._last = between(self._last, None)
+        return self._last
+
+
+def create(view: View, draft: Draft, places: Places | None = None) -> FullPrompt:
+    """Make a prompt, as the last one. Raises AlreadyThere, UnknownReference."""
+    if (there := view.full(draft.id)) is not None:
+        if draft.again:
+            return there
+        raise AlreadyThere
+    _make(view, draft, (places or Places(view)).next())
+    return _state(view, draft.id)
+
+
+def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, if_match: Collection[str] | None) -> FullPrompt:
+    """Set these fields of a prompt, each by as little as says it.
+
+    Raises Missing, UnknownReference; Damaged where a client has written a part of it wrongly; PreconditionFailed.
+    """
+    _require(state := _state(view, prompt_id), if_match)
+    _set(view, state, fields, stamp)
+    return _state(view, prompt_id)
+
+
+def delete(view: View, prompt_id: str, now: int, *, purge: bool, if_match: Collection[str] | None) -> None:
+    """Put a prompt into the bin; where `purge` is asked for, destroy it with its history. Raises Missing, PreconditionFailed."""
+    state = _state(view, prompt_id)
+    _require(state, if_match)
+    if purge:
+        operations.purge_prompt(view.library, prompt_id)
+    elif state.prompt.deleted_at is None:
+        operations.delete_prompt(view.library, prompt_id, now)
+
+
+def restore(view: View, prompt_id: str, if_match: Collection[str] | None) -> FullPrompt:
+    """Take a prompt out of the bin. Raises Missing, PreconditionFailed."""
+    state = _state(view, prompt_id)
+    _require(state, if_match)
+    if state.prompt.deleted_at is not None:
+        operations.restore_prompt(view.library, prompt_id)
+    return _state(view, prompt_id)
+
+
+# --- below
+
+
+def _state(view: View, prompt_id: str) -> FullPrompt:
+    state = view.full(prompt_id)
+    if state is None:
+        raise Missing(f"no prompt {prompt_id}")
+    return state
+
+
+def _require(state: FullPrompt, if_match: Collection[str] | None) -> None:
+    if if_match is not None and "*" not in if_match and state.etag not in if_match:
+        raise PreconditionFailed(state)
+
+
+def _make(view: View, draft: Draft, order: str) -> None:
+    fields, stamp = draft.fields, draft.stamp
+    _check_category(view, fields.get("category"))
+    text, model = fields.get("optimized_text", ""), fields.get("model_used")
+    version = _new_version(text, model, None, fields, stamp) if text or model else None
+    prompt = NewPrompt(
+        id=draft.id,
+        title=fields["title"],
+        created_at=stamp.now,
+        device=stamp.device,
+        order=order,
+        original=fields.get("original_text", ""),
+        description=fields.get("description", ""),
+        tags=fields.get("tags", ()),
+        category=fields.get("category"),
+        mode=Mode(fields.get("mode", Mode.BASIC_SYSTEM)),
+        version=version,
+        more={name: fields[name] for name in ("favorite", "pinned", "variables") if name in fields},
+    )
+
+    def make() -> None:
+        _register_tags(view, fields.get("tags", ()), stamp.now)
+        operations.create_prompt(view.library, prompt)
+
+    view.library.edit(make)
+
+
+def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp) -> None:
+    prompt, library = state.prompt, view.library
+    registers = {name: fields[name] for name in REGISTERS if name in fields and fields[name] != getattr(prompt, name)}
+    if "category" in registers:
+        _check_category(view, registers["category"])
+    original = fields.get("original_text", state.original)
+    text, model = fields.get("optimized_text", state.optimized), fields.get("model_used", prompt.model)
+    makes_version = bool(fields.get("new_version")) or model != prompt.model or (prompt.current is None and text != "")
+    retags = "tags" in fields and _keys(view, fields["tags"]) != _keys(view, prompt.tags)
+    retypes, edits = original != state.original, text != state.optimized and not makes_version
+    if not (registers or retags or makes_version or retypes or edits):
+        return
+    try:
+        operations.check_prompt(library, prompt.id, original=retypes, tags=retags, version=prompt.current if edits else None)
+    except Missing as error:
+        raise Damaged(error.reason) from error
+
+    def write() -> None:
+        operations.set_fields(library, prompt.id, registers | {"touched_at": max(stamp.now, prompt.touched_at)})
+        if retypes:
+            operations.edit_original(library, prompt.id, original)
+        if makes_version:
+            operations.add_version(library, prompt.id, _new_version(text, model, prompt.current, fields, stamp))
+        elif edits and prompt.current is not None:
+            operations.edit_version(library, prompt.current, text)
+        if retags:
+            _register_tags(view, fields["tags"], stamp.now)
+            operations.set_tags(library, prompt.id, fields["tags"])
+
+    library.edit(write)
+
+
+def _new_version(text: str, model: str | None, parent: str | None, fields: Mapping[str, Any], stamp: Stamp) -> NewVersion:
+    return NewVersion(
+        id=stamp.version_id,
+        text=text,
+        kind="optimize" if fields.get("model_used") else "edit",
+        at=stamp.now,
+        device=stamp.device,
+        parent=parent,
+        note=fields.get("note", ""),
+        more={"model": model} if model else {},
+    )
+
+
+def _keys(view: View, tags: Collection[str]) -> set[str]:
+    """What the tags are filed under: merged ones count as what they are now."""
+    return {view.tag_key(tag) for tag in tags}
+
+
+def _register_tags(view: View, tags: Collection[str], now: int) -> None:
+    """Remember how new tags are written: their keys are folded."""
+    for tag in tags:
+        operations.register_tag(view.library, tag, at=now)
+
+
+def _check_category(view: View, category_id: str | None) -> None:
+    if category_id is not None and not any(each.id == category_id and each.deleted_at is None for each in view.categories()):
+        raise UnknownReference("category")

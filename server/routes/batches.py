@@ -1,0 +1,55 @@
+"""`POST /api/prompts/batch`: many operations in one transaction."""
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from server.claim import Claim
+from server.errors import BatchRefused, problem_of
+from server.intents.batches import Deleting, Done, Making, Setting, carry_out
+from server.problems import fails
+from server.routes.at import WRITES, At, AtLibrary
+from server.routes.creating import ONCE, Claimed, CreatingRoute
+from server.routes.json_answers import Json, ms
+from server.routes.prompt_bodies import Batch, Create, Delete, Update
+from server.routes.prompt_views import BatchView
+from server.routes.prompts import draft_of, stamp_of
+
+router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
+
+
+@router.post("/batch", responses=fails(batch_refused=409, **WRITES, **ONCE), response_model=BatchView)
+async def batch(body: Batch, at: At, claim: Claimed) -> Response:
+    """Make, change and delete up to 500 prompts, in this order and committed together; all or nothing where that is asked for."""
+    operations = [_operation(each, at, claim, number) for number, each in enumerate(body.operations)]
+    try:
+        edited = await at.edit(
+            partial(carry_out, operations=operations, atomic=body.atomic),
+            on_all=any(getattr(each, "if_match", None) for each in operations),
+        )
+    except BatchRefused as refused:
+        return problem_of(refused).response({"results": [_result(each) for each in refused.done]})
+    return Json(
+        {"results": [_result(each, operation) for each, operation in zip(edited.answer, operations, strict=True)], "seq": edited.seq}
+    )
+
+
+def _operation(asked: Create | Update | Delete, at: AtLibrary, claim: Claim, number: int) -> Making | Setting | Deleting:
+    match asked:
+        case Create():
+            return Making(draft=draft_of(asked, at, claim, number))
+        case Update():
+            return Setting(id=asked.id, fields=asked.fields(), stamp=stamp_of(at, claim, number), if_match=asked.if_match)
+        case Delete():
+            return Deleting(id=asked.id, now=ms(claim.now), purge=asked.purge, if_match=asked.if_match)
+
+
+def _result(done: Done, operation: Making | Setting | Deleting | None = None) -> dict[str, Any]:
+    if done.error is not None:
+        problem = problem_of(done.error)
+        return {"id": done.id, "status": problem.status, "code": problem.code, "etag": None}
+    if operation is None:
+        return {"id": done.id, "status": 424, "code": "not_done", "etag": None}
+    status = 201 if isinstance(operation, Making) else 204 if isinstance(operation, Deleting) else 200
+    return {"id": done.id, "status": status, "code": None, "etag": done.etag}

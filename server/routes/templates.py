@@ -1,0 +1,138 @@
+"""`/api/templates`: the user's own templates, by which models are asked."""
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, Field, StringConstraints
+
+from crdt.shown import Template
+from server.intents import workbench
+from server.problems import fails
+from server.routes.asking import Served
+from server.routes.at import READS, WRITES, At
+from server.routes.creating import ONCE, Claimed, CreatingRoute
+from server.routes.json_answers import moment, ms
+from server.routes.texts import MAX_ID, Body, Description, Id, Name, PromptText
+
+router = APIRouter(prefix="/api/templates", tags=["templates"], route_class=CreatingRoute)
+
+MAX_MESSAGES = 100
+"""Messages of one template. Past it: 422."""
+TemplateId = Annotated[str, Path(min_length=1, max_length=MAX_ID)]
+Kind = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,49}$")]
+"""What a template is for (`optimize`, `userOptimize`, `iterate`, …): clients know more kinds than this server does."""
+Language = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$")]
+"""A language tag (BCP 47): `en`, `zh-CN`."""
+
+
+class Message(Body):
+    """One message of a template."""
+
+    role: Literal["system", "user", "assistant"]
+    content: PromptText
+
+
+class NewTemplate(Body):
+    """A template to be made."""
+
+    name: Name
+    type: Kind = "optimize"
+    language: Language = "en"
+    content: PromptText | Annotated[list[Message], Field(max_length=MAX_MESSAGES)] = ""
+    description: Description = ""
+    id: Id | None = Field(None, description="if the client has minted one")
+
+
+class TemplatePatch(Body):
+    """The fields of a template that change."""
+
+    name: Name = "-"
+    type: Kind = "optimize"
+    language: Language = "en"
+    content: PromptText | Annotated[list[Message], Field(max_length=MAX_MESSAGES)] = ""
+    description: Description = ""
+
+
+class TemplateView(BaseModel):
+    """A template."""
+
+    id: str
+    name: str
+    type: str
+    language: str
+    content: Any = Field(description="a text, or a list of messages with `role` and `content`")
+    description: str
+    updated_at: datetime
+    deleted_at: datetime | None
+
+    @classmethod
+    def of(cls, template: Template) -> "TemplateView":
+        return cls(
+            id=template.id,
+            name=template.name,
+            type=template.type,
+            language=template.language,
+            content=template.content,
+            description=template.description,
+            updated_at=moment(template.updated_at),
+            deleted_at=None if template.deleted_at is None else moment(template.deleted_at),
+        )
+
+
+class TemplateList(BaseModel):
+    """Templates, by name."""
+
+    templates: list[TemplateView]
+
+
+@router.get("", responses=fails(**READS))
+async def list_all(
+    at: At,
+    type: Annotated[Kind | None, Query()] = None,
+    language: Annotated[Language | None, Query()] = None,
+    deleted: Annotated[bool, Query(description="those in the bin instead")] = False,
+) -> TemplateList:
+    """The templates that fit."""
+    found = await at.read(partial(workbench.templates, type=type, language=language, deleted=deleted))
+    return TemplateList(templates=[TemplateView.of(each) for each in found])
+
+
+@router.post("", status_code=201, responses=fails(already_there=409, **WRITES, **ONCE))
+async def create(body: NewTemplate, at: At, claim: Claimed, response: Response) -> TemplateView:
+    """Make a template."""
+    template_id = str(body.id or claim.id_for(0))
+    fields = body.model_dump(exclude={"id"})
+    edited = await at.edit(
+        partial(workbench.create_template, template_id=template_id, fields=fields, now=ms(claim.now), again=body.id is None)
+    )
+    response.headers["Location"] = f"/api/templates/{template_id}"
+    return TemplateView.of(edited.answer)
+
+
+@router.get("/{template_id}", responses=fails(**READS))
+async def get(template_id: TemplateId, at: At) -> TemplateView:
+    """One template, in the bin or not."""
+    return TemplateView.of(await at.read(partial(workbench.template, template_id=template_id)))
+
+
+@router.patch("/{template_id}", responses=fails(**WRITES))
+async def patch(template_id: TemplateId, body: TemplatePatch, at: At, services: Served) -> TemplateView:
+    """Set some fields of a template."""
+    fields: dict[str, Any] = body.model_dump(exclude_unset=True)
+    change = partial(workbench.change_template, template_id=template_id, fields=fields, now=ms(services.clock()))
+    return TemplateView.of((await at.edit(change)).answer)
+
+
+@router.delete("/{template_id}", status_code=204, responses=fails(**WRITES))
+async def delete(template_id: TemplateId, at: At, services: Served) -> Response:
+    """Put a template into the bin."""
+    await at.edit(partial(workbench.delete_template, template_id=template_id, now=ms(services.clock())))
+    return Response(status_code=204)
+
+
+@router.post("/{template_id}/restore", responses=fails(**WRITES))
+async def restore(template_id: TemplateId, at: At) -> TemplateView:
+    """Take a template out of the bin."""
+    return TemplateView.of((await at.edit(partial(workbench.restore_template, template_id=template_id))).answer)
