@@ -10,6 +10,8 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """In the order of their codes, so that strings compare as they stand. What is made here never ends with the first: between "a" and "a0"
 nothing fits. Others may have written such a one, the seed has: it is a bound like any other, and only that gap is none."""
 
+_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
+
 
 def between(before: str | None, after: str | None) -> str:
     """A place after `before` and before `after`; None, or what is no place, is no bound. Equal or crossed bounds: after `before`."""
@@ -19,8 +21,8 @@ def between(before: str | None, after: str | None) -> str:
     made = ""
     while True:
         at = len(made)
-        low = DIGITS.index(before[at]) if before is not None and at < len(before) else 0
-        high = DIGITS.index(after[at]) if after is not None and at < len(after) else len(DIGITS)
+        low = _VALUES[before[at]] if before is not None and at < len(before) else 0
+        high = _VALUES[after[at]] if after is not None and at < len(after) else len(DIGITS)
         if low == high:
             made += DIGITS[low]
             continue
@@ -32,4 +34,4 @@ def between(before: str | None, after: str | None) -> str:
 
 
 def _place(text: str | None) -> str | None:
-    return text if text and all(digit in DIGITS for digit in text) else None
+    return text if text and _VALUES.keys() >= set(text) else None

@@ -12,10 +12,12 @@ from uuid import UUID
 
 from crdt.errors import DocumentBroken
 from crdt.library import Library
-from crdt.own_update import collected, joined
+from crdt.own_update import making
 from crdt.panics import told_as_broken
-from crdt.updates import EMPTY_UPDATE
+from crdt.updates import EMPTY_UPDATE, Inspected, inspect
 from crdt.view import View
+
+NOTHING = inspect(EMPTY_UPDATE)
 
 
 class Opening(NamedTuple):
@@ -41,6 +43,8 @@ class Done(NamedTuple):
     error: Exception | None
     update: bytes
     """What the call has changed: 00 00 where it changed nothing."""
+    inspected: Inspected
+    """What that holds and deletes."""
     nbytes: int
     """About what the library takes of memory, in bytes."""
     kept: bool
@@ -75,18 +79,18 @@ class Desk:
         for update in order.updates:
             view.library.take(update)
         answer, failure = None, None
-        with collected(view.library.doc) as made:
+        with making(view.library.doc) as made:
             try:
                 answer = order.call(view)
             except DocumentBroken:
                 raise
             except Exception as error:
                 failure = error
-        update = joined(made)
+        update = made.update
         kept = failure is None or update == EMPTY_UPDATE
         if not kept:
             self.clear([order.library_id])
-        return Done(answer, failure, update, view.nbytes if kept else 0, kept)
+        return Done(answer, failure, update, made.inspected, view.nbytes if kept else 0, kept)
 
     def _opened(self, order: Order) -> View:
         if order.opening is not None:
@@ -113,4 +117,4 @@ def do(orders: tuple[Sequence[UUID], Order | None]) -> Done:
     """On this process's own desk, put away the first and do the second."""
     useless, order = orders
     _DESK.clear(useless)
-    return _DESK.do(order) if order is not None else Done(None, None, EMPTY_UPDATE, 0, False)
+    return _DESK.do(order) if order is not None else Done(None, None, EMPTY_UPDATE, NOTHING, 0, False)

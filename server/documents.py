@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from crdt.errors import DocumentBroken, InvalidUpdate
+from crdt.updates import Inspected
 from crdt.view import View
 from server import desk
 from server.desk import Desk, Done, Opening, Order
@@ -40,10 +41,11 @@ CALL_SECONDS = 20.0
 
 
 class Ran(NamedTuple, Generic[T]):
-    """What a call answered, what it changed (00 00: nothing), and the room's head that the document was at, at least."""
+    """What a call answered, what it changed (00 00: nothing) and holds, and the room's head that the document was at, at least."""
 
     answer: T
     update: bytes
+    inspected: Inspected
     head: int
 
 
@@ -153,7 +155,7 @@ class Documents:
             await self._keep_bound()
         if done.error is not None:
             raise done.error
-        return Ran(cast(T, done.answer), done.update, lying.head)
+        return Ran(cast(T, done.answer), done.update, done.inspected, lying.head)
 
     def forget(self, library_id: UUID) -> None:
         """Keep nothing of this library: its document holds what is not stored."""

@@ -14,7 +14,7 @@ import structlog
 
 from auth.errors import Forbidden
 from auth.permissions import may_write
-from crdt.updates import EMPTY_UPDATE, Inspected
+from crdt.updates import EMPTY_UPDATE
 from crdt.view import View
 from server.awaited import REFUSALS, Awaited, NotStored
 from server.batch import Basis, Entry, Refusal
@@ -22,7 +22,7 @@ from server.documents import Documents, Ran
 from server.errors import TryLater
 from server.rooms import Room
 from server.services import Services
-from server.shelf import NOTHING, STORED_LIMITS
+from server.shelf import NOTHING
 from server.sockets import Hall
 from storage import libraries
 from storage.errors import NotFound
@@ -113,10 +113,10 @@ class _Trial:
             if ran.update == EMPTY_UPDATE:
                 is_stored = True
                 return Edited(ran.answer, room.head)
-            inspected, basis = await self._inspected(ran)
+            basis = await self._basis(ran)
             awaited = Awaited()
             outcome = await awaited.submit(
-                self._hall.writer, Entry(room, ran.update, inspected, self._session_id, may_write=True, origin=awaited, basis=basis)
+                self._hall.writer, Entry(room, ran.update, ran.inspected, self._session_id, may_write=True, origin=awaited, basis=basis)
             )
             is_stored = True
             return Edited(ran.answer, outcome.seq)
@@ -136,13 +136,13 @@ class _Trial:
             try:
                 async with asyncio.timeout(BUILD_SECONDS):
                     ran = await self._documents.run(room, change)
-                    inspected, basis = await self._inspected(ran) if ran.update != EMPTY_UPDATE else (NOTHING, None)
+                    basis = await self._basis(ran) if ran.update != EMPTY_UPDATE else None
             except Exception as error:
                 failures.append(TryLater() if isinstance(error, TimeoutError) else error)
                 entry.update, entry.inspected, entry.basis = EMPTY_UPDATE, NOTHING, None
             else:
                 built[:] = [ran]
-                entry.update, entry.inspected, entry.basis = ran.update, inspected, basis
+                entry.update, entry.inspected, entry.basis = ran.update, ran.inspected, basis
 
         is_stored = False
         try:
@@ -157,16 +157,15 @@ class _Trial:
             if not is_stored:
                 self._documents.forget(room.library_id)
 
-    async def _inspected(self, ran: Ran[T]) -> tuple[Inspected, Basis]:
-        """What the edit holds, and what it was built on. Raises NotStored where its client id is used up."""
+    async def _basis(self, ran: Ran[T]) -> Basis:
+        """What the edit was built on. Raises NotStored where its client id is used up."""
         room = self._room
-        inspected = await self._hall.workers.inspect(ran.update, STORED_LIMITS)
-        client_id = room.server_client_id
-        clock = inspected.held[1] if inspected.held else None
+        client_id, held = room.server_client_id, ran.inspected.held
+        clock = held[1] if held else None
         if clock is not None and room.head == ran.head and clock != _end(room, client_id):
             await self._renew_client_id()
             raise NotStored(Refusal.OUTDATED)
-        return inspected, Basis(client_id, clock, ran.head if self._on_all else None)
+        return Basis(client_id, clock, ran.head if self._on_all else None)
 
     async def _renew_client_id(self) -> None:
         """Somebody else has written as this library's server client, or what it has written waits for something that cannot come."""

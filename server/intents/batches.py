@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from crdt.errors import CrdtError
@@ -55,19 +56,29 @@ def carry_out(view: View, operations: Sequence[Making | Setting | Deleting], *, 
     Raises:
         BatchRefused: one was refused, and all were wanted.
     """
-    places = prompts.Places(view)
-    done = [_carry_out(view, operation, places) for operation in operations]
+    done: list[Done] = []
+    for is_making, run in groupby(operations, lambda operation: isinstance(operation, Making)):
+        if is_making:  # they need nothing of one another, and so only one transaction
+            done += _create([operation.draft for operation in run if isinstance(operation, Making)], view)
+        else:
+            done += [_carry_out(view, operation) for operation in run]
     if atomic and any(each.error is not None for each in done):
         raise BatchRefused(done)
     return done
 
 
-def _carry_out(view: View, operation: Making | Setting | Deleting, places: prompts.Places) -> Done:
+def _create(drafts: Sequence[Draft], view: View) -> list[Done]:
+    return [
+        Done(id=draft.id, error=made) if isinstance(made, Exception) else Done(id=draft.id, etag=made.etag)
+        for draft, made in zip(drafts, prompts.create_all(view, drafts), strict=True)
+    ]
+
+
+def _carry_out(view: View, operation: Making | Setting | Deleting) -> Done:
     try:
         match operation:
             case Making(draft=draft):
-                state = prompts.create(view, draft, places)
-                return Done(id=draft.id, etag=state.etag)
+                return _create([draft], view)[0]
             case Setting(id=prompt_id, fields=fields, stamp=stamp, if_match=tag):
                 state = prompts.change(view, prompt_id, fields, stamp, None if tag is None else {tag})
                 return Done(id=prompt_id, etag=state.etag)

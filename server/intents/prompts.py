@@ -13,7 +13,7 @@ from crdt.order import between
 from crdt.query import Query
 from crdt.shown import FullPrompt, Version
 from crdt.view import View
-from server.errors import AlreadyThere, Damaged, PreconditionFailed, UnknownReference
+from server.errors import AlreadyThere, Damaged, PreconditionFailed, ServerError, UnknownReference
 
 SHOWN_PROBLEMS = 20
 """Problems that an answer lists: it is about something else."""
@@ -117,25 +117,40 @@ def version(view: View, prompt_id: str, named: str) -> History:
     return History(current=state.prompt.current, versions=[found.version], labels=view.labels(prompt_id), text=found.text)
 
 
-class Places:
-    """Places after all prompts, one after the other."""
-
-    def __init__(self, view: View) -> None:
-        self._last = max((prompt.order for prompt in view.prompts()), default=None)
-
-    def next(self) -> str:
-        self._last = between(self._last, None)
-        return self._last
-
-
-def create(view: View, draft: Draft, places: Places | None = None) -> FullPrompt:
+def create(view: View, draft: Draft) -> FullPrompt:
     """Make a prompt, as the last one. Raises AlreadyThere, UnknownReference."""
-    if (there := view.full(draft.id)) is not None:
-        if draft.again:
-            return there
-        raise AlreadyThere
-    _make(view, draft, (places or Places(view)).next())
-    return _state(view, draft.id)
+    (made,) = create_all(view, [draft])
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+def create_all(view: View, drafts: Sequence[Draft]) -> list[FullPrompt | Exception]:
+    """Make prompts in one transaction, after all that are there; what became of each, AlreadyThere and UnknownReference among it."""
+    made: dict[str, NewPrompt] = {}
+    refused: dict[int, Exception] = {}
+    place = max((prompt.order for prompt in view.prompts()), default=None)
+    for number, draft in enumerate(drafts):
+        try:
+            if draft.id in made or view.prompt(draft.id) is not None:
+                if not draft.again:
+                    raise AlreadyThere
+                continue
+            _check_category(view, draft.fields.get("category"))
+        except ServerError as error:
+            refused[number] = error
+            continue
+        place = between(place, None)
+        made[draft.id] = _new_prompt(draft, place)
+
+    def make() -> None:
+        for draft in drafts:
+            if (prompt := made.pop(draft.id, None)) is not None:
+                _register_tags(view, prompt.tags, draft.stamp.now)
+                operations.create_prompt(view.library, prompt)
+
+    view.library.edit(make)
+    return [refused[number] if number in refused else _state(view, draft.id) for number, draft in enumerate(drafts)]
 
 
 def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, if_match: Collection[str] | None) -> FullPrompt:
@@ -182,12 +197,10 @@ def _require(state: FullPrompt, if_match: Collection[str] | None) -> None:
         raise PreconditionFailed(state)
 
 
-def _make(view: View, draft: Draft, order: str) -> None:
+def _new_prompt(draft: Draft, order: str) -> NewPrompt:
     fields, stamp = draft.fields, draft.stamp
-    _check_category(view, fields.get("category"))
     text, model = fields.get("optimized_text", ""), fields.get("model_used")
-    version = _new_version(text, model, None, fields, stamp) if text or model else None
-    prompt = NewPrompt(
+    return NewPrompt(
         id=draft.id,
         title=fields["title"],
         created_at=stamp.now,
@@ -198,15 +211,9 @@ def _make(view: View, draft: Draft, order: str) -> None:
         tags=fields.get("tags", ()),
         category=fields.get("category"),
         mode=Mode(fields.get("mode", Mode.BASIC_SYSTEM)),
-        version=version,
+        version=_new_version(text, model, None, fields, stamp) if text or model else None,
         more={name: fields[name] for name in ("favorite", "pinned", "variables") if name in fields},
     )
-
-    def make() -> None:
-        _register_tags(view, fields.get("tags", ()), stamp.now)
-        operations.create_prompt(view.library, prompt)
-
-    view.library.edit(make)
 
 
 def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp) -> None:
