@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -95,49 +95,49 @@ def _text(draw: random.Random) -> str:
 
 
 def rest(subject: Subject, plan: Plan) -> Iterator[Row]:
-    """Each kind of request `plan.runs` times, after a restart each time."""
+    """Each kind of request `plan.runs` times, after a restart each time; then all of them once more, while others relay."""
     server = subject.server
     account = server.register()
     content = library_of(PROMPTS)
     server.upload(account, account.library_id, content)
-    runs: list[dict[str, Timed]] = []
-    p99s: list[float] = []
-    quiet: list[float] = []
+    runs = []
     for _ in range(plan.runs):
-        subject.restart()
-        timed, answer = _run(subject, plan, account)
-        runs.append(timed)
-        inside, outside = told_apart(answer, [window for each in timed.values() for window in each.windows])
-        p99s.append(p99([value for values in inside for value in values]))
-        quiet += outside
-    size = f"{PROMPTS:,} prompts x {VERSIONS} versions, {len(content) / 1e6:.1f} MB"
+        with _ready(subject, account) as client:
+            runs.append(_requests(client))
+    size = f"REST, {PROMPTS:,} prompts x {VERSIONS} versions, {len(content) / 1e6:.1f} MB"
     for name in runs[0]:
         each = tuple(statistics.median(run[name].milliseconds) for run in runs)
-        yield Row(work=f"{size}: {name}", unit="ms", value=statistics.median(each), all=each)
-    yield Row(
-        work="another library's p99 meanwhile",
-        unit="ms",
-        value=statistics.median(p99s),
-        all=tuple(p99s),
-        note=f"against {p99(quiet):.1f} ms without",
-    )
+        yield Row(work=f"{size}: {name}, p50", unit="ms", value=statistics.median(each), all=each)
+    p99s, quiet = zip(*(_disturbed(subject, plan, account) for _ in range(plan.runs)), strict=True)
+    note = f"against {statistics.median(quiet):.1f} ms without"
+    yield Row(work="another library's relay p99 meanwhile", unit="ms", value=statistics.median(p99s), all=p99s, note=note)
 
 
-def _run(subject: Subject, plan: Plan, account: Account) -> tuple[dict[str, Timed], dict[str, Any]]:
-    """All requests of one run, and what the pair of devices in another library measured meanwhile."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other, closing(Rest(subject.server, account)) as client:
+@contextmanager
+def _ready(subject: Subject, account: Account) -> Iterator[Rest]:
+    """A server that has just started, with a process that is ready to read documents and has none open."""
+    subject.restart()
+    with closing(Rest(subject.server, account)) as client:
         small = client.ask("POST", "/api/libraries", {"name": "small"})["id"]
-        client.ask("POST", f"/api/prompts?library={small}", {"title": "starts what reads documents"})
-        time.sleep(2 * QUIET_SECONDS)
+        client.ask("POST", f"/api/prompts?library={small}", {"title": "large", "original_text": "x" * 200_000})
+        client.ask("GET", f"/api/prompts?library={small}")
+        time.sleep(QUIET_SECONDS)
+        yield client
+
+
+def _disturbed(subject: Subject, plan: Plan, account: Account) -> tuple[float, float]:
+    """The p99 of a pair of devices in another library while requests are answered, and before and after."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other, _ready(subject, account) as client:
         enough = Path(folder) / "enough"
         answering = other.submit(measure, subject.job("relay", plan, 1, writers=1, in_flight=1, until_file=str(enough)))
         try:
-            time.sleep(3 * QUIET_SECONDS)
+            time.sleep(plan.warm_up + 3 * QUIET_SECONDS)
             timed = _requests(client)
             time.sleep(QUIET_SECONDS)
         finally:
             enough.touch()
-        return timed, answering.result()
+        inside, outside = told_apart(answering.result(), [window for each in timed.values() for window in each.windows])
+        return p99([value for values in inside for value in values]), p99(outside)
 
 
 def _requests(client: Rest) -> dict[str, Timed]:
