@@ -2,16 +2,18 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from crdt import operations as ops
-from crdt.library import Library
+from crdt.library import Library, Root
 from crdt.operations import NewPrompt, NewVersion
 from crdt.seed import SEED
 from crdt.view import View
-from tests.interop.devices import HERE
+from tests.crdt.layout_scenarios import HIGH, LOW, SCENARIOS, Scenario, filled
+from tests.interop.devices import HERE, NodeDevice
 from tests.support.server import ROOT
 
 pytestmark = pytest.mark.node
@@ -59,3 +61,53 @@ def test_what_python_makes_is_read_and_edited_in_node_and_meets_an_edit_here(pac
     assert (prompt.title, prompt.tags) == ("周报 from JS 🙂", ("from-js", "work"))
     assert view.text("v1") == " 角色 插入 🙂 poet 诗"
     assert view.problems == []
+
+
+@pytest.fixture(scope="module")
+def node(packages: None) -> Iterator[NodeDevice]:
+    """A device in Node that edits libraries, one after the other."""
+    with NodeDevice("layout") as device:
+        yield device
+
+
+def meet(node: NodeDevice, library: Library, typed: bytes, made: bytes) -> None:
+    """Both sides take in what the other has written, and must hold the same then."""
+    library.apply(typed)
+    node.do("apply", update=made.hex())
+    content = node.do("content", roots=list(Root))
+    assert content == {root: library.root(root).to_py() for root in Root}
+
+
+@pytest.mark.parametrize(("here", "there"), [(LOW, HIGH), (HIGH, LOW)], ids=["here low", "here high"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_what_yjs_and_our_operations_do_apart_meets_without_loss(node: NodeDevice, scenario: Scenario, here: int, there: int) -> None:
+    library = Library.load(filled().content(), here)
+    view, before = View(library), library.state_vector()
+    view.prompts()
+    node.do("open", client=there, update=library.content().hex())
+    scenario.here(library)
+    typed = bytes.fromhex(node.do("write", todo=scenario.steps))
+    made = library.content(before)
+    meet(node, library, typed, made)
+    for each in (view, View(library)):
+        scenario.check(each)
+    assert max(len(made), len(typed)) <= scenario.most_bytes
+
+
+TEXTS = ["周报 🙂 的\u00e9 e\u0301", "👩‍💻👨‍👩‍👧", "a中😀b", "𠀀𠀁 x", "", "日本語テキスト、はい。"]
+
+
+@pytest.mark.parametrize(("here", "there"), [(LOW, HIGH), (HIGH, LOW)], ids=["here low", "here high"])
+@pytest.mark.parametrize("before", TEXTS)
+def test_an_edit_here_damages_no_character_that_yjs_types_beside(node: NodeDevice, before: str, here: int, there: int) -> None:
+    """Yrs counts bytes, yjs UTF-16 units: each side edits around characters of one to four bytes."""
+    for after in TEXTS:
+        library = Library.load(filled().content(), here)
+        ops.edit_version(library, "w1", f"《{before}》")
+        node.do("open", client=there, update=library.content().hex())
+        vector = library.state_vector()
+        ops.edit_version(library, "w1", f"《{after}》")
+        steps = [["type", ["texts", "w1"], 0, "😀始"], ["type", ["texts", "w1"], None, "終🙂"]]
+        typed = bytes.fromhex(node.do("write", todo=steps))
+        meet(node, library, typed, library.content(vector))
+        assert View(library).text("w1") == f"😀始《{after}》終🙂"
