@@ -1,6 +1,7 @@
 """The layout of a library between yjs in Node and Python: what one writes the other reads, and both edit one text."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,16 @@ from typing import Any
 import pytest
 
 from crdt import operations as ops
-from crdt.library import Library, Root
+from crdt.library import (
+    CATEGORY_FIELDS,
+    CONTEXT_FIELDS,
+    MODEL_FIELDS,
+    PROMPT_FIELDS,
+    TEMPLATE_FIELDS,
+    VERSION_FIELDS,
+    Library,
+    Root,
+)
 from crdt.operations import NewPrompt, NewVersion
 from crdt.seed import SEED
 from crdt.view import View
@@ -19,6 +29,7 @@ from tests.support.server import ROOT
 pytestmark = pytest.mark.node
 
 AT = 1_764_108_000_000
+PAGE = ROOT / "docs" / "library-schema.md"
 
 
 def in_node(library: Library, *arguments: str) -> dict[str, Any]:
@@ -32,15 +43,43 @@ def in_node(library: Library, *arguments: str) -> dict[str, Any]:
 
 def test_the_example_of_the_page_makes_a_prompt_that_reads_without_a_problem(packages: None) -> None:
     library = Library.load(SEED, 5)
-    library.apply(bytes.fromhex(in_node(library, "example", str(ROOT / "docs" / "library-schema.md"))["update"]))
+    library.apply(bytes.fromhex(in_node(library, "example", str(PAGE))["update"]))
     view = View(library)
     (prompt,) = view.prompts()
-    assert (prompt.title, prompt.category, prompt.tags, prompt.model) == ("Weekly report", "cat-writing", ("urgent", "work"), "deepseek")
-    assert view.text(prompt.current) == "Please note: # Role: Weekly report writer"
-    assert view.original(prompt.id) == "write a weekly report"
-    assert prompt.deleted_at is not None
-    assert [version.number for version in view.versions(prompt.id)] == [1]
+    assert (prompt.title, prompt.category, prompt.tags, prompt.model) == ("Weekly report", "cat-writing", ("Job", "urgent"), "deepseek")
+    assert (prompt.favorite, prompt.uses, prompt.deleted_at is not None) == (True, 1, True)
+    first, second = view.versions(prompt.id)
+    assert (first.kind, second.kind, second.parent, second.note) == ("optimize", "iterate", first.id, "shorter")
+    assert (prompt.current, prompt.labels) == (second.id, {"production": first.id})
+    assert view.text(prompt.current) == "Please note: # Role: Report writer"
+    assert view.original(prompt.id) == "Please write a weekly report"
+    assert [(model.id, model.enabled, model.key_ref) for model in view.models()] == [("deepseek", True, {"mode": "device"})]
+    assert (view.variables(), view.preferences()) == ({"audience": "my team"}, {"theme": "dark"})
+    assert view.device_prefs("my-device-id") == {"panel-width": 320}
     assert view.problems == []
+
+
+FIELDS_OF = {
+    "Prompt": PROMPT_FIELDS,
+    "Version": VERSION_FIELDS,
+    "Category": CATEGORY_FIELDS,
+    "Template": TEMPLATE_FIELDS,
+    "Context": CONTEXT_FIELDS,
+    "ModelConfig": MODEL_FIELDS,
+}
+
+
+def test_the_page_has_every_root_and_every_field() -> None:
+    page = PAGE.read_text()
+    roots = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
+    assert {name for each in roots for name in re.findall(r"\w+", each)} == set(Root)
+    for interface, fields in FIELDS_OF.items():
+        found = re.search(rf"interface {interface} \{{(.*?)(?:^\}}|\}}$)", page, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        body = re.sub(r"//.*", "", found[1])
+        assert set(re.findall(r"(?:^|;|\{)\s*(\w+)\??:", "{" + re.sub(r"[:|] \{[^}]*\}", ": x", body), re.MULTILINE)) == set(fields), (
+            interface
+        )
 
 
 @pytest.mark.parametrize("client_id", [5, 4_294_967_295], ids=["low", "high"])
