@@ -16,11 +16,10 @@ from crdt.library import Library, Root
 from crdt.operations import NewPrompt, NewVersion
 from crdt.seed import SEED
 from crdt.view import View
+from tests.crdt import layout_checks as checks
+from tests.crdt.layout_checks import AT, TYPED
 
-AT = 1_764_108_000_000
 LOW, HIGH = 1_000, 4_000_000_000
-TYPED = "keystrokes 键 " * 800
-"""10,400 characters, 12,000 bytes, typed one by one."""
 Step = list[Any]
 
 
@@ -75,134 +74,6 @@ def version_steps(prompt_id: str, version_id: str, text: str, at: int) -> list[S
     ]
 
 
-def shown(view: View, prompt_id: str = "p") -> Any:
-    found = view.full(prompt_id)
-    assert found is not None
-    assert view.problems == []
-    return found
-
-
-# --- checks
-
-
-def tags_are(*tags: str) -> Callable[[View], None]:
-    def check(view: View) -> None:
-        assert shown(view).prompt.tags == tuple(sorted(tags))
-
-    return check
-
-
-def text_is(version_id: str, *texts: str) -> Callable[[View], None]:
-    def check(view: View) -> None:
-        assert view.text(version_id) in texts
-        assert view.problems == []
-
-    return check
-
-
-def both_versions(view: View) -> None:
-    versions = view.versions("p")
-    assert [(each.number, each.id) for each in versions] == [(1, "v2"), (2, "v1"), (3, "va"), (4, "vb")]
-    assert (view.text("va"), view.text("vb")) == ("RESULT A", "RESULT B")
-    assert shown(view).prompt.current in ("va", "vb")
-    assert shown(view).optimized in ("RESULT A", "RESULT B")
-
-
-def optimised_and_typed(view: View) -> None:
-    found = shown(view)
-    assert (found.prompt.current, found.optimized) == ("va", "RESULT A")
-    assert view.text("v2") == "Write a weekly report, typed. 用中文 🙂."
-
-
-def binned_and_readable(view: View) -> None:
-    found = shown(view)
-    assert found.prompt.deleted_at == AT + 1
-    assert found.original == "KEEP write 周报 🙂 now"
-
-
-def deleted_or_not(view: View) -> None:
-    assert shown(view).prompt.deleted_at in (None, AT + 5)
-    assert shown(view).original == "KEEP write 周报 🙂 now"
-
-
-def both_imported(view: View) -> None:
-    imported = [each for each in view.prompts() if each.source == {"import_key": "fav:1"}]
-    assert {each.id for each in imported} == {"i1", "i2"}
-    assert {view.text(each.current) for each in imported} == {"content"}
-
-
-def all_of_one(view: View) -> None:
-    found = shown(view, "i")
-    assert (found.prompt.tags, found.original) in ((("a",), "A"), (("b",), "B"))
-
-
-def uncategorised(view: View) -> None:
-    assert shown(view).prompt.category is None
-    assert view.library.root(Root.PROMPTS)["p"]["category"] == "c"
-
-
-def circle_broken(view: View) -> None:
-    parents = {each.id: each.parent for each in view.categories()}
-    assert (parents["c"], parents["cat-writing"]) == (None, "c")
-    assert view.problems == ["categories/c: its parents lead in a circle"]
-
-
-def both_moved(view: View) -> None:
-    assert [(each.order, each.id) for each in sorted(view.prompts(), key=lambda each: (each.order, each.id))] == [("Zz", "q"), ("a5", "p")]
-
-
-def one_of_two_places(view: View) -> None:
-    assert shown(view).prompt.order in ("a5", "a9")
-
-
-def all_counted(view: View) -> None:
-    assert shown(view).prompt.uses == 3
-
-
-def label_of_one(view: View) -> None:
-    labels = shown(view).prompt.labels
-    assert labels["production"] in ("v1", "v2")
-    assert (labels["here"], labels["there"]) == ("v1", "v2")
-
-
-def model_merged(view: View) -> None:
-    (model,) = view.models()
-    assert (model.enabled, model.params, model.name) == (True, {"temperature": 0.5}, "M")
-
-
-def rest_merged(view: View) -> None:
-    (template,), (context,) = view.templates(), view.contexts()
-    assert (template.name, template.content) == ("T2", "y")
-    assert (context.title, context.messages) == ("K2", [{"role": "user"}])
-    assert view.preferences() == {"theme": "dark", "lang": "zh"}
-    assert (view.device_prefs("here"), view.device_prefs("there")) == ({"panel": 1}, {"panel": 2})
-    assert view.variables() == {"a": "1", "b": "2"}
-
-
-def purged(view: View) -> None:
-    assert view.prompt("p") is None
-    assert view.versions("p") == []
-    view.prompts()
-    assert view.problems == []
-
-
-def one_name_for_all(view: View) -> None:
-    (tag,) = shown(view).prompt.tags
-    assert tag in ("Job", "Task")
-    assert {each.label for each in view.tags() if each.count} == {tag}
-
-
-def merged_at_the_smaller(view: View) -> None:
-    (tags,) = {each.tags for each in view.prompts() if each.tags}
-    assert tags == ("job",)
-    assert view.problems == ["tags/job: merged in a circle"]
-
-
-def typed_through(view: View) -> None:
-    assert view.text("w1") == TYPED
-    assert shown(view).prompt.title == "typed meanwhile"
-
-
 def edit_in(library: Library, *operations: Callable[[Library], object]) -> bytes:
     """Several operations as one edit."""
     return library.edit(lambda: [operation(library) for operation in operations])
@@ -220,21 +91,21 @@ SCENARIOS: list[Scenario] = [
         here=lambda one: ops.add_tags(one, "p", [" Urgent "]),
         there=lambda one: ops.add_tags(one, "p", ["中文", "urgent"]),
         steps=[["set", ["prompts", "p", "tags", "中文"], True], ["set", ["prompts", "p", "tags", "urgent"], True]],
-        check=tags_are("work", "urgent", "中文"),
+        check=checks.tags_are("work", "urgent", "中文"),
     ),
     Scenario(
         name="tag remove/re-add: adding wins",
         here=lambda one: ops.remove_tags(one, "p", ["Work"]),
         there=lambda one: edit_in(one, lambda one: ops.remove_tags(one, "p", ["work"]), lambda one: ops.add_tags(one, "p", ["work"])),
         steps=[["remove", ["prompts", "p", "tags", "work"]], ["set", ["prompts", "p", "tags", "work"], True]],
-        check=tags_are("work"),
+        check=checks.tags_are("work"),
     ),
     Scenario(
         name="tag renamed while another device files under the old name",
         here=lambda one: ops.rename_tag(one, "work", "Job", at=AT),
         there=lambda one: ops.add_tags(one, "q", ["work"]),
         steps=[["set", ["prompts", "q", "tags", "work"], True]],
-        check=lambda view: _both_filed(view, "Job"),
+        check=lambda view: checks.both_filed(view, "Job"),
     ),
     Scenario(
         name="tag renamed on both",
@@ -244,28 +115,28 @@ SCENARIOS: list[Scenario] = [
             ["set", ["tags", "work"], {"label": "work", "created_at": AT, "merged_into": "task"}],
             ["set", ["tags", "task"], {"label": "Task", "created_at": AT}],
         ],
-        check=one_name_for_all,
+        check=checks.one_name_for_all,
     ),
     Scenario(
         name="tags merged into each other",
         here=lambda one: ops.merge_tags(one, ["work"], "job", at=AT),
         there=lambda one: ops.merge_tags(one, ["job"], "work", at=AT),
         steps=[["set", ["tags", "job"], {"label": "job", "created_at": AT, "merged_into": "work"}]],
-        check=merged_at_the_smaller,
+        check=checks.merged_at_the_smaller,
     ),
     Scenario(
         name="type/type",
         here=lambda one: ops.edit_version(one, "v2", "# Role\nWrite a weekly report. 用中文 🙂."),
         there=lambda one: ops.edit_version(one, "v2", "Write a weekly report. 用中文 🙂. Use JSON."),
         steps=[["type", ["texts", "v2"], None, " Use JSON."]],
-        check=text_is("v2", "# Role\nWrite a weekly report. 用中文 🙂. Use JSON."),
+        check=checks.text_is("v2", "# Role\nWrite a weekly report. 用中文 🙂. Use JSON."),
     ),
     Scenario(
         name="type/type between the same characters",
         here=lambda one: ops.edit_version(one, "v2", "Write a weekly report. 用英文和中文 🙂."),
         there=lambda one: ops.edit_version(one, "v2", "Write a weekly report. 用👩‍💻中文 🙂."),
         steps=[["type", ["texts", "v2"], "中文", "👩‍💻"]],
-        check=text_is("v2", "Write a weekly report. 用英文和👩‍💻中文 🙂.", "Write a weekly report. 用👩‍💻英文和中文 🙂."),
+        check=checks.text_is("v2", "Write a weekly report. 用英文和👩‍💻中文 🙂.", "Write a weekly report. 用👩‍💻英文和中文 🙂."),
     ),
     Scenario(
         name="CJK and emoji replaced here while another types beside them",
@@ -276,35 +147,35 @@ SCENARIOS: list[Scenario] = [
             ["type", ["prompts", "p", "original"], "now", "right "],
             ["type", ["prompts", "p", "original"], None, " 🚀"],
         ],
-        check=lambda view: _original_is(view, "请 write 月报 🙃 right now 🚀"),
+        check=lambda view: checks.original_is(view, "请 write 月报 🙃 right now 🚀"),
     ),
     Scenario(
         name="optimise/optimise",
         here=lambda one: ops.add_version(one, "p", version("va", "RESULT A")),
         there=lambda one: ops.add_version(one, "p", version("vb", "RESULT B", at=AT + 11)),
         steps=version_steps("p", "vb", "RESULT B", AT + 11),
-        check=both_versions,
+        check=checks.both_versions,
     ),
     Scenario(
         name="optimise/type",
         here=lambda one: ops.add_version(one, "p", version("va", "RESULT A")),
         there=lambda one: ops.edit_version(one, "v2", "Write a weekly report, typed. 用中文 🙂."),
         steps=[["type", ["texts", "v2"], ". 用", ", typed"]],
-        check=optimised_and_typed,
+        check=checks.optimised_and_typed,
     ),
     Scenario(
         name="second version/second version",
         here=lambda one: ops.add_version(one, "q", version("w2", "two", parent="w1", at=AT + 20)),
         there=lambda one: ops.add_version(one, "q", version("w3", "zwei", parent="w1", at=AT + 20)),
         steps=version_steps("q", "w3", "zwei", AT + 20),
-        check=lambda view: _numbered(view, ["w1", "w2", "w3"]),
+        check=lambda view: checks.numbered(view, ["w1", "w2", "w3"]),
     ),
     Scenario(
         name="delete/edit",
         here=lambda one: ops.delete_prompt(one, "p", AT + 1),
         there=lambda one: ops.edit_original(one, "p", "KEEP write 周报 🙂 now"),
         steps=[["type", ["prompts", "p", "original"], 0, "KEEP "]],
-        check=binned_and_readable,
+        check=checks.binned_and_readable,
     ),
     Scenario(
         name="restore/delete",
@@ -313,7 +184,7 @@ SCENARIOS: list[Scenario] = [
             one, lambda one: ops.delete_prompt(one, "p", AT + 5), lambda one: ops.edit_original(one, "p", "KEEP write 周报 🙂 now")
         ),
         steps=[["set", ["prompts", "p", "deleted_at"], AT + 5], ["type", ["prompts", "p", "original"], 0, "KEEP "]],
-        check=deleted_or_not,
+        check=checks.deleted_or_not,
     ),
     Scenario(
         name="one file imported on both",
@@ -325,7 +196,7 @@ SCENARIOS: list[Scenario] = [
             ["text", ["prompts", "i2", "original"], ""],
             *version_steps("i2", "iv2", "content", AT),
         ],
-        check=both_imported,
+        check=checks.both_imported,
     ),
     Scenario(
         name="one id made on both: all of one of them",
@@ -336,49 +207,49 @@ SCENARIOS: list[Scenario] = [
             ["map", ["prompts", "i", "tags"], {"b": True}],
             ["text", ["prompts", "i", "original"], "B"],
         ],
-        check=all_of_one,
+        check=checks.all_of_one,
     ),
     Scenario(
         name="category deleted/filed into",
         here=lambda one: ops.delete_category(one, "c", AT),
         there=lambda one: ops.set_fields(one, "p", {"category": "c"}),
         steps=[["set", ["prompts", "p", "category"], "c"]],
-        check=uncategorised,
+        check=checks.uncategorised,
     ),
     Scenario(
         name="categories put below each other",
         here=lambda one: ops.set_category_fields(one, "c", {"parent": "cat-writing"}),
         there=lambda one: ops.set_category_fields(one, "cat-writing", {"parent": "c"}),
         steps=[["set", ["categories", "cat-writing", "parent"], "c"]],
-        check=circle_broken,
+        check=checks.circle_broken,
     ),
     Scenario(
         name="reorder/reorder",
         here=lambda one: ops.set_fields(one, "p", {"order": "a5"}),
         there=lambda one: ops.set_fields(one, "q", {"order": "Zz"}),
         steps=[["set", ["prompts", "q", "order"], "Zz"]],
-        check=both_moved,
+        check=checks.both_moved,
     ),
     Scenario(
         name="reorder/reorder of the same",
         here=lambda one: ops.set_fields(one, "p", {"order": "a5"}),
         there=lambda one: ops.set_fields(one, "p", {"order": "a9"}),
         steps=[["set", ["prompts", "p", "order"], "a9"]],
-        check=one_of_two_places,
+        check=checks.one_of_two_places,
     ),
     Scenario(
         name="+1/+1",
         here=lambda one: ops.count_use(one, "p", "a"),
         there=lambda one: ops.count_use(one, "p", "b"),
         steps=[["set", ["uses", "p/b"], 1]],
-        check=all_counted,
+        check=checks.all_counted,
     ),
     Scenario(
         name="different fields, and one field",
         here=lambda one: ops.set_fields(one, "p", {"title": "A", "favorite": True}),
         there=lambda one: ops.set_fields(one, "p", {"title": "B", "category": "cat-writing"}),
         steps=[["set", ["prompts", "p", "title"], "B"], ["set", ["prompts", "p", "category"], "cat-writing"]],
-        check=lambda view: _fields(view),
+        check=lambda view: checks.fields(view),
     ),
     Scenario(
         name="labels moved",
@@ -389,14 +260,14 @@ SCENARIOS: list[Scenario] = [
             one, lambda one: ops.label_version(one, "p", "production", "v2"), lambda one: ops.label_version(one, "p", "there", "v2")
         ),
         steps=[["set", ["labels", "p/production"], "v2"], ["set", ["labels", "p/there"], "v2"]],
-        check=label_of_one,
+        check=checks.label_of_one,
     ),
     Scenario(
         name="a model enabled/its parameters",
         here=lambda one: ops.set_model_fields(one, "m", {"enabled": True}),
         there=lambda one: ops.set_model_fields(one, "m", {"params": {"temperature": 0.5}}),
         steps=[["set", ["models", "m/params"], {"temperature": 0.5}]],
-        check=model_merged,
+        check=checks.model_merged,
     ),
     Scenario(
         name="templates, contexts, preferences and variables",
@@ -423,7 +294,7 @@ SCENARIOS: list[Scenario] = [
             ["set", ["device_prefs", "there/panel"], 2],
             ["set", ["variables", "b"], "2"],
         ],
-        check=rest_merged,
+        check=checks.rest_merged,
     ),
     Scenario(
         name="purged by the server while another edits",
@@ -432,34 +303,14 @@ SCENARIOS: list[Scenario] = [
             one, lambda one: ops.edit_version(one, "v2", "typed"), lambda one: ops.set_fields(one, "p", {"title": "x"})
         ),
         steps=[["type", ["texts", "v2"], 0, "typed"], ["set", ["prompts", "p", "title"], "x"]],
-        check=purged,
+        check=checks.purged,
     ),
     Scenario(
         name="10,000 keystrokes",
         here=lambda one: ops.set_fields(one, "p", {"title": "typed meanwhile"}),
         there=keystrokes,
         steps=[["keystrokes", ["texts", "w1"], TYPED]],
-        check=typed_through,
+        check=checks.typed_through,
         most_bytes=13_000,
     ),
 ]
-
-
-def _both_filed(view: View, tag: str) -> None:
-    assert shown(view, "p").prompt.tags == shown(view, "q").prompt.tags == (tag,)
-
-
-def _original_is(view: View, text: str) -> None:
-    assert shown(view).original == text
-
-
-def _numbered(view: View, versions: list[str]) -> None:
-    assert [(each.number, each.id) for each in view.versions("q")] == list(enumerate(versions, 1))
-    assert shown(view, "q").prompt.current in versions[1:]
-    assert {view.text("w2"), view.text("w3")} == {"two", "zwei"}
-
-
-def _fields(view: View) -> None:
-    found = shown(view).prompt
-    assert (found.favorite, found.category) == (True, "cat-writing")
-    assert found.title in ("A", "B")
