@@ -137,11 +137,10 @@ class View:
         with self._reading() as txn:
             return self._rows.all(txn)
 
-    def words(self, rows: list[Row]) -> Iterator[str]:
-        """What a search looks into, of each of the rows."""
+    def words(self, rows: list[Row]) -> list[str]:
+        """What a search looks into, of each of the rows: title, description, texts and tags, `normalised`."""
         with self._reading() as txn:
-            for row in rows:
-                yield row.words if row.words is not None else self._rows.words(row, txn)
+            return [row.words if row.words is not None else self._rows.words(row, txn) for row in rows]
 
     # --- categories and tags
 

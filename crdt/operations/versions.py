@@ -81,7 +81,7 @@ def label_version(library: Library, prompt_id: str, label: str, version_id: str 
         raise ValueError("an empty label")
     labels, key = library.root(Root.LABELS), f"{prompt_id}/{label}"
     if version_id is None:
-        return library.edit(lambda: labels.pop(key, None))
+        return library.edit(lambda: labels.__delitem__(key) if key in labels else None)
     _check_own(library, prompt_id, version_id)
     return library.edit(lambda: put(labels, {key: version_id}))
 

@@ -149,7 +149,7 @@ def test_what_a_view_takes_grows_with_what_it_has_read(library: Library) -> None
     assert empty >= library.applied_bytes > 1_000
     view.prompts()
     listed = view.nbytes
-    list(view.words(view.rows()))
+    view.words(view.rows())
     searched = view.nbytes
     assert empty < listed < searched
     ops.purge_prompt(library, "p")

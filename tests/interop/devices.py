@@ -47,11 +47,13 @@ PROGRAMS = {
     "2": ("device.mjs", "2"),
     "3": ("device.mjs", "3"),
     "promptsync": ("promptsync_device.mjs",),
+    "layout": ("layout_device.mjs",),
 }
 
 
 class NodeDevice:
-    """One device. `provider` is the major version of its stock y-websocket provider, "2" or "3"; "promptsync" speaks promptsync.v1."""
+    """One device. `provider` is the major version of its stock y-websocket provider, "2" or "3"; "promptsync" speaks promptsync.v1, and
+    "layout" no protocol."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
