@@ -36,10 +36,15 @@ class Filler(Socket):
 
 async def fill(job: Job) -> dict[str, Any]:
     """Store the same content in each library and return its size in bytes."""
-    updates = library_of(job.library_bytes)
+    updates = _content(job)
     for first in range(0, len(job.doors), FILLERS):
         await asyncio.gather(*(_fill(job, door, updates) for door in job.doors[first : first + FILLERS]))
     return {"bytes": sum(map(len, updates))}
+
+
+def _content(job: Job) -> list[bytes]:
+    """What is in each library. Ours has the seed already, and a peer gets it too: both are asked for the same."""
+    return [SEED, *library_of(job.library_bytes)]
 
 
 async def _fill(job: Job, door: Door, updates: list[bytes]) -> None:
@@ -55,7 +60,7 @@ async def _fill(job: Job, door: Door, updates: list[bytes]) -> None:
 async def run(job: Job) -> dict[str, Any]:
     """Open every library once, all at the same time, and return how long it took and CPU seconds."""
     known = Knowledge()
-    for update in (SEED, *library_of(job.library_bytes)):
+    for update in _content(job):
         known.learn(inspect(update))
     ask = ysync.encode_step1(encode_state_vector(known.state_vector() if job.up_to_date else {}))
     sockets = [Socket(ask_with=ask) for _ in job.doors]

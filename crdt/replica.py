@@ -1,6 +1,7 @@
-"""One device's copy of a library, as the demo, the simulation and the benchmarks keep it.
+"""One device's copy of a document of texts, as the simulation, the benchmarks and the tests keep it.
 
-The schema is the least there is: a root map "prompts" of texts. A server has no use for it: rooms hold no documents.
+Its layout is the least there is: a root map "notes" of texts, which that of a library (`crdt/library.py`) leaves alone. A server has no use
+for it: rooms hold no documents.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ from typing import Any
 
 from pycrdt import Doc, Map, Text
 
+from crdt.copy import Copy
 from crdt.own_update import update_of
-from crdt.updates import EMPTY_STATE_VECTOR, Inspected, decode_state_vector, diff, inspect, merge
 
-ROOT = "prompts"
+ROOT = "notes"
 
 
-class Replica:
-    """A document with its prompts, and the updates that still wait for what they build on.
-
-    Without a client id it takes a random one. Belongs to one thread. Edits return the update that they made, for the server.
-    """
+class Replica(Copy):
+    """A copy with texts by name, called prompts. Edits return the update that they made, for the server."""
 
     def __init__(self, client_id: int | None = None) -> None:
-        self._doc: Doc[Any] = Doc() if client_id is None else Doc(client_id=client_id)
-        self._prompts: Map[Text] = self._doc.get(ROOT, type=Map)
-        self._waiting: list[tuple[Inspected, bytes]] = []  # Yrs keeps them too, but get_update leaves them out
+        """Without a client id it takes a random one."""
+        doc: Doc[Any] = Doc() if client_id is None else Doc(client_id=client_id)
+        super().__init__(doc)
+        self._prompts: Map[Text] = doc.get(ROOT, type=Map)
 
     @classmethod
     def load(cls, dump: bytes, client_id: int | None = None) -> Replica:
@@ -33,53 +32,6 @@ class Replica:
         replica = cls(client_id)
         replica.apply(dump)
         return replica
-
-    def dump(self) -> bytes:
-        """Everything the device has, waiting updates included, as one update."""
-        return self.missing(EMPTY_STATE_VECTOR)
-
-    @property
-    def client_id(self) -> int:
-        """The id this device writes as."""
-        return int(self._doc.client_id)
-
-    @property
-    def waiting(self) -> int:
-        """How many updates wait for others to arrive."""
-        return len(self._waiting)
-
-    def state_vector(self) -> bytes:
-        """What is integrated, as step 1 of the sync protocol sends it."""
-        return self._doc.get_state()
-
-    def apply(self, update: bytes) -> None:
-        """Take an update in, in any order and any number of times. Raises InvalidUpdate, having changed nothing."""
-        inspected = inspect(update)
-        self._doc.apply_update(update)
-        self._waiting.append((inspected, update))
-        state = decode_state_vector(self._doc.get_state())
-        self._waiting = [entry for entry in self._waiting if not _integrated(entry[0], state)]
-
-    def missing(self, state_vector: bytes) -> bytes:
-        """What a peer with that state vector lacks, as step 2 of a stock client sends it: deletions and waiting updates included."""
-        own = self._doc.get_update(state_vector)
-        return merge([own, *(diff(update, state_vector) for _, update in self._waiting)]) if self._waiting else own
-
-    def observe(self, told: Callable[[set[str], set[str]], None]) -> None:
-        """Call `told` after each change with the ids of the prompts that it wrote and of those that it deleted."""
-
-        def sort(events: list[Any]) -> None:
-            written: set[str] = set()
-            deleted: set[str] = set()
-            for event in events:
-                if event.path:
-                    written.add(str(event.path[0]))
-                    continue
-                for prompt_id, change in event.keys.items():
-                    (deleted if change["action"] == "delete" else written).add(prompt_id)
-            told(written - deleted, deleted)
-
-        self._prompts.observe_deep(sort)
 
     def prompts(self) -> dict[str, str]:
         """The text of each prompt by its id."""
@@ -121,12 +73,3 @@ class Replica:
 
     def _edit(self, change: Callable[[], None]) -> bytes:
         return update_of(self._doc, change)
-
-
-def _integrated(inspected: Inspected, state: dict[int, int]) -> bool:
-    """Whether a document of that state has applied the update: its structs, and its deletions of structs it has."""
-    for flat in (inspected.held, inspected.deleted):
-        for place in range(0, len(flat), 3):
-            if flat[place + 2] > state.get(flat[place], 0):
-                return False
-    return True

@@ -18,10 +18,11 @@ from typing import Any
 
 from rich.console import Console
 
+from crdt import operations
 from protocol.client_events import Failed, LibraryEvent, Saved
 from server.config import environment_for
 from server.database import read_facts
-from server.demo_devices import DemoFailed, Laptop, Phone
+from server.demo_devices import DemoFailed, Laptop, Phone, new_prompt, now, prompt_named, prompts_of
 from storage import embedded
 
 START_SECONDS = 60.0
@@ -122,18 +123,19 @@ async def _story(server: OwnServer, console: Console) -> None:
 
 async def _edit_on_both(server: OwnServer, laptop: Laptop, phone: Phone, say: "_Narrator") -> None:
     say("online: the laptop writes a prompt, and the phone sees it once it is committed")
-    await laptop.edit(laptop.replica.write_prompt("greeting", "You are a helpful assistant."))
-    await laptop.edit(laptop.replica.write_prompt("draft", "To be thrown away."))
-    await phone.until(lambda: len(phone.replica.prompts()) == 2, "the phone has both prompts")
+    await laptop.edit(new_prompt(laptop.copy, "greeting", "You are a helpful assistant."))
+    await laptop.edit(new_prompt(laptop.copy, "draft", "To be thrown away."))
+    await phone.until(lambda: len(phone.copy.titles()) == 2, "the phone has both prompts")
     _show(say, phone)
 
     say("offline on both sides: each goes on editing its own copy")
     await laptop.disconnect()
     await phone.disconnect()
-    await laptop.edit(laptop.replica.edit_text("greeting", 10, "patient and "))
-    await laptop.edit(laptop.replica.write_prompt("翻译", "把下面的文字翻译成英文 🌏"))
-    await phone.edit(phone.replica.edit_text("greeting", len(phone.replica.prompts()["greeting"]), " Answer briefly."))
-    await phone.edit(phone.replica.delete_prompt("draft"))
+    greeting, draft = prompt_named(phone.copy, "greeting"), prompt_named(phone.copy, "draft")
+    await laptop.edit(operations.edit_original(laptop.copy.library, greeting, "You are a patient and helpful assistant."))
+    await laptop.edit(new_prompt(laptop.copy, "翻译", "把下面的文字翻译成英文 🌏"))
+    await phone.edit(operations.edit_original(phone.copy.library, greeting, "You are a helpful assistant. Answer briefly."))
+    await phone.edit(operations.delete_prompt(phone.copy.library, draft, now()))
     _show(say, laptop)
     _show(say, phone)
     say.detail(f"laptop: {laptop.unsaved} edits unsaved, kept on its disk")
@@ -142,8 +144,8 @@ async def _edit_on_both(server: OwnServer, laptop: Laptop, phone: Phone, say: "_
     await laptop.connect(server.url)
     await phone.connect(server.url)
     expected = {"greeting": "You are a patient and helpful assistant. Answer briefly.", "翻译": "把下面的文字翻译成英文 🌏"}
-    await laptop.until(lambda: laptop.replica.prompts() == expected and not laptop.unsaved, "both agree and everything is saved")
-    await phone.until(lambda: phone.replica.prompts() == expected, "both agree")
+    await laptop.until(lambda: prompts_of(laptop.copy) == expected and not laptop.unsaved, "both agree and everything is saved")
+    await phone.until(lambda: prompts_of(phone.copy) == expected, "both agree")
     _show(say, phone)
     say.detail(f"laptop: {laptop.unsaved} edits unsaved")
 
@@ -162,7 +164,7 @@ async def _kill_amid_edits(server: OwnServer, laptop: Laptop, phone: Phone, say:
     async def type_on() -> None:
         while not stop.is_set():
             key = f"note {len(keys)}"
-            update = laptop.replica.write_prompt(key, f"typed as number {len(keys)}")
+            update = new_prompt(laptop.copy, key, f"typed as number {len(keys)}")
             keys[update] = key
             await laptop.edit(update)
 
@@ -174,7 +176,7 @@ async def _kill_amid_edits(server: OwnServer, laptop: Laptop, phone: Phone, say:
     await typing
     await laptop.disconnect()
     await phone.disconnect()
-    seen = set(phone.replica.prompts()) & set(keys.values())
+    seen = set(phone.copy.titles().values()) & set(keys.values())
     if len(keys) != len(acknowledged) + laptop.unsaved:
         raise DemoFailed(f"typed {len(keys)}, acknowledged {len(acknowledged)}, unsaved {laptop.unsaved}")
     told = f"typed {len(keys)}, acknowledged {len(acknowledged)}, unsaved {laptop.unsaved}, seen on the phone {len(seen)}"
@@ -190,7 +192,7 @@ async def _count_what_is_left(
     fresh = Laptop("new device", account["sync_token"], account["library_id"], server.folder / "new device")
     await fresh.connect(server.url)
     try:
-        lost = shown - set(fresh.replica.prompts())
+        lost = shown - set(fresh.copy.titles().values())
         say.detail(f"of {len(shown)} edits that were acknowledged or seen, lost: {len(lost)}")
         if lost:
             raise DemoFailed(f"lost: {sorted(lost)[:10]}")
@@ -198,10 +200,10 @@ async def _count_what_is_left(
         say("the laptop and the phone reconnect: what was typed and not yet acknowledged arrives now")
         await laptop.connect(server.url)
         await phone.connect(server.url)
-        wanted = laptop.replica.prompts()
+        wanted = laptop.copy.prompts()
         await laptop.until(lambda: not laptop.unsaved, "everything is saved")
-        await phone.until(lambda: phone.replica.prompts() == wanted, "all agree")
-        await fresh.until(lambda: fresh.replica.prompts() == wanted, "all agree")
+        await phone.until(lambda: phone.copy.prompts() == wanted, "all agree")
+        await fresh.until(lambda: fresh.copy.prompts() == wanted, "all agree")
         say.detail(f"laptop: {laptop.unsaved} edits unsaved")
     finally:
         await fresh.end()
@@ -224,7 +226,7 @@ class _Narrator:
 
 
 def _show(say: _Narrator, device: Laptop | Phone) -> None:
-    for key, text in sorted(device.replica.prompts().items()):
+    for key, text in sorted(prompts_of(device.copy).items()):
         say.detail(f"{device.name:>6}  {key}: {text}")
 
 

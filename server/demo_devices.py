@@ -1,14 +1,18 @@
 """The two devices of the demo: each has its own copy of the library, and each speaks one of the two dialects."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from crdt.replica import Replica
+from crdt import operations
+from crdt.library_copy import LibraryCopy
+from crdt.operations import NewPrompt
 from protocol import ysync
 from server.client import Library, SyncClient
 from server.errors import ServerError
@@ -20,12 +24,34 @@ class DemoFailed(ServerError):
     """What the demo tells did not come true."""
 
 
+def new_prompt(copy: LibraryCopy, title: str, text: str) -> bytes:
+    """A new prompt by the layout, whose text nobody has optimised yet."""
+    prompt = NewPrompt(id=str(uuid4()), title=title, original=text, created_at=now(), device="demo", order="a0")
+    return operations.create_prompt(copy.library, prompt)
+
+
+def prompts_of(copy: LibraryCopy) -> dict[str, str]:
+    """The text of each prompt by its title, which the demo gives once."""
+    titles, texts = copy.titles(), copy.prompts()
+    return {title: texts[prompt_id] for prompt_id, title in titles.items()}
+
+
+def prompt_named(copy: LibraryCopy, title: str) -> str:
+    """The id of the prompt with this title."""
+    return next(prompt_id for prompt_id, found in copy.titles().items() if found == title)
+
+
+def now() -> int:
+    """In ms since 1970, as the layout has its times."""
+    return time.time_ns() // 1_000_000
+
+
 class Laptop:
     """A device on promptsync.v1: what it has not got acknowledged lies in a file, and it knows how much that is."""
 
     def __init__(self, name: str, token: str, library: str, folder: Path) -> None:
         self.name = name
-        self.replica = Replica()
+        self.copy = LibraryCopy()
         self._token = token
         self._id = library
         self._folder = folder
@@ -47,7 +73,7 @@ class Laptop:
         """Connect, for the first time or again; returns once what the device lacked has come."""
         if self._client is None:
             self._client = await self._open.enter_async_context(SyncClient(url, self._token, queue=self._folder))
-            self._library = await self._client.open(self._id, self.replica)
+            self._library = await self._client.open(self._id, self.copy)
         self._client.resume()
         await self.until(lambda: self.library.is_synced, "it is synced")
 
@@ -61,7 +87,7 @@ class Laptop:
         await self._open.aclose()
 
     async def edit(self, update: bytes) -> None:
-        """Push an edit that the replica has made already; returns once it is kept on the disk."""
+        """Push an edit that the copy has made already; returns once it is kept on the disk."""
         await self.library.push(update)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
@@ -78,7 +104,7 @@ class Phone:
 
     def __init__(self, name: str, token: str, library: str) -> None:
         self.name = name
-        self.replica = Replica()
+        self.copy = LibraryCopy()
         self.changed = asyncio.Event()
         self._token = token
         self._library = library
@@ -95,7 +121,7 @@ class Phone:
         )
         answered = asyncio.Event()
         self._reader = asyncio.create_task(self._read(self._socket, answered))
-        await self._socket.send(ysync.encode_step1(self.replica.state_vector()))
+        await self._socket.send(ysync.encode_step1(self.copy.state_vector()))
         await asyncio.wait_for(answered.wait(), WAIT_SECONDS)
 
     async def disconnect(self) -> None:
@@ -106,7 +132,7 @@ class Phone:
             self._socket = None
 
     async def edit(self, update: bytes) -> None:
-        """Send an edit that the replica has made already; offline it waits in the replica."""
+        """Send an edit that the copy has made already; offline it waits in the copy."""
         if self._socket is not None:
             with suppress(ConnectionClosed):
                 await self._socket.send(ysync.encode_update(update))
@@ -117,12 +143,12 @@ class Phone:
                 message = ysync.decode(frame if isinstance(frame, bytes) else frame.encode())
                 match message:
                     case ysync.Step1(state_vector):
-                        await socket.send(ysync.encode_step2(self.replica.missing(state_vector)))
+                        await socket.send(ysync.encode_step2(self.copy.missing(state_vector)))
                     case ysync.Step2(update):
-                        self.replica.apply(update)
+                        self.copy.apply(update)
                         answered.set()
                     case ysync.Update(update):
-                        self.replica.apply(update)
+                        self.copy.apply(update)
                 self.changed.set()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:

@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 INLINE_BYTES = 64 << 10
 """A library of up to so many bytes (merged) may lie in this process: opening it takes about a millisecond, and Yrs bears whatever fits
-into it (types inside one another end the process somewhere past 160,000 bytes of them)."""
-INLINE_GROWN_BYTES = 2 * INLINE_BYTES
+into it (types inside one another, which it deletes and reads by recursion, end the process somewhere past 120,000 bytes of them)."""
+INLINE_GROWN_BYTES = INLINE_BYTES * 3 // 2
 """Up to so many bytes it may grow by what comes in; past it, it is opened anew where it belongs."""
 DOCUMENT_BYTES = 64 << 20
 """Past this a library is not made into a document, which takes about ten times as much memory: REST answers 413; devices sync as ever."""

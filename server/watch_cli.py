@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from crdt.replica import Replica
+from crdt.library_copy import LibraryCopy
 from protocol.client_events import Failed, LibraryClosed, LibraryEvent, PresenceHeard, Received
 from server.client import ClientError, ClosedForGood, Connected, Disconnected, Library, SyncClient
 from server.config import ClientSettings
@@ -38,7 +38,7 @@ def watch(
     The token comes from --token-file, from PROMPTSYNC_TOKEN, or from signing in with --email, in this order; without any it is asked
     for. It is never an argument: those are seen in the list of processes. Login, register and refresh answer with a `sync_token`.
 
-    Nothing is written to the library. Prompts are named where the library is one of prompts (a map "prompts" of texts), as the demo's is:
+    Nothing is written to the library. Prompts are named by their titles:
 
     promptsync watch 6f1b2a3c-0000-4000-8000-000000000001 --email me@example.com
     """
@@ -72,11 +72,10 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
 async def follow(console: Console, url: str, token: str, library_id: UUID) -> None:
     """Tell what happens until it is cancelled. Raises ClosedForGood, ValueError for an address that is none."""
     teller = _Teller(console)
-    replica = Replica()
-    replica.observe(teller.changed)
+    copy = LibraryCopy()
     async with SyncClient(url, token, on_connection=teller.connection, name="promptsync watch") as client:
-        library = await client.open(library_id, replica, read_only=True)
-        library.listen(lambda event: teller.event(library, replica, event))
+        library = await client.open(library_id, copy, read_only=True)
+        library.listen(lambda event: teller.event(library, copy, event))
         await library.until(lambda: False)
 
 
@@ -85,8 +84,6 @@ class _Teller:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._written: set[str] = set()
-        self._deleted: set[str] = set()
         self._here = 0
 
     def connection(self, event: Connected | Disconnected) -> None:
@@ -98,31 +95,26 @@ class _Teller:
             case Disconnected(reason, float(seconds)):
                 self._say(f"not connected ({reason}); next attempt in {seconds:.1f} s")
 
-    def changed(self, written: set[str], deleted: set[str]) -> None:
-        self._written |= written
-        self._deleted = (self._deleted - written) | deleted
-
-    def event(self, library: Library, replica: Replica, event: LibraryEvent | Failed) -> None:
+    def event(self, library: Library, copy: LibraryCopy, event: LibraryEvent | Failed) -> None:
         match event:
             case Received(_, seq, update, True):
-                self._say(f"[bold]seq {seq}[/bold]  synced as {library.role}: {decimal(len(update))}, {len(replica.prompts())} prompts")
-                self._written, self._deleted = set(), set()
+                self._say(f"[bold]seq {seq}[/bold]  synced as {library.role}: {decimal(len(update))}, {len(copy.titles())} prompts")
+                copy.changes()
             case Received(_, seq, update):
-                self._say(f"[bold]seq {seq}[/bold]  {decimal(len(update))}{self._changes()}")
+                self._say(f"[bold]seq {seq}[/bold]  {decimal(len(update))}{_told(*copy.changes())}")
             case PresenceHeard() if len(library.present) != self._here:
                 self._here = len(library.present)
                 self._say(f"{self._here} here")
             case LibraryClosed(_, code, reason) if not event.permanent:
                 self._say(f"the library was closed with {code}: {escape(_plain(reason))}; it is opened again")
 
-    def _changes(self) -> str:
-        written, deleted = self._written, self._deleted
-        self._written, self._deleted = set(), set()
-        told = [f"{verb} {_names(names)}" for verb, names in (("wrote", written), ("deleted", deleted)) if names]
-        return f"  {', '.join(told)}" if told else ""
-
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{datetime.now():%H:%M:%S}[/dim]  {text}", soft_wrap=True)
+
+
+def _told(written: set[str], deleted: set[str]) -> str:
+    told = [f"{verb} {_names(names)}" for verb, names in (("wrote", written), ("deleted", deleted)) if names]
+    return f"  {', '.join(told)}" if told else ""
 
 
 def _names(names: set[str]) -> str:

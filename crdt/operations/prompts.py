@@ -152,22 +152,32 @@ def restore_prompt(library: Library, prompt_id: str) -> bytes:
 
 def purge_prompt(library: Library, prompt_id: str) -> bytes:
     """Destroy a prompt with its versions, texts, labels and uses. Raises Missing."""
-    if prompt_id not in library.root(Root.PROMPTS):
+    return purge_prompts(library, [prompt_id])
+
+
+def purge_prompts(library: Library, prompt_ids: Collection[str]) -> bytes:
+    """Destroy several: what is theirs is looked for once. Raises Missing."""
+    purged = frozenset(prompt_ids)
+    if any(prompt_id not in library.root(Root.PROMPTS) for prompt_id in purged):
         raise Missing("no such entry of prompts")
     with reading(library.doc) as txn:
         versions = library.root(Root.VERSIONS).integrated
         values = {key: get(versions, txn, key) for key in keys(versions, txn)}
-        own = [key for key, value in values.items() if isinstance(value, dict) and value.get("prompt") == prompt_id]
-        gone = {Root.PROMPTS: [prompt_id], Root.VERSIONS: own}
+        own = [key for key, value in values.items() if isinstance(value, dict) and _is_any(value.get("prompt"), purged)]
+        gone = {Root.PROMPTS: sorted(purged), Root.VERSIONS: own}
         gone[Root.TEXTS] = [key for key in own if key in library.root(Root.TEXTS)]
         for root in (Root.LABELS, Root.USES):
-            gone[root] = [key for key in keys(library.root(root).integrated, txn) if key.startswith(f"{prompt_id}/")]
+            gone[root] = [key for key in keys(library.root(root).integrated, txn) if key.partition("/")[0] in purged]
 
     def change() -> None:
         for root, each in gone.items():
             _remove(library.root(root), each)
 
     return library.edit(change)
+
+
+def _is_any(value: object, ids: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in ids
 
 
 def check_prompt(library: Library, prompt_id: str, *, original: bool = False, tags: bool = False, version: str | None = None) -> None:

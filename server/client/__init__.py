@@ -1,9 +1,9 @@
 """A client of `promptsync.v1` for asyncio programs: a document that stays in step, and edits that are not lost.
 
-replica = Replica()
+copy = LibraryCopy()
 async with connect("https://sync.example", token, queue="/home/me/.prompts") as client:
-    library = await client.open(library_id, replica)
-    await library.push(replica.write_prompt("greeting", "You are a helpful assistant."))
+    library = await client.open(library_id, copy)
+    await library.push(operations.set_fields(copy.library, prompt_id, {"title": "Greeting"}))
     await library.saved()
 """
 

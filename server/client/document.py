@@ -1,4 +1,4 @@
-"""What a document must offer to be synced. `crdt.replica.Replica` does; any Yjs document can."""
+"""What a document must offer to be synced. `crdt.library_copy.LibraryCopy` does; any Yjs document can."""
 
 from typing import Protocol
 

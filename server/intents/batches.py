@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from crdt.errors import CrdtError
+from crdt.operations import Missing, purge_prompts
 from crdt.view import View
 from server.errors import BatchRefused, ServerError
 from server.intents import prompts
@@ -57,34 +58,61 @@ def carry_out(view: View, operations: Sequence[Making | Setting | Deleting], *, 
         BatchRefused: one was refused, and all were wanted.
     """
     done: list[Done] = []
-    for is_making, run in groupby(operations, lambda operation: isinstance(operation, Making)):
-        if is_making:  # they need nothing of one another, and so only one transaction
-            done += _create([operation.draft for operation in run if isinstance(operation, Making)], view)
-        else:
-            done += [_carry_out(view, operation) for operation in run]
+    for kind, run in groupby(operations, _kind):
+        same = list(run)
+        done += _AT_ONCE[kind](view, same) if kind in _AT_ONCE else [_carry_out(view, operation) for operation in same]
     if atomic and any(each.error is not None for each in done):
         raise BatchRefused(done)
     return done
 
 
-def _create(drafts: Sequence[Draft], view: View) -> list[Done]:
+def _kind(operation: Making | Setting | Deleting) -> str:
+    return "make" if isinstance(operation, Making) else "purge" if isinstance(operation, Deleting) and operation.purge else "other"
+
+
+def _make(view: View, operations: Sequence[Any]) -> list[Done]:
+    """They need nothing of one another, and so only one transaction."""
+    drafts = [operation.draft for operation in operations]
     return [
         Done(id=draft.id, error=made) if isinstance(made, Exception) else Done(id=draft.id, etag=made.etag)
         for draft, made in zip(drafts, prompts.create_all(view, drafts), strict=True)
     ]
 
 
+def _purge(view: View, operations: Sequence[Any]) -> list[Done]:
+    """What is theirs is looked for once: in a large library that is what takes the time."""
+    done: list[Done] = []
+    purged: dict[str, None] = {}
+    for operation in operations:
+        try:
+            if operation.id in purged:
+                raise Missing("purged by this batch")
+            prompts.required(view, operation.id, _tags(operation.if_match))
+        except (CrdtError, ServerError) as error:
+            done.append(Done(id=operation.id, error=error))
+        else:
+            purged[operation.id] = None
+            done.append(Done(id=operation.id))
+    purge_prompts(view.library, purged)
+    return done
+
+
+_AT_ONCE = {"make": _make, "purge": _purge}
+
+
 def _carry_out(view: View, operation: Making | Setting | Deleting) -> Done:
+    assert not isinstance(operation, Making)  # noqa: S101  # made at once; tells the type checker
     try:
         match operation:
-            case Making(draft=draft):
-                return _create([draft], view)[0]
             case Setting(id=prompt_id, fields=fields, stamp=stamp, if_match=tag):
-                state = prompts.change(view, prompt_id, fields, stamp, None if tag is None else {tag})
-                return Done(id=prompt_id, etag=state.etag)
+                return Done(id=prompt_id, etag=prompts.change(view, prompt_id, fields, stamp, _tags(tag)).etag)
             case Deleting(id=prompt_id, now=now, purge=purge, if_match=tag):
-                prompts.delete(view, prompt_id, now, purge=purge, if_match=None if tag is None else {tag})
+                prompts.delete(view, prompt_id, now, purge=purge, if_match=_tags(tag))
                 left = view.full(prompt_id)
                 return Done(id=prompt_id, etag=left.etag if left is not None else None)
     except (CrdtError, ServerError) as error:
-        return Done(id=operation.draft.id if isinstance(operation, Making) else operation.id, error=error)
+        return Done(id=operation.id, error=error)
+
+
+def _tags(tag: str | None) -> set[str] | None:
+    return None if tag is None else {tag}

@@ -158,26 +158,30 @@ def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, 
 
     Raises Missing, UnknownReference; Damaged where a client has written a part of it wrongly; PreconditionFailed.
     """
-    _require(state := _state(view, prompt_id), if_match)
-    _set(view, state, fields, stamp)
+    _set(view, required(view, prompt_id, if_match), fields, stamp)
     return _state(view, prompt_id)
 
 
 def delete(view: View, prompt_id: str, now: int, *, purge: bool, if_match: Collection[str] | None) -> None:
     """Put a prompt into the bin; where `purge` is asked for, destroy it with its history. Raises Missing, PreconditionFailed."""
-    state = _state(view, prompt_id)
-    _require(state, if_match)
+    state = required(view, prompt_id, if_match)
     if purge:
         operations.purge_prompt(view.library, prompt_id)
     elif state.prompt.deleted_at is None:
         operations.delete_prompt(view.library, prompt_id, now)
 
 
+def required(view: View, prompt_id: str, if_match: Collection[str] | None) -> FullPrompt:
+    """The prompt, if it has one of these tags. Raises Missing, PreconditionFailed."""
+    state = _state(view, prompt_id)
+    if if_match is not None and "*" not in if_match and state.etag not in if_match:
+        raise PreconditionFailed(state)
+    return state
+
+
 def restore(view: View, prompt_id: str, if_match: Collection[str] | None) -> FullPrompt:
     """Take a prompt out of the bin. Raises Missing, PreconditionFailed."""
-    state = _state(view, prompt_id)
-    _require(state, if_match)
-    if state.prompt.deleted_at is not None:
+    if required(view, prompt_id, if_match).prompt.deleted_at is not None:
         operations.restore_prompt(view.library, prompt_id)
     return _state(view, prompt_id)
 
@@ -190,11 +194,6 @@ def _state(view: View, prompt_id: str) -> FullPrompt:
     if state is None:
         raise Missing(f"no prompt {prompt_id}")
     return state
-
-
-def _require(state: FullPrompt, if_match: Collection[str] | None) -> None:
-    if if_match is not None and "*" not in if_match and state.etag not in if_match:
-        raise PreconditionFailed(state)
 
 
 def _new_prompt(draft: Draft, order: str) -> NewPrompt:

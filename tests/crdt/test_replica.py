@@ -130,13 +130,3 @@ def test_junk_is_refused_and_changes_nothing() -> None:
     assert replica.waiting == 0
     replica.apply(EMPTY_UPDATE)
     assert Replica(6).dump() == EMPTY_UPDATE
-
-
-def test_what_changes_is_told_by_prompt() -> None:
-    desk, phone = Replica(1), Replica(2)
-    told: list[tuple[set[str], set[str]]] = []
-    phone.observe(lambda written, deleted: told.append((written, deleted)))
-    for update in (desk.write_prompt("a", "x"), desk.edit_text("a", 0, "y"), desk.write_prompt("a", "new"), desk.delete_prompt("a")):
-        phone.apply(update)
-    phone.write_prompt("b", "x")
-    assert told == [({"a"}, set()), ({"a"}, set()), ({"a"}, set()), (set(), {"a"}), ({"b"}, set())]

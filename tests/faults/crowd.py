@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from benchmarks.edits import library_of
 from benchmarks.sockets import ServerClosed, Socket, client_frame, open_socket
 from crdt.knowledge import Knowledge
+from crdt.seed import SEED
 from crdt.updates import inspect
 from tests.faults.judge import Verdict
 from tests.faults.writers import bystander
@@ -67,7 +68,7 @@ class Crowd:
     def __init__(self, servers: Sequence[Server], token: str, libraries: Sequence[str], count: int) -> None:
         self._servers, self._token = list(servers), token
         self._libraries = [libraries[number % len(libraries)] for number in range(count)]
-        self._content = library_of(LIBRARY_BYTES, small_edits=4)
+        self._content = [SEED, *library_of(LIBRARY_BYTES, small_edits=4)]
         self._known = Knowledge()
         for update in self._content:
             self._known.learn(inspect(update))

@@ -140,7 +140,8 @@ async def test_what_is_damaged_is_refused_for_a_while_and_alone(trouble: Trouble
             await device.confirmed()
         damaged = libraries[0]
         found = await trouble.ask(
-            "SELECT DISTINCT library_id FROM updates WHERE tableoid <> (SELECT tableoid FROM updates WHERE library_id = $1)", damaged
+            "SELECT DISTINCT library_id FROM updates WHERE tableoid <> (SELECT DISTINCT tableoid FROM updates WHERE library_id = $1)",
+            damaged,
         )
         spared = [
             device for library_id, device in zip(libraries, devices, strict=True) if library_id in {row["library_id"] for row in found}

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from crdt.replica import Replica
+from crdt.seed import SEED
 from tests.faults import folding
 from tests.faults.test_together import BYSTANDER_MS, every_round
 from tests.faults.together import Case
@@ -33,7 +34,7 @@ async def test_an_opening_that_is_up_to_date_reads_no_bytes_of_the_snapshot(two:
     here = two.nodes[0]
     account = await asyncio.to_thread(here.register)
     library = account.library_id
-    replica = Replica()
+    replica = Replica.load(SEED)
     for number in range(20):
         replica.write_prompt(f"p{number}", "".join(random.Random(number).choices("abcdefgh", k=SNAPSHOT_BYTES // 20)))
     await asyncio.to_thread(here.upload, account, library, replica.dump())

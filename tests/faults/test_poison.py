@@ -14,6 +14,7 @@ from protocol import ysync
 from protocol.closes import Close
 from tests.faults.crowd import Seated
 from tests.faults.writers import bystander
+from tests.support.born import BORN
 from tests.support.core import typing, until
 from tests.support.many import Fleet, Node
 from tests.support.poison import NO_PARENT
@@ -82,7 +83,7 @@ async def test_an_update_that_breaks_yrs_is_put_apart_under_two_processes(two: F
         print(f"sent away {time.monotonic() - began:.1f} s after the command began; it said: {printed}")
     assert (writer.close_code, reader.close_code) == (Close.RESTART, Close.RESTART)
     rows = await two.postgres.fetch("SELECT seq FROM quarantined WHERE library_id = $1", UUID(account.library_id))
-    assert [row["seq"] for row in rows] == [11]
+    assert [row["seq"] for row in rows] == [BORN + 11]
 
     for node in two.nodes:
         newcomer = await opened(node, account)

@@ -458,6 +458,10 @@ async def test_five_hundred_at_once_and_no_more(client: httpx2.AsyncClient) -> N
     assert len({each["id"] for each in answer["results"]}) == 500
     page = read(await client.get("/api/prompts?sort=order&limit=200&fields=title"))
     assert (page["total"], [each["title"] for each in page["prompts"]]) == (500, [f"p{number}" for number in range(200)])
+    purges = [{"op": "delete", "id": each["id"], "purge": True} for each in answer["results"]]
+    purged = read(await client.post("/api/prompts/batch", json={"operations": [*purges[:-1], purges[0]]}))
+    assert [each["status"] for each in purged["results"]] == [*[204] * 499, 404]
+    assert [each["id"] for each in read(await client.get("/api/prompts?deleted=any"))["prompts"]] == [purges[-1]["id"]]
     for operations in ([], [*creates, creates[0]]):
         refused = await client.post("/api/prompts/batch", json={"operations": operations})
         assert (refused.status_code, code_of(refused)) == (422, "invalid_request")

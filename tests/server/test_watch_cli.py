@@ -11,7 +11,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from crdt.replica import Replica
+from crdt import operations as ops
+from crdt.library_copy import LibraryCopy
+from crdt.operations import NewPrompt
 from server.client import connect
 from tests.support.born import BORN
 from tests.support.rest import PASSWORD
@@ -19,6 +21,7 @@ from tests.support.running import Running, User
 from tests.support.server import ROOT
 
 WAIT = 30
+AT = 1_764_108_000_000
 
 
 class Watching:
@@ -70,22 +73,26 @@ async def watching(server: Running, library: object, *options: str, said: str = 
             await process.wait()
 
 
+def prompt(prompt_id: str, title: str) -> NewPrompt:
+    return NewPrompt(id=prompt_id, title=title, original="hello", created_at=AT, device="desk", order="a0")
+
+
 async def test_it_tells_what_changes_who_is_here_and_ends_quietly(server: Running, user: User) -> None:
-    desk, editor = Replica(), await server.user()
+    desk, editor = LibraryCopy(), await server.user()
     await server.add_member(user.library_id, editor, "editor")
     async with connect(server.url, editor.sync_token) as client, asyncio.timeout(2 * WAIT):
         library = await client.open(user.library_id, desk)
-        await library.push(desk.write_prompt("greeting", "hello"))
+        await library.push(ops.create_prompt(desk.library, prompt("g", "greeting")))
         await library.saved()
         async with watching(server, user.library_id, token=user.sync_token) as watch:
             await watch.shows("connected")
             assert "synced as owner" in (line := await watch.shows(f"seq {BORN + 1}"))
             assert "1 prompts" in line
-            await library.push(desk.edit_text("greeting", 0, "oh, "))
+            await library.push(ops.edit_original(desk.library, "g", "oh, hello"))
             assert "wrote greeting" in await watch.shows(f"seq {BORN + 2}")
-            await library.push(desk.delete_prompt("greeting"))
+            await library.push(ops.delete_prompt(desk.library, "g", AT))
             assert "deleted greeting" in await watch.shows(f"seq {BORN + 3}")
-            await library.push(desk.write_prompt("\x1b[31mred\n[bold]", "x"))
+            await library.push(ops.create_prompt(desk.library, prompt("r", "\x1b[31mred\n[bold]")))
             assert "wrote \ufffd[31mred\ufffd[bold]" in await watch.shows(f"seq {BORN + 4}")
             library.say({"name": "desk"})
             await watch.shows("1 here")
