@@ -26,6 +26,7 @@ LISTS, SEARCHES, PUTS, BATCHES = 200, 100, 100, 5
 """Requests of each kind in a run."""
 CREATES = 500
 QUIET_SECONDS = 1.0
+SNAPSHOT_SECONDS, LOOK_SECONDS = 60.0, 0.1
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ def rest(subject: Subject, plan: Plan) -> Iterator[Row]:
     account = server.register()
     content = library_of(PROMPTS)
     server.upload(account, account.library_id, content)
+    _wait_for_snapshot(server, account)
     runs = []
     for _ in range(plan.runs):
         with _ready(subject, account) as client:
@@ -111,6 +113,16 @@ def rest(subject: Subject, plan: Plan) -> Iterator[Row]:
     p99s, quiet = zip(*(_disturbed(subject, plan, account) for _ in range(plan.runs)), strict=True)
     note = f"against {statistics.median(quiet):.1f} ms without"
     yield Row(work="another library's relay p99 meanwhile", unit="ms", value=statistics.median(p99s), all=p99s, note=note)
+
+
+def _wait_for_snapshot(server: Server, account: Account) -> None:
+    """As a library of this size is found: compacted."""
+    deadline = time.monotonic() + SNAPSHOT_SECONDS
+    with closing(Rest(server, account)) as client:
+        while client.ask("GET", "/api/sync/status")["libraries"][0]["snapshot"] is None:
+            if time.monotonic() > deadline:
+                raise AssertionError("the library is not compacted")
+            time.sleep(LOOK_SECONDS)
 
 
 @contextmanager

@@ -156,7 +156,7 @@ class Shelf:
             found = await self.updates_after(room, cursor, without=without)
             if found is None:
                 return None
-            answer = found[0] if len(found) == 1 else await self._workers.merge(found)
+            answer = await self._workers.merge(found)
         except (InvalidUpdate, WorkerDied):
             self.on_broken(room.library_id)
             return None

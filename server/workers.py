@@ -61,7 +61,9 @@ class Workers:
         return await self._run(_inspect, update, limits)
 
     async def merge(self, updates: Sequence[bytes]) -> bytes:
-        """`crdt.updates.merge`, in a worker when there is much to merge."""
+        """`crdt.updates.merge`, in a worker when there is much to merge; a single update as it is."""
+        if len(updates) == 1:
+            return updates[0]
         if sum(map(len, updates)) <= INLINE_MERGE_BYTES:
             return merge(updates)
         return await self._run(merge, updates)
