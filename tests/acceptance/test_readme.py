@@ -1,0 +1,46 @@
+"""The README's tour, run as it is written."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.server import ROOT, Server
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def section(title: str) -> list[tuple[str, str]]:
+    """The blocks of code below a heading: language and text."""
+    text = (ROOT / "README.md").read_text()
+    return _BLOCK.findall(text.partition(f"\n## {title}\n")[2].partition("\n## ")[0])
+
+
+def test_the_tour_with_curl(tmp_path: Path) -> None:
+    register = section("Quick start")[0][1]
+    (first, typing, second) = section("A tour with curl")
+    with Server() as server:
+        (tmp_path / "edit-on-tablet.py").write_text(typing[1].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
+        script = "set -eu\n" + register + first[1] + second[1]
+        script = script.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace(
+            ".venv/bin/python", f"PYTHONPATH={ROOT} {sys.executable}"
+        )
+        ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    made, patched, favourite, tag, found, versioned, history, refused, batch, preferences = map(json.loads, ran.stdout.splitlines())
+    assert made["tags"] == ["Work", "周报"]
+    assert (patched["optimized_text"], patched["model_used"]) == ("# Role\nYou write reports.", "deepseek-chat")
+    assert (favourite["original_text"], favourite["favorite"]) == ("Write a short report.", True)
+    assert (tag["label"], tag["color"], tag["prompts"]) == ("Office", "#5b8def", 1)
+    assert found["prompts"] == [{"id": made["id"], "title": "Weekly report", "tags": ["Office", "周报"]}]
+    assert versioned["optimized_text"] == "# Role\nYou write short reports."
+    assert [(each["version"], each["note"]) for each in history["versions"]] == [(2, ""), (1, "first try")]
+    assert (refused["code"], refused["current"]["title"]) == ("precondition_failed", "Weekly report")
+    assert statuses(batch) == [201, 200]
+    assert preferences == {"language": "zh-CN", "ui": {"theme": "dark"}}
+
+
+def statuses(batch: dict[str, Any]) -> list[int]:
+    return [each["status"] for each in batch["results"]]
