@@ -107,14 +107,3 @@ class Desk:
         for library_id in library_ids:
             if (view := self._views.pop(library_id, None)) is not None:
                 view.close()  # by this thread: the garbage collector may run on another
-
-
-_DESK = Desk()
-"""The desk of this process, where this is a document process."""
-
-
-def do(orders: tuple[Sequence[UUID], Order | None]) -> Done:
-    """On this process's own desk, put away the first and do the second."""
-    useless, order = orders
-    _DESK.clear(useless)
-    return _DESK.do(order) if order is not None else Done(None, None, EMPTY_UPDATE, NOTHING, 0, False)

@@ -19,10 +19,10 @@ from crdt.updates import Inspected
 from crdt.view import View
 from server import desk
 from server.desk import Desk, Done, Opening, Order
+from server.document_process import DocumentProcess
 from server.errors import DocumentTooLarge, TryLater, WorkerDied
 from server.rooms import Room
 from server.shelf import CURSOR_UPDATES, Shelf
-from server.workers import Workers
 from storage.errors import NotFound, StorageError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class _Lying:
 class _Place:
     """A desk, as seen from here: of this process, or of a document process. One order at a time, so that it is plain who broke it."""
 
-    def __init__(self, process: Workers | None) -> None:
+    def __init__(self, process: DocumentProcess | None) -> None:
         self.process = process
         self.useless: list[UUID] = []
         """What lies there and is not wanted any more: put away with the next order."""
@@ -77,7 +77,9 @@ class _Place:
         if self.process is None:
             self._own.clear(self._cleared())
             return self._own.do(order)
-        return await asyncio.shield(self._do(self.process, order))
+        done = await asyncio.shield(self._do(self.process, order))
+        assert done is not None  # noqa: S101  # the answer to an order
+        return done
 
     async def clear(self) -> None:
         """Put away what is not wanted any more, now."""
@@ -86,9 +88,9 @@ class _Place:
         else:
             await asyncio.shield(self._do(self.process, None))
 
-    async def _do(self, process: Workers, order: Order | None) -> Done:
+    async def _do(self, process: DocumentProcess, order: Order | None) -> Done | None:
         async with self._turn:
-            return await process.at_desk(desk.do, (self._cleared(), order), seconds=CALL_SECONDS)
+            return await process.do(self._cleared(), order, seconds=CALL_SECONDS)
 
     def _cleared(self) -> list[UUID]:
         useless, self.useless = self.useless, []
@@ -102,7 +104,7 @@ class Documents:
         self._shelf = shelf
         self._cache_bytes = cache_bytes
         self._here = _Place(None)
-        self._away = [_Place(Workers(1)) for _ in range(processes)]
+        self._away = [_Place(DocumentProcess()) for _ in range(processes)]
         self._lying: OrderedDict[UUID, _Lying] = OrderedDict()  # least recently used first
         self._nbytes = 0
         self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}

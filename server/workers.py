@@ -88,20 +88,6 @@ class Workers:
             self.close()  # nothing else ends what is being worked on
             raise WorkerDied from None
 
-    async def at_desk(self, function: Callable[..., Result], argument: object, *, seconds: float) -> Result:
-        """A function of `server/desk.py`, where this is a single process: what it leaves on its desk is there at the next call.
-
-        Raises:
-            WorkerDied: the process broke, or took too long; its desk is empty now.
-            what the function raises.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._run(function, argument, again=False)
-        except TimeoutError:
-            self.close()
-            raise WorkerDied from None
-
     async def _run(self, function: Callable[..., Result], *arguments: object, again: bool = True) -> Result:
         pool, closings = self._pool or self._start(self._count), self._closings
         self._pool = pool

@@ -1,0 +1,121 @@
+"""A process with a desk: it is given orders over a pipe of its own, one at a time, and ends when that closes.
+
+Not an executor: its threads hand each order on three times, which takes longer than most orders do.
+"""
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from server.desk import Desk, Done, Order
+from server.errors import WorkerDied
+
+_LENGTH = struct.Struct(">Q")
+
+
+class DocumentProcess:
+    """A process that is started when it is first needed, and anew when it has died. Who uses it waits for its turn."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def do(self, useless: Sequence[UUID], order: Order | None, *, seconds: float) -> Done | None:
+        """Put away what is useless and carry out an order, if there is one.
+
+        Raises:
+            WorkerDied: the process broke or took longer than so many seconds. All that lay there is gone.
+            what `Desk.do` raises.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._exchange(pickle.dumps((useless, order), pickle.HIGHEST_PROTOCOL))
+        except (OSError, EOFError, TimeoutError) as error:
+            self.close()
+            raise WorkerDied from error
+        except BaseException:  # nobody knows what the next answer would be to
+            self.close()
+            raise
+        done, failure = pickle.loads(answer)  # noqa: S301  # from our own process
+        if failure is not None:
+            raise failure
+        return done if order is None else _checked(done)
+
+    async def _exchange(self, asked: bytes) -> bytes:
+        reader, writer = self._streams or await self._start()
+        writer.write(_LENGTH.pack(len(asked)))
+        writer.write(asked)
+        await writer.drain()
+        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        return await reader.readexactly(size)
+
+    async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs.fileno())
+        self._streams = await asyncio.open_connection(sock=ours)
+        return self._streams
+
+    def close(self) -> None:
+        """End the process without waiting for what it does."""
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()  # it has nothing to end with
+        self._streams = self._process = None
+
+
+def _spawn(pipe: int) -> subprocess.Popen[bytes]:
+    # with nothing of this environment: it holds secrets, and a document process needs none
+    return subprocess.Popen(
+        [sys.executable, "-m", "server.document_process", str(pipe)],
+        pass_fds=[pipe],
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _checked(done: Any) -> Done:
+    assert isinstance(done, Done)  # noqa: S101  # tells the type checker
+    return done
+
+
+def serve(pipe: socket.socket) -> None:
+    """Carry out what comes, until the other end closes."""
+    desk = Desk()
+    stream = pipe.makefile("rb")
+    while head := stream.read(_LENGTH.size):
+        useless, order = pickle.loads(stream.read(*_LENGTH.unpack(head)))  # noqa: S301  # from our own server
+        answer = _pickled(_answer(desk, useless, order))
+        pipe.sendall(_LENGTH.pack(len(answer)))
+        pipe.sendall(answer)
+
+
+def _answer(desk: Desk, useless: Sequence[UUID], order: Order | None) -> tuple[Done | None, Exception | None]:
+    try:
+        desk.clear(useless)
+        return (desk.do(order) if order is not None else None), None
+    except Exception as error:
+        return None, error
+
+
+def _pickled(answer: tuple[Done | None, Exception | None]) -> bytes:
+    try:
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        return pickle.dumps((None, TypeError(f"an answer that cannot be sent: {type(error).__name__}")))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the server
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        serve(given)
