@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_json
 
 from crdt import operations, query
 from crdt.library import Mode
 from crdt.operations import Missing, NewPrompt, NewVersion
 from crdt.order import between
 from crdt.query import Query
-from crdt.shown import FullPrompt, Version
+from crdt.shown import FullPrompt, Prompt, Version
 from crdt.view import View
 from server.errors import AlreadyThere, Damaged, PreconditionFailed, ServerError, UnknownReference
+from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json
 
 SHOWN_PROBLEMS = 20
 """Problems that an answer lists: it is about something else."""
@@ -43,26 +47,6 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A page of prompts, and what is wrong in the library as far as it was read."""
-
-    prompts: Sequence[Shown]
-    next: str | None
-    total: int
-    problems: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A prompt; with its versions, newest first, and where its labels are, if they were asked for."""
-
-    state: FullPrompt
-    history: Sequence[Version] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    problems: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """Versions of a prompt, newest first, which of them is current, where its labels are, and the text if one version was asked for."""
 
@@ -72,25 +56,27 @@ class History:
     text: str = ""
 
 
-def search(view: View, asked: Query, *, texts: bool, history: bool) -> Listed:
-    """The prompts that are asked for; texts and versions only if they are wanted, too. Raises InvalidCursor."""
+def search(view: View, asked: Query, *, owner_id: UUID, fields: frozenset[str]) -> bytes:
+    """A page of the prompts that are asked for, as JSON: the next cursor, how many there are, and what is wrong in the library besides.
+
+    Raises InvalidCursor.
+    """
     page = query.run(view, asked)
-    shown = [
-        Shown(
-            state=FullPrompt(
-                prompt=prompt,
-                original=view.original(prompt.id) if texts else "",
-                optimized=view.text(prompt.current) if texts else "",
-                examples={},
-                media=[],
-                etag="",
-            ),
-            history=view.history(prompt.id) if history else (),
-            labels=view.labels(prompt.id) if history else {},
-        )
-        for prompt in page.prompts
-    ]
-    return Listed(prompts=shown, next=page.next, total=page.total, problems=view.problems[:SHOWN_PROBLEMS])
+    listed = [prompt_json(_listed(view, prompt, fields), owner_id, fields) for prompt in page.prompts]
+    problems = view.problems[:SHOWN_PROBLEMS]
+    return to_json({"prompts": listed, "next_cursor": page.next, "total": page.total, "problems": problems})
+
+
+def _listed(view: View, prompt: Prompt, fields: frozenset[str]) -> Shown:
+    """The prompt with what is asked for: texts and versions are read only then, and the tag is not made at all."""
+    has_texts, has_history = bool(fields & TEXTS), HISTORY in fields
+    original = view.original(prompt.id) if has_texts else ""
+    optimized = view.text(prompt.current) if has_texts else ""
+    return Shown(
+        state=FullPrompt(prompt=prompt, original=original, optimized=optimized, examples={}, media=[], etag=""),
+        history=view.history(prompt.id) if has_history else (),
+        labels=prompt.labels,
+    )
 
 
 def show(view: View, prompt_id: str, *, history: bool = False) -> Shown:

@@ -11,10 +11,11 @@ from server.intents.batches import Deleting, Done, Making, Setting, carry_out
 from server.problems import fails
 from server.routes.at import WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.json_answers import Json, ms
+from server.routes.json_answers import Json
 from server.routes.prompt_bodies import Batch, Create, Delete, Update
 from server.routes.prompt_views import BatchView
 from server.routes.prompts import draft_of, stamp_of
+from server.times import ms
 
 router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
 

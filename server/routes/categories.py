@@ -12,8 +12,8 @@ from server.intents.filing import Filed
 from server.problems import fails
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.json_answers import moment, ms
 from server.routes.texts import MAX_ID, Body, Color, Description, Id, Known, Name
+from server.times import moment, ms
 
 router = APIRouter(prefix="/api/categories", tags=["categories"], route_class=CreatingRoute)
 

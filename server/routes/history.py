@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from server.intents import prompts
+from server.intents.prompt_json import version_json
 from server.problems import fails
 from server.routes.at import READS, At
 from server.routes.body import StrictRoute
 from server.routes.json_answers import Json
-from server.routes.prompt_views import VersionList, VersionText, version_json
+from server.routes.prompt_views import VersionList, VersionText
 from server.routes.prompts import PromptId
 from server.routes.texts import MAX_ID
 

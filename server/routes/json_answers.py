@@ -1,22 +1,11 @@
-"""JSON answers: times as they are written there, and answers that no model looks at again."""
+"""JSON answers that no model looks at again."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from fastapi import Response
 from pydantic_core import to_json
 
 from server.routes.etags import quoted
-
-
-def moment(milliseconds: int) -> datetime:
-    """A time in ms since 1970 as JSON writes it."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def ms(moment: datetime) -> int:
-    """The ms since 1970."""
-    return int(moment.timestamp() * 1000)
 
 
 class Json(Response):

@@ -10,10 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from crdt.library import Mode
 from crdt.query import Match, Query, Sort
-from server.routes.json_answers import ms
-from server.routes.prompt_views import FIELDS
+from server.intents.prompt_json import FIELDS
 from server.routes.texts import MAX_ID, Body, Description, Id, Known, Name, PromptText, Tag, Title
 from server.routes.values import Values
+from server.times import ms
 
 MAX_PAGE = 200
 """Prompts in one answer; more are asked for with `cursor`. Past it: 422."""

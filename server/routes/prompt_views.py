@@ -1,6 +1,5 @@
 """What is answered about prompts. Lists are put into JSON at once: a model for each prompt would take longer than finding them."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,9 +7,6 @@ from uuid import UUID
 from pydantic import BaseModel, Field, create_model
 
 from crdt.library import Mode
-from crdt.shown import Version
-from server.intents.prompts import Shown
-from server.routes.json_answers import moment
 
 
 class VersionView(BaseModel):
@@ -104,66 +100,3 @@ class BatchView(BaseModel):
 
     results: list[ResultView]
     seq: int = Field(description="where the library stands now that they are committed")
-
-
-TEXTS = frozenset({"original_text", "optimized_text"})
-HISTORY = "optimization_history"
-FIELDS = frozenset(PromptView.model_fields) | {HISTORY}
-"""What `fields` may name."""
-USUAL = FIELDS - {HISTORY}
-
-
-def chosen(fields: str | None) -> frozenset[str]:
-    """Which fields are answered with; the id always is."""
-    return USUAL if fields is None else frozenset(fields.split(",")) | {"id"}
-
-
-def prompt_json(shown: Shown, owner_id: UUID, fields: frozenset[str]) -> dict[str, Any]:
-    """A prompt as JSON has it."""
-    state, prompt = shown.state, shown.state.prompt
-    whole = {
-        "id": prompt.id,
-        "user_id": owner_id,
-        "title": prompt.title,
-        "description": prompt.description,
-        "original_text": state.original,
-        "optimized_text": state.optimized,
-        "tags": prompt.tags,
-        "category": prompt.category,
-        "favorite": prompt.favorite,
-        "pinned": prompt.pinned,
-        "mode": prompt.mode,
-        "order": prompt.order,
-        "uses": prompt.uses,
-        "model_used": prompt.model,
-        "variables": prompt.variables,
-        "version_id": prompt.current,
-        "created_at": moment(prompt.created_at),
-        "updated_at": moment(prompt.updated_at),
-        "deleted_at": None if prompt.deleted_at is None else moment(prompt.deleted_at),
-    }
-    answered = whole if fields >= USUAL else {name: value for name, value in whole.items() if name in fields}
-    if HISTORY in fields:
-        answered[HISTORY] = [version_json(version, prompt.current, shown.labels) for version in shown.history]
-    if shown.problems:
-        answered["problems"] = shown.problems
-    return answered
-
-
-def version_json(version: Version, current: str | None, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A version as JSON has it."""
-    return {
-        "id": version.id,
-        "version": version.number,
-        "current": version.id == current,
-        "parent": version.parent,
-        "kind": version.kind,
-        "note": version.note,
-        "model": version.model,
-        "model_name": version.model_name,
-        "template": version.template,
-        "device": version.device,
-        "created_at": moment(version.at),
-        "size": version.bytes,
-        "labels": sorted(label for label, version_id in (labels or {}).items() if version_id == version.id),
-    }

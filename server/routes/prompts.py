@@ -11,15 +11,17 @@ from crdt.view import View
 from server.claim import Claim
 from server.errors import PreconditionFailed, problem_of
 from server.intents import prompts
-from server.intents.prompts import Draft, Shown, Stamp
+from server.intents.prompt_json import HISTORY, USUAL, Shown, chosen, prompt_json
+from server.intents.prompts import Draft, Stamp
 from server.problems import fails
 from server.routes.at import READS, WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.etags import IfMatch, IfNoneMatch, is_known, quoted, wanted
-from server.routes.json_answers import Json, ms
+from server.routes.json_answers import Json
 from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBody, PromptPatch
-from server.routes.prompt_views import HISTORY, TEXTS, USUAL, FullPromptView, PromptList, chosen, prompt_json
+from server.routes.prompt_views import FullPromptView, PromptList
 from server.routes.texts import MAX_ID
+from server.times import ms
 
 router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
 
@@ -37,16 +39,8 @@ _SETS = {"unknown_reference": 422, "damaged": 409, **CHANGES}
 @router.get("", responses=fails(invalid_cursor=422, **READS), response_model=PromptList)
 async def list_all(at: At, asked: Annotated[Listing, Query()]) -> Response:
     """The prompts that fit, a page at a time. What is not changed meanwhile is on one page, once."""
-    fields = chosen(asked.fields)
-    listed = await at.read(partial(prompts.search, asked=asked.query(), texts=bool(fields & TEXTS), history=HISTORY in fields))
-    return Json(
-        {
-            "prompts": [prompt_json(each, at.library.owner_id, fields) for each in listed.prompts],
-            "next_cursor": listed.next,
-            "total": listed.total,
-            "problems": listed.problems,
-        }
-    )
+    search = partial(prompts.search, asked=asked.query(), owner_id=at.library.owner_id, fields=chosen(asked.fields))
+    return Response(await at.read(search), media_type="application/json")
 
 
 @router.post(

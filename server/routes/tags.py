@@ -13,8 +13,8 @@ from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.body import StrictRoute
-from server.routes.json_answers import moment, ms
 from server.routes.texts import MAX_TAG, Body, Color, Tag
+from server.times import moment, ms
 
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=StrictRoute)
 

@@ -13,8 +13,8 @@ from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.json_answers import moment, ms
 from server.routes.texts import MAX_ID, Body, Description, Id, Name, PromptText
+from server.times import moment, ms
 
 router = APIRouter(prefix="/api/templates", tags=["templates"], route_class=CreatingRoute)
 
