@@ -37,17 +37,30 @@ def bearer_token(request: Request) -> str:
     return token.strip()
 
 
+# The dependencies are coroutines, though they wait for nothing: FastAPI hands plain functions to threads.
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+async def _token(request: Request) -> str:
+    return bearer_token(request)
+
+
+Served = Annotated[Services, Depends(_services)]
+Token = Annotated[str, Depends(_token)]
+
+
 async def principal(
-    token: Annotated[str, Depends(bearer_token)],
-    services: Annotated[Services, Depends(services_of)],
+    token: Token,
+    services: Served,
     _: Annotated[object, Depends(_SCHEME)],
 ) -> Principal:
     """Who asks, by an access token whose session is alive at this moment."""
     return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())
 
 
-Served = Annotated[Services, Depends(services_of)]
-Token = Annotated[str, Depends(bearer_token)]
 Asking = Annotated[Principal, Depends(principal)]
 SIGNED_IN = {"not_authenticated": 401, "invalid_token": 401, "token_expired": 401, "session_ended": 401, "unavailable": 503}
 """What every route that needs an access token can refuse with."""
