@@ -30,6 +30,8 @@ class Row:
     """Of its tags, after merges."""
     filed: tuple[tuple[str, ...], str | None]
     """Tags and category as they are written."""
+    texts: tuple[str, str] | None = None
+    """The original and that of the version that is used; None until they are asked for."""
     words: str | None = None
     """Everything that a search looks into, normalised; None until the first search."""
 
@@ -46,8 +48,8 @@ class Rows:
         self.labels = Pairs(Root.LABELS, library.root(Root.LABELS).integrated, problems)
         self._ids: dict[str, None] | None = None
         self._rows: dict[str, Row] = {}
-        self.words_bytes = 0
-        """Memory that the words of rows take."""
+        self.kept_bytes = 0
+        """Memory that the texts and words of rows take."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -103,6 +105,7 @@ class Rows:
             row = self._rows.pop(prompt_id, None)
             if row is not None:
                 self._forget_words(row)
+                self.kept_bytes -= sum(map(sys.getsizeof, row.texts or ()))
 
     def refile(self, txn: Txn) -> None:
         """Tags or categories have changed: show the prompts under what they are now."""
@@ -114,19 +117,26 @@ class Rows:
                 row.prompt = replace(row.prompt, tags=shown.labels, category=category)
                 self._forget_words(row)
 
+    def texts(self, row: Row, txn: Txn) -> tuple[str, str]:
+        """The original, and the text of the version that is used: empty before there is one."""
+        if row.texts is None:
+            prompt, there = row.prompt, self.map_of(row.prompt.id, txn)
+            original = self.reader(prompt.id, there, ("original",), txn).content("original") if there is not None else ""
+            row.texts = original, self._histories.text(prompt.current, txn) if prompt.current is not None else ""
+            self.kept_bytes += sum(map(sys.getsizeof, row.texts))
+        return row.texts
+
     def words(self, row: Row, txn: Txn) -> str:
         """Everything that a search looks into: title, description, both texts and tags, normalised."""
         if row.words is None:
-            prompt, there = row.prompt, self.map_of(row.prompt.id, txn)
-            original = self.reader(prompt.id, there, ("original",), txn).content("original") if there is not None else ""
-            current = self._histories.text(prompt.current, txn) if prompt.current is not None else ""
-            row.words = normalised("\n".join((prompt.title, prompt.description, original, current, *prompt.tags)))
-            self.words_bytes += sys.getsizeof(row.words)
+            prompt = row.prompt
+            row.words = normalised("\n".join((prompt.title, prompt.description, *self.texts(row, txn), *prompt.tags)))
+            self.kept_bytes += sys.getsizeof(row.words)
         return row.words
 
     def _forget_words(self, row: Row) -> None:
         if row.words is not None:
-            self.words_bytes -= sys.getsizeof(row.words)
+            self.kept_bytes -= sys.getsizeof(row.words)
             row.words = None
 
     def _read(self, prompt_id: str, there: YMap, txn: Txn) -> Row:

@@ -61,7 +61,7 @@ class View:
     @property
     def nbytes(self) -> int:
         """About how much memory the document and what was read of it take."""
-        return self.library.applied_bytes * DOCUMENT_BYTES + len(self._rows) * ROW_BYTES + self._rows.words_bytes
+        return self.library.applied_bytes * DOCUMENT_BYTES + len(self._rows) * ROW_BYTES + self._rows.kept_bytes
 
     # --- prompts
 
@@ -97,6 +97,12 @@ class View:
             versions = [entry.id for entry in self._histories.entries(prompt_id, txn)]
         state = {name: getattr(prompt, name) for name in Prompt.__slots__} | shown | {"versions": versions}
         return FullPrompt(prompt=prompt, **shown, etag=blake2b(canonical(state), digest_size=ETAG_BYTES).hexdigest())
+
+    def texts(self, prompt_id: str) -> tuple[str, str]:
+        """The original and the text of the version that is used, kept for the next time; empty where there is none."""
+        with self._reading() as txn:
+            row = self._rows.row(prompt_id, txn)
+            return self._rows.texts(row, txn) if row is not None else ("", "")
 
     def original(self, prompt_id: str) -> str:
         """What was written before anything was optimised."""

@@ -69,9 +69,8 @@ def search(view: View, asked: Query, *, owner_id: UUID, fields: frozenset[str]) 
 
 def _listed(view: View, prompt: Prompt, fields: frozenset[str]) -> Shown:
     """The prompt with what is asked for: texts and versions are read only then, and the tag is not made at all."""
-    has_texts, has_history = bool(fields & TEXTS), HISTORY in fields
-    original = view.original(prompt.id) if has_texts else ""
-    optimized = view.text(prompt.current) if has_texts else ""
+    has_history = HISTORY in fields
+    original, optimized = view.texts(prompt.id) if fields & TEXTS else ("", "")
     return Shown(
         state=FullPrompt(prompt=prompt, original=original, optimized=optimized, examples={}, media=[], etag=""),
         history=view.history(prompt.id) if has_history else (),
