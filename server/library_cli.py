@@ -45,6 +45,8 @@ class Content:
     gap_count: int
     gaps: Sequence[tuple[int, int, int]]
     """Client, first missing clock, the clock after the last missing one."""
+    server_clock: int
+    """Where the next edit made on the server goes."""
 
 
 @app.callback()
@@ -96,13 +98,13 @@ async def _inspect(dsn: str, keyring: Keyring, library_id: UUID) -> tuple[Inspec
         except (StorageError, CrdtError, WorkerDied) as error:
             return found, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         room.knowledge.union(room.quarantined)
-        return found, _content(room.knowledge)
+        return found, _content(room.knowledge, found.server_client_id)
     finally:
         workers.close()
         await database.close()
 
 
-def _content(knowledge: Knowledge) -> Content:
+def _content(knowledge: Knowledge, server_client_id: int) -> Content:
     gaps: list[tuple[int, int, int]] = []
     count, last = 0, (-1, 0)
     for client, start, end in knowledge.held:
@@ -112,7 +114,13 @@ def _content(knowledge: Knowledge) -> Content:
             if len(gaps) < MOST_GAPS:
                 gaps.append((client, before, start))
         last = (client, end)
-    return Content(clients=knowledge.held.clients, deleted_runs=sum(1 for _ in knowledge.deleted), gap_count=count, gaps=gaps)
+    return Content(
+        clients=knowledge.held.clients,
+        deleted_runs=sum(1 for _ in knowledge.deleted),
+        gap_count=count,
+        gaps=gaps,
+        server_clock=(knowledge.held.spans_of(server_client_id) or (0,))[-1],
+    )
 
 
 def _plain(library_id: UUID, found: Inspection, content: Content | str | None) -> dict[str, object]:
@@ -150,7 +158,7 @@ def _facts(found: Inspection, content: Content | str | None) -> list[tuple[str, 
         ("updates kept", f"{found.kept_updates}, {decimal(found.kept_bytes)}, {kept}"),
         ("tail", f"{found.tail_updates} updates, {decimal(found.tail_bytes)}"),
         ("compacted", _when(found.compacted_at) if found.compacted_at else "never"),
-        ("server edits as", f"client {found.server_client_id}, clock {found.server_clock}"),
+        ("server edits as", f"client {found.server_client_id}" + _clock(content)),
     ]
     match content:
         case None:
@@ -160,6 +168,10 @@ def _facts(found: Inspection, content: Content | str | None) -> list[tuple[str, 
         case Content():
             facts += [("clients", str(content.clients)), ("deleted runs", str(content.deleted_runs)), ("gaps", _gaps(content))]
     return facts
+
+
+def _clock(content: Content | str | None) -> str:
+    return f", next at clock {content.server_clock}" if isinstance(content, Content) else ""
 
 
 def _gaps(content: Content) -> str:

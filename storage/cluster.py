@@ -47,7 +47,7 @@ _USED = """
 """
 _PAGE = "SELECT id, server_client_id FROM libraries WHERE id > $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE"
 _RAISE = """
-    UPDATE libraries AS l SET epoch = epoch + 1, server_client_id = fresh.client_id, server_clock = 0
+    UPDATE libraries AS l SET epoch = epoch + 1, server_client_id = fresh.client_id
     FROM unnest($1::uuid[], $2::bigint[]) AS fresh (id, client_id) WHERE l.id = fresh.id
 """
 
@@ -129,7 +129,7 @@ async def claim(connection: Connection, keyring: Keyring, *, new_client_id: Call
 
 
 async def raise_epochs(connection: Connection, *, new_client_id: Callable[[], int]) -> int:
-    """Put every library into a new epoch, with a new server client id and its clock at 0; returns how many.
+    """Put every library into a new epoch, with a new server client id; returns how many.
 
     All of them or none. May run while servers do: each takes the new epoch with its next write of a library.
     """

@@ -11,7 +11,7 @@ from storage.pool import Connection
 from storage.snapshots import Described
 
 _LIBRARY = """
-    SELECT l.owner_id, l.head, l.epoch, l.key_id, l.server_client_id, l.server_clock, l.created_at, l.deleted_at, l.compacted_at,
+    SELECT l.owner_id, l.head, l.epoch, l.key_id, l.server_client_id, l.created_at, l.deleted_at, l.compacted_at,
         u.oldest_seq, u.kept_updates, u.kept_bytes
     FROM libraries AS l, LATERAL (
         SELECT min(seq) AS oldest_seq, count(*) AS kept_updates, coalesce(sum(octet_length(sealed)), 0)::bigint AS kept_bytes
@@ -44,7 +44,6 @@ class Inspection:
     epoch: int
     key_id: str | None
     server_client_id: int
-    server_clock: int
     created_at: datetime
     deleted_at: datetime | None
     compacted_at: datetime | None

@@ -287,7 +287,6 @@ CREATE TABLE public.libraries (
     head bigint DEFAULT 0 NOT NULL,
     epoch bigint DEFAULT 1 NOT NULL,
     server_client_id bigint NOT NULL,
-    server_clock bigint DEFAULT 0 NOT NULL,
     wrapped_key bytea,
     key_id text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,

@@ -32,8 +32,8 @@ async def seems_to_come_from(connection: Connection, system_identifier: int, tim
     await connection.execute("UPDATE cluster SET system_identifier = $1, timeline = $2", system_identifier, timeline)
 
 
-async def libraries(connection: Connection) -> list[tuple[int, int, int]]:
-    rows = await connection.fetch("SELECT epoch, server_client_id, server_clock FROM libraries ORDER BY server_client_id")
+async def libraries(connection: Connection) -> list[tuple[int, int]]:
+    rows = await connection.fetch("SELECT epoch, server_client_id FROM libraries ORDER BY server_client_id")
     return [tuple(row) for row in rows]
 
 
@@ -68,7 +68,7 @@ async def test_only_one_of_several_processes_raises_the_epochs(database_dsn: str
     connections = [await asyncpg.connect(database_dsn) for _ in range(3)]
     claims = await asyncio.gather(*(claim(each, Keyring([KEY]), new_client_id=fresh) for each in connections))
     assert sorted(each.raised for each in claims) == [0, 0, 1]
-    assert [epoch for epoch, _, _ in await libraries(connection)] == [2]
+    assert [epoch for epoch, _ in await libraries(connection)] == [2]
     for each in connections:
         await each.close()
 
@@ -79,7 +79,7 @@ async def test_every_epoch_rises_when_the_identity_is_another(connection: Connec
     now = (await claim(connection, keyring, new_client_id=fresh)).identity
     for _ in range(3):
         await store_user(connection, keyring)
-    before = {client_id for _, client_id, _ in await libraries(connection)}
+    before = {client_id for _, client_id in await libraries(connection)}
     old = (
         Identity(system_identifier=42, timeline=now.timeline)
         if what == "system identifier"
@@ -89,30 +89,30 @@ async def test_every_epoch_rises_when_the_identity_is_another(connection: Connec
     claimed = await claim(connection, keyring, new_client_id=fresh)
     assert (claimed.moved, claimed.raised, claimed.previous, claimed.identity) == (True, 3, old, now)
     rows = await libraries(connection)
-    assert [(epoch, clock) for epoch, _, clock in rows] == [(2, 0)] * 3
-    assert len({client_id for _, client_id, _ in rows} - before) == 3
+    assert [epoch for epoch, _ in rows] == [2] * 3
+    assert len({client_id for _, client_id in rows} - before) == 3
     assert not (await claim(connection, keyring, new_client_id=fresh)).moved
 
 
 async def test_epochs_are_raised_by_hand_over_many_pages(connection: Connection, fresh: Callable[[], int]) -> None:
     owner = await store_user(connection, Keyring([KEY]))
     await connection.execute(
-        "INSERT INTO libraries (id, owner_id, name, epoch, server_client_id, server_clock)"
-        " SELECT gen_random_uuid(), $1, '', 7, n, 3 FROM generate_series(1000, 3499) n",
+        "INSERT INTO libraries (id, owner_id, name, epoch, server_client_id)"
+        " SELECT gen_random_uuid(), $1, '', 7, n FROM generate_series(1000, 3499) n",
         owner,
     )
     assert await raise_epochs(connection, new_client_id=fresh) == 2501
     rows = await libraries(connection)
-    assert {(epoch, clock) for epoch, _, clock in rows} == {(2, 0), (8, 0)}
-    assert sorted(client_id for _, client_id, _ in rows) == list(range(FIRST_FRESH_ID, FIRST_FRESH_ID + 2501))
+    assert {epoch for epoch, _ in rows} == {2, 8}
+    assert sorted(client_id for _, client_id in rows) == list(range(FIRST_FRESH_ID, FIRST_FRESH_ID + 2501))
 
 
 async def test_a_raised_library_never_keeps_its_client_id(connection: Connection) -> None:
     await store_user(connection, Keyring([KEY]))
-    ((_, old, _),) = await libraries(connection)
+    ((_, old),) = await libraries(connection)
     draws = iter([old, old, old + 1])
     await raise_epochs(connection, new_client_id=lambda: next(draws))
-    assert await libraries(connection) == [(2, old + 1, 0)]
+    assert await libraries(connection) == [(2, old + 1)]
 
 
 async def claimed_with_data(connection: Connection, *keys: EncryptionKey) -> None:

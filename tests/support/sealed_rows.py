@@ -33,8 +33,7 @@ async def store_user(connection: Connection, keyring: Keyring) -> UUID:
     )
     key_id, wrapped = keyring.wrap(library_key, library_key_place(library_id))
     await connection.execute(
-        "INSERT INTO libraries (id, owner_id, name, server_client_id, server_clock, wrapped_key, key_id)"
-        " VALUES ($1, $2, '', $3, 5, $4, $5)",
+        "INSERT INTO libraries (id, owner_id, name, server_client_id, wrapped_key, key_id) VALUES ($1, $2, '', $3, $4, $5)",
         library_id,
         user_id,
         number,
