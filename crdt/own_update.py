@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ def collected(doc: Doc[Any]) -> Iterator[list[bytes]]:
         doc.unobserve(subscription)
 
 
-def joined(made: list[bytes]) -> bytes:
+def joined(made: Sequence[bytes]) -> bytes:
     """Updates that follow one another as one: 00 00 where there are none."""
     return merge(made) if len(made) > 1 else made[0] if made else EMPTY_UPDATE
 

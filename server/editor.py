@@ -93,6 +93,10 @@ class Editor:
         raise TryLater
 
 
+class _UsedUp(NotStored):
+    """Its client id has to be renewed: what the document writes does not follow what the library holds of it."""
+
+
 class _Trial:
     """One attempt to edit, while it is one's turn at the document."""
 
@@ -120,6 +124,9 @@ class _Trial:
             )
             is_stored = True
             return Edited(ran.answer, outcome.seq)
+        except _UsedUp:
+            await self._renew_client_id()
+            raise
         finally:
             if not is_stored:
                 self._documents.forget(room.library_id)
@@ -150,6 +157,8 @@ class _Trial:
                 self._hall.writer, Entry(room, EMPTY_UPDATE, NOTHING, self._session_id, may_write=True, origin=awaited, build=build)
             )
             if failures:
+                if isinstance(failures[0], _UsedUp):
+                    await self._renew_client_id()  # not while the row is locked: it would wait for itself
                 raise failures[0]
             is_stored = True
             return Edited(built[0].answer, outcome.seq)
@@ -158,14 +167,13 @@ class _Trial:
                 self._documents.forget(room.library_id)
 
     async def _inspected(self, ran: Ran[T]) -> tuple[Inspected, Basis]:
-        """What the edit holds, and what it was built on. Raises NotStored where its client id is used up."""
+        """What the edit holds, and what it was built on. Raises _UsedUp."""
         room = self._room
         inspected = await self._hall.workers.inspect(ran.update, STORED_LIMITS)
         client_id = room.server_client_id
         clock = inspected.held[1] if inspected.held else None
         if clock is not None and room.head == ran.head and clock != _end(room, client_id):
-            await self._renew_client_id()
-            raise NotStored(Refusal.OUTDATED)
+            raise _UsedUp(Refusal.OUTDATED)
         return inspected, Basis(client_id, clock, ran.head if self._on_all else None)
 
     async def _renew_client_id(self) -> None:

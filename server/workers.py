@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from crdt.fold import fold
 from crdt.updates import Inspected, Limits, diff, inspect, merge
-from server.errors import WorkerDied
+from server.errors import TookTooLong, WorkerDied
 
 INLINE_INSPECT_BYTES = 64 << 10
 """Past this an update is inspected in a worker: 64 KiB of tiny structs take about 6 ms."""
@@ -90,7 +90,8 @@ class Workers:
         """A function of `server/desk.py`, where this is a single process: what it leaves on its desk is there at the next call.
 
         Raises:
-            WorkerDied: the process broke, or took too long; its desk is empty now.
+            WorkerDied: the process broke; its desk is empty now.
+            TookTooLong: it was ended.
             what the function raises.
         """
         try:
@@ -98,7 +99,7 @@ class Workers:
                 return await self._run(function, argument, again=False)
         except TimeoutError:
             self.close()
-            raise WorkerDied from None
+            raise TookTooLong from None
 
     async def _run(self, function: Callable[..., Result], *arguments: object, again: bool = True) -> Result:
         pool, closings = self._pool or self._start(self._count), self._closings
