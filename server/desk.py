@@ -6,15 +6,16 @@ where and at which seq; a desk only does what it is told.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from crdt.errors import DocumentBroken
+from crdt.errors import DocumentBroken, InvalidUpdate
 from crdt.library import Library
 from crdt.own_update import making
 from crdt.panics import told_as_broken
-from crdt.updates import EMPTY_UPDATE, Inspected, inspect
+from crdt.updates import EMPTY_UPDATE, Inspected, decode_state_vector, inspect, merge
 from crdt.view import View
 
 NOTHING = inspect(EMPTY_UPDATE)
@@ -33,6 +34,8 @@ class Order(NamedTuple):
     library_id: UUID
     opening: Opening | None
     updates: Sequence[bytes]
+    least: bytes
+    """A state vector: so much the library has to hold once it is up to date."""
     call: Callable[[View], Any]
 
 
@@ -51,7 +54,7 @@ class Done(NamedTuple):
 
 
 class NotThere(Exception):
-    """The library does not lie on this desk: it is to be opened."""
+    """The library does not lie on this desk, or not all of it: it is to be opened."""
 
 
 class Desk:
@@ -64,7 +67,7 @@ class Desk:
         """Carry out an order. A call that raises and has changed nothing leaves the library as it is; one that has leaves nothing.
 
         Raises:
-            NotThere: it is to be opened, and nothing to open it with came along.
+            NotThere: it is to be opened, and nothing to open it with came along; nothing of it is left here.
             DocumentBroken: Yrs cannot make a document of it, or breaks on the call.
         """
         with told_as_broken():
@@ -76,8 +79,11 @@ class Desk:
 
     def _do(self, order: Order) -> Done:
         view = self._opened(order)
-        for update in order.updates:
-            view.library.take(update)
+        if order.updates:
+            # At once: of what came in another order than it was made, Yrs would tell the view only a part, and lose sight of some.
+            view.library.take(_whole(order.updates))
+            if not _covers(view.library.state_vector(), order.least):
+                raise NotThere
         answer, failure = None, None
         with making(view.library.doc) as made:
             try:
@@ -107,3 +113,28 @@ class Desk:
         for library_id in library_ids:
             if (view := self._views.pop(library_id, None)) is not None:
                 view.close()  # by this thread: the garbage collector may run on another
+
+
+def _whole(updates: Sequence[bytes]) -> bytes:
+    try:
+        return merge(updates) if len(updates) > 1 else updates[0]
+    except InvalidUpdate as error:
+        raise DocumentBroken("Yrs cannot merge what came") from error
+
+
+def _covers(held: bytes, least: bytes) -> bool:
+    clocks = decode_state_vector(held)
+    return all(clocks.get(client, 0) >= clock for client, clock in decode_state_vector(least).items())
+
+
+DESK = Desk()
+"""The desk of this process, where this is a document process."""
+
+
+def portable(error: Exception) -> Exception:
+    """The error if another process can read it; else one that names it."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own, just made
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}, which cannot be sent to another process")
+    return error

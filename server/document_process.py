@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from server.desk import Desk, Done, Order
-from server.errors import WorkerDied
+from server.desk import DESK, Done, Order, portable
+from server.errors import TookTooLong, WorkerDied
 
 _LENGTH = struct.Struct(">Q")
 
@@ -32,13 +32,17 @@ class DocumentProcess:
         """Put away what is useless and carry out an order, if there is one.
 
         Raises:
-            WorkerDied: the process broke or took longer than so many seconds. All that lay there is gone.
+            WorkerDied: the process broke, and all that lay there is gone.
+            TookTooLong: it was ended after so many seconds, likewise.
             what `Desk.do` raises.
         """
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._exchange(pickle.dumps((useless, order), pickle.HIGHEST_PROTOCOL))
-        except (OSError, EOFError, TimeoutError) as error:
+        except TimeoutError:
+            self.close()
+            raise TookTooLong from None
+        except (OSError, EOFError) as error:
             self.close()
             raise WorkerDied from error
         except BaseException:  # nobody knows what the next answer would be to
@@ -91,28 +95,23 @@ def _checked(done: Any) -> Done:
 
 def serve(pipe: socket.socket) -> None:
     """Carry out what comes, until the other end closes."""
-    desk = Desk()
     stream = pipe.makefile("rb")
     while head := stream.read(_LENGTH.size):
         useless, order = pickle.loads(stream.read(*_LENGTH.unpack(head)))  # noqa: S301  # from our own server
-        answer = _pickled(_answer(desk, useless, order))
+        answer = _answer(useless, order)
         pipe.sendall(_LENGTH.pack(len(answer)))
         pipe.sendall(answer)
 
 
-def _answer(desk: Desk, useless: Sequence[UUID], order: Order | None) -> tuple[Done | None, Exception | None]:
+def _answer(useless: Sequence[UUID], order: Order | None) -> bytes:
     try:
-        desk.clear(useless)
-        return (desk.do(order) if order is not None else None), None
-    except Exception as error:
-        return None, error
-
-
-def _pickled(answer: tuple[Done | None, Exception | None]) -> bytes:
-    try:
-        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        return pickle.dumps((None, TypeError(f"an answer that cannot be sent: {type(error).__name__}")))
+        DESK.clear(useless)
+        done = DESK.do(order) if order is not None else None
+        if done is not None and done.error is not None:
+            done = done._replace(error=portable(done.error))
+        return pickle.dumps((done, None), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # an answer that cannot be sent, too
+        return pickle.dumps((None, portable(error)), pickle.HIGHEST_PROTOCOL)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ read and tens of them to open, and whatever breaks Yrs breaks only that process.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
@@ -15,12 +15,12 @@ from uuid import UUID
 import structlog
 
 from crdt.errors import DocumentBroken, InvalidUpdate
-from crdt.updates import Inspected
+from crdt.updates import EMPTY_STATE_VECTOR, Inspected, encode_state_vector
 from crdt.view import View
-from server import desk
+from server import desk, metrics
 from server.desk import Desk, Done, Opening, Order
 from server.document_process import DocumentProcess
-from server.errors import DocumentTooLarge, TryLater, WorkerDied
+from server.errors import DocumentTooLarge, TookTooLong, TryLater, WorkerDied
 from server.rooms import Room
 from server.shelf import CURSOR_UPDATES, Shelf
 from storage.errors import NotFound, StorageError, Unavailable
@@ -59,6 +59,8 @@ class _Lying:
     head: int
     size: int
     """Bytes that it was opened with and that came in since."""
+    gapless: bool
+    """Whether nothing in it waits for changes between; else it takes none in: Yrs tells the view nothing of what lies beyond a gap."""
     nbytes: int = 0
 
 
@@ -69,15 +71,19 @@ class _Place:
         self.process = process
         self.useless: list[UUID] = []
         """What lies there and is not wanted any more: put away with the next order."""
+        self.suspect: UUID | None = None
+        """The library whose order ended the process the last time."""
+        self.on_death: Callable[[_Place], None] = lambda place: None
+        """Told when the process has ended, and all that lay there with it."""
         self._own = Desk()
         self._turn = asyncio.Lock()
 
     async def do(self, order: Order) -> Done:
-        """See `Desk.do`. Carried out to the end, whoever stops waiting for it."""
+        """See `Desk.do`. Once begun it is carried out to the end, whoever stops waiting for it."""
         if self.process is None:
             self._own.clear(self._cleared())
             return self._own.do(order)
-        done = await asyncio.shield(self._do(self.process, order))
+        done = await self._begin(self.process, order)
         assert done is not None  # noqa: S101  # the answer to an order
         return done
 
@@ -86,11 +92,22 @@ class _Place:
         if self.process is None:
             self._own.clear(self._cleared())
         else:
-            await asyncio.shield(self._do(self.process, None))
+            await self._begin(self.process, None)
+
+    async def _begin(self, process: DocumentProcess, order: Order | None) -> Done | None:
+        await self._turn.acquire()  # who stops waiting here has asked for nothing
+        return await asyncio.shield(asyncio.create_task(self._do(process, order)))
 
     async def _do(self, process: DocumentProcess, order: Order | None) -> Done | None:
-        async with self._turn:
+        try:
             return await process.do(self._cleared(), order, seconds=CALL_SECONDS)
+        except WorkerDied:
+            self.useless.clear()
+            metrics.document_processes_ended.inc()
+            self.on_death(self)
+            raise
+        finally:
+            self._turn.release()
 
     def _cleared(self) -> list[UUID]:
         useless, self.useless = self.useless, []
@@ -109,6 +126,9 @@ class Documents:
         self._nbytes = 0
         self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._clearing: dict[_Place, asyncio.Task[None]] = {}
+        for place in self._away:
+            place.on_death = self._bury
 
     @asynccontextmanager
     async def turn(self, library_id: UUID) -> AsyncIterator[None]:
@@ -140,8 +160,10 @@ class Documents:
             done = await lying.place.do(order)
         except desk.NotThere:
             return await self.run(room, call)  # it is opened this time
-        except WorkerDied:
-            self._bury(lying.place)
+        except WorkerDied as error:
+            if lying.place.suspect != room.library_id and not isinstance(error, TookTooLong):
+                lying.place.suspect = room.library_id
+                return await self.run(room, call)  # it may have been killed for something else
             self._broken(room)
             raise
         except DocumentBroken as error:
@@ -150,11 +172,14 @@ class Documents:
         except BaseException:  # cancelled, or a call that cannot be sent to another process
             lying.place.useless.append(room.library_id)
             raise
+        if lying.place.suspect == room.library_id:
+            lying.place.suspect = None
         if done.kept:
             lying.nbytes = done.nbytes
             self._lying[room.library_id] = lying
             self._nbytes += lying.nbytes
-            await self._keep_bound()
+            self._keep_bound()
+        self._count()
         if done.error is not None:
             raise done.error
         return Ran(cast(T, done.answer), done.update, done.inspected, lying.head)
@@ -184,8 +209,9 @@ class Documents:
 
     def close(self) -> None:
         """End the document processes."""
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, *self._clearing.values()):
+            if task is not None:
+                task.cancel()
         for place in self._away:
             if place.process is not None:
                 place.process.close()
@@ -194,12 +220,11 @@ class Documents:
         """How the library gets to where the room is: by what came since, or opened anew."""
         lying = self._lying.get(room.library_id)
         if lying is not None and self._is_usable(lying, room):
-            head = room.head
-            since = await self._shelf.updates_after(room, lying.head) if head > lying.head else []
-            size = lying.size + sum(map(len, since or ()))
-            if since is not None and (lying.place is not self._here or size <= INLINE_GROWN_BYTES):
-                moved = _Lying(lying.place, lying.epoch, lying.client_id, head, size)
-                return moved, Order(room.library_id, None, since, call)
+            if lying.head == room.head:
+                return lying, Order(room.library_id, None, (), EMPTY_STATE_VECTOR, call)
+            if lying.gapless and room.knowledge.gapless and (more := await self._more(room, lying)) is not None:
+                moved, since, least = more
+                return moved, Order(room.library_id, None, since, least, call)
             self.forget(room.library_id)
         client_id = room.server_client_id
         try:
@@ -211,26 +236,51 @@ class Documents:
             raise TryLater from error
         if len(content) > DOCUMENT_BYTES:
             raise DocumentTooLarge
+        metrics.documents_opened.labels("here" if len(content) <= INLINE_BYTES else "process").inc()
         place = self._here if len(content) <= INLINE_BYTES else self._away[room.library_id.int % len(self._away)]
-        opened = _Lying(place, room.epoch, client_id, head, len(content))
-        return opened, Order(room.library_id, Opening(client_id, content), (), call)
+        opened = _Lying(place, room.epoch, client_id, head, len(content), head == room.head and room.knowledge.gapless)
+        return opened, Order(room.library_id, Opening(client_id, content), (), EMPTY_STATE_VECTOR, call)
+
+    async def _more(self, room: Room, lying: _Lying) -> tuple[_Lying, Sequence[bytes], bytes] | None:
+        """Where the library will lie once it has taken in what came since, that, and what it has to hold then; None: it is to be opened."""
+        wanted, least = room.head, _held(room)
+        since = await self._shelf.updates_after(room, lying.head)
+        if since is None:
+            return None
+        size = lying.size + sum(map(len, since))
+        if lying.place is self._here and size > INLINE_GROWN_BYTES:
+            return None
+        head = lying.head + len(since)  # not the room's: the log may have told of more, of which nothing is known yet
+        return _Lying(lying.place, lying.epoch, lying.client_id, head, size, head == wanted), since, least
 
     def _is_usable(self, lying: _Lying, room: Room) -> bool:
         is_same = (lying.epoch, lying.client_id) == (room.epoch, room.server_client_id)
         return is_same and room.head - CURSOR_UPDATES <= lying.head <= room.head
 
-    async def _keep_bound(self) -> None:
+    def _keep_bound(self) -> None:
         """Put away what was used longest ago while there is too much; not what somebody waits for."""
-        cleared: dict[_Place, None] = {}
         for oldest, lying in tuple(self._lying.items()) if self._nbytes > self._cache_bytes else ():
             if self._nbytes <= self._cache_bytes:
                 break
             if oldest not in self._turns:
                 self.forget(oldest)
-                cleared[lying.place] = None
-        for place in cleared:
+                self._clear_soon(lying.place)
+
+    def _clear_soon(self, place: _Place) -> None:
+        """Put away there what is not wanted any more, by itself if no order comes: nobody waits for what others are asking there."""
+        if place not in self._clearing:
+            self._clearing[place] = asyncio.create_task(self._clear(place))
+
+    async def _clear(self, place: _Place) -> None:
+        try:
             with suppress(WorkerDied):
                 await place.clear()
+        finally:
+            del self._clearing[place]
+
+    def _count(self) -> None:
+        metrics.documents.set(len(self._lying))
+        metrics.document_bytes.set(self._nbytes)
 
     def _pop(self, library_id: UUID) -> _Lying | None:
         lying = self._lying.pop(library_id, None)
@@ -239,10 +289,14 @@ class Documents:
         return lying
 
     def _bury(self, place: _Place) -> None:
-        place.useless.clear()
         for library_id in [library_id for library_id, lying in self._lying.items() if lying.place is place]:
             self._pop(library_id)
 
     def _broken(self, room: Room) -> None:
         log.warning("document_broken", library=str(room.library_id))
         self._shelf.on_broken(room.library_id)
+
+
+def _held(room: Room) -> bytes:
+    """What a document of the room's library holds: what is set apart is kept out of it."""
+    return encode_state_vector(room.knowledge.state_vector()) if room.quarantined else room.state_vector()

@@ -36,7 +36,7 @@ BUILT_BEFORE_THE_LOCK = 3
 """How often an edit is built without a lock; then under it."""
 ATTEMPTS = 6
 """How often an edit is tried over all; a room that is dropped again and again ends there: 503."""
-BUILD_SECONDS = 0.5
+BUILD_SECONDS = 2.0
 """How long an edit may take to be built under the row lock, where the library's other writers wait: 503."""
 
 
@@ -93,6 +93,10 @@ class Editor:
         raise TryLater
 
 
+class _UsedUp(NotStored):
+    """Its client id has to be renewed: what the document writes does not follow what the library holds of it."""
+
+
 class _Trial:
     """One attempt to edit, while it is one's turn at the document."""
 
@@ -113,13 +117,16 @@ class _Trial:
             if ran.update == EMPTY_UPDATE:
                 is_stored = True
                 return Edited(ran.answer, room.head)
-            basis = await self._basis(ran)
+            basis = self._basis(ran)
             awaited = Awaited()
             outcome = await awaited.submit(
                 self._hall.writer, Entry(room, ran.update, ran.inspected, self._session_id, may_write=True, origin=awaited, basis=basis)
             )
             is_stored = True
             return Edited(ran.answer, outcome.seq)
+        except _UsedUp:
+            await self._renew_client_id()
+            raise
         finally:
             if not is_stored:
                 self._documents.forget(room.library_id)
@@ -131,25 +138,30 @@ class _Trial:
         failures: list[Exception] = []
 
         async def build(entry: Entry) -> None:
+            if built or failures:  # the transaction is tried again: the document has what the last one built
+                self._documents.forget(room.library_id)
+            built.clear()
             failures.clear()
-            self._documents.forget(room.library_id)  # as it was built the last time, if it was; or by somebody who was refused
             try:
                 async with asyncio.timeout(BUILD_SECONDS):
                     ran = await self._documents.run(room, change)
-                    basis = await self._basis(ran) if ran.update != EMPTY_UPDATE else None
+                    basis = self._basis(ran) if ran.update != EMPTY_UPDATE else None
             except Exception as error:
                 failures.append(TryLater() if isinstance(error, TimeoutError) else error)
                 entry.update, entry.inspected, entry.basis = EMPTY_UPDATE, NOTHING, None
             else:
-                built[:] = [ran]
+                built.append(ran)
                 entry.update, entry.inspected, entry.basis = ran.update, ran.inspected, basis
 
         is_stored = False
         try:
+            await self._documents.run(room, _nothing)  # opened and brought up to date before anybody waits for it
             outcome = await awaited.submit(
                 self._hall.writer, Entry(room, EMPTY_UPDATE, NOTHING, self._session_id, may_write=True, origin=awaited, build=build)
             )
             if failures:
+                if isinstance(failures[0], _UsedUp):
+                    await self._renew_client_id()  # not while the row is locked: it would wait for itself
                 raise failures[0]
             is_stored = True
             return Edited(built[0].answer, outcome.seq)
@@ -157,14 +169,13 @@ class _Trial:
             if not is_stored:
                 self._documents.forget(room.library_id)
 
-    async def _basis(self, ran: Ran[T]) -> Basis:
-        """What the edit was built on. Raises NotStored where its client id is used up."""
+    def _basis(self, ran: Ran[T]) -> Basis:
+        """What the edit was built on. Raises _UsedUp."""
         room = self._room
         client_id, held = room.server_client_id, ran.inspected.held
         clock = held[1] if held else None
         if clock is not None and room.head == ran.head and clock != _end(room, client_id):
-            await self._renew_client_id()
-            raise NotStored(Refusal.OUTDATED)
+            raise _UsedUp(Refusal.OUTDATED)
         return Basis(client_id, clock, ran.head if self._on_all else None)
 
     async def _renew_client_id(self) -> None:
@@ -177,6 +188,10 @@ class _Trial:
         if found is None:
             raise NotFound
         room.server_client_id = found
+
+
+def _nothing(view: View) -> None:
+    """Change nothing."""
 
 
 def _end(room: Room, client_id: int) -> int:

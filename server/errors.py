@@ -116,6 +116,10 @@ class WorkerDied(ServerError):
     """A worker process ended while it worked on this, twice: it took too much memory, or it was killed."""
 
 
+class TookTooLong(WorkerDied):
+    """A worker process was ended, since it took too long."""
+
+
 class Refused(HTTPException):
     """A refusal of a request's form, raised where FastAPI reads the body (it lets only HTTPException through)."""
 

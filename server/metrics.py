@@ -30,7 +30,9 @@ refusals = Counter("promptsync_opening_refusals", "Openings refused.", ["code"],
 documents = Gauge("promptsync_documents", "Libraries that are open as documents for REST.", registry=registry, multiprocess_mode="livesum")
 document_bytes = Gauge("promptsync_document_bytes", "About what they take of memory.", registry=registry, multiprocess_mode="livesum")
 documents_opened = Counter("promptsync_documents_opened", "Documents opened, by where they lie.", ["place"], registry=registry)
-document_processes_ended = Counter("promptsync_document_processes_ended", "Document processes that broke or took too long.", registry=registry)
+document_processes_ended = Counter(
+    "promptsync_document_processes_ended", "Document processes that broke or took too long.", registry=registry
+)
 openings = Counter("promptsync_openings", "Opening answers, by how they were made.", ["kind"], registry=registry)
 commits = Counter("promptsync_commits", "Write transactions, by outcome.", ["outcome"], registry=registry)
 queue_bytes = Gauge("promptsync_writer_queue_bytes", "Updates waiting to be stored.", registry=registry, multiprocess_mode="livesum")
