@@ -169,6 +169,7 @@ TABLE: dict[type[Exception], Answer] = {
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
     BatchRefused: Answer(409, "batch_refused", "One of the operations was refused, so none is done: see `results`", Close.FORBIDDEN),
     query.InvalidCursor: Answer(422, "invalid_cursor", "The cursor is of another list, or none of ours", Close.MALFORMED),
+    operations.Exists: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
