@@ -21,7 +21,7 @@ def services_of(request: Request) -> Services:
     return services
 
 
-def bearer_token(request: Request) -> str:
+def bearer_token(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> str:
     """The token in the one Authorization header.
 
     Raises:
@@ -40,7 +40,6 @@ def bearer_token(request: Request) -> str:
 async def principal(
     token: Annotated[str, Depends(bearer_token)],
     services: Annotated[Services, Depends(services_of)],
-    _: Annotated[object, Depends(_SCHEME)],
 ) -> Principal:
     """Who asks, by an access token whose session is alive at this moment."""
     return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())
