@@ -105,6 +105,8 @@ def run(view: View, query: Query) -> Page:
     """The page of prompts. Raises InvalidCursor, ValueError for a limit or a search out of bounds."""
     if not 1 <= query.limit <= MAX_LIMIT:
         raise ValueError(f"a page holds 1 to {MAX_LIMIT} prompts")
+    if len(terms(query.search)) > MAX_TERMS:
+        raise ValueError(f"a search has at most {MAX_TERMS} words")
     after = _place_in(query) if query.after is not None else None
     place = _PLACES[query.sort]
     found = [(place(row.prompt), row.prompt) for row in _matching(view, query)]
@@ -124,16 +126,14 @@ def _matching(view: View, query: Query) -> list[Row]:
     rows = view.rows()
     for test in _tests(view, query):
         rows = [row for row in rows if test(row)]
-    if terms := _terms(query):
-        rows = [row for row, words in zip(rows, view.words(rows), strict=True) if all(term in words for term in terms)]
+    if wanted := terms(query.search):
+        rows = [row for row, words in zip(rows, view.words(rows), strict=True) if all(term in words for term in wanted)]
     return rows
 
 
-def _terms(query: Query) -> list[str]:
-    terms = list(dict.fromkeys(normalised(query.search).split()))
-    if len(terms) > MAX_TERMS:
-        raise ValueError(f"a search has at most {MAX_TERMS} words")
-    return terms
+def terms(search: str) -> list[str]:
+    """The words that a search looks for, each once."""
+    return list(dict.fromkeys(normalised(search).split()))
 
 
 def _tests(view: View, query: Query) -> list[Test]:

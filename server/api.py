@@ -17,23 +17,32 @@ from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
-from server.middleware import BodyLimit, RequestLog
+from server.middleware import BodyLimit, ReadableAddress, RequestLog
 from server.routes import auth, batches, categories, history, libraries, preferences, prompts, tags, templates, users, variables
+from server.routes.documented import Documented
 from server.services import Services
 from storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
+ANYWHERE = {"malformed_address": 400, "too_large": 413, "invalid_request": 422}
+"""What every request can be refused with, whatever it asks for."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 class Api(FastAPI):
-    """FastAPI whose OpenAPI document knows what a problem looks like."""
+    """FastAPI whose OpenAPI document knows what a problem looks like, which of them any request may meet, and the plain routes."""
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        document["components"]["schemas"] |= problems.schemas()
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"] |= problems.schemas()
+            plain = [route for route in self.routes if isinstance(route, Documented)]
+            document["paths"] |= {route.shown_path: route.operation for route in plain}
+            for operation in (operation for operations in document["paths"].values() for operation in operations.values()):
+                problems.add_to(operation, **ANYWHERE)
+                operation["summary"] = operation["description"].partition(". ")[0].partition(": ")[0].removesuffix(".")
+        return self.openapi_schema or {}
 
 
 def create_api(
@@ -80,6 +89,7 @@ def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
     layers = [
         Middleware(RequestLog, random=services.random, https=settings.production),
+        Middleware(ReadableAddress),
         Middleware(BodyLimit, small=settings.max_body_bytes, batch=settings.max_batch_bytes, upload=settings.max_upload_bytes),
     ]
     if settings.allowed_origins:

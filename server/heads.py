@@ -6,8 +6,9 @@ Where several processes share a port, a connection goes on to the one it belongs
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from server.problems import Problem
 from server.siblings import Siblings
 
 MAX_HEAD_BYTES = 64 << 10
@@ -65,6 +66,12 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._allowed += len(body) * (1 + BYTES_AROUND_A_BODY_BYTE)
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        answer = Problem(status=400, code="malformed_http", title="This is not HTTP as it is read here", detail=msg).response()
+        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+        self.transport.write(STATUS_LINE[400] + head + b"connection: close\r\n\r\n" + bytes(answer.body))
+        self.transport.close()
 
     def _await_head(self) -> None:
         self._head_came()

@@ -1,11 +1,13 @@
 """What every HTTP request passes, as plain ASGI: sockets go straight through.
 
-`RequestLog` is the outermost and answers what nobody else did; then come the body limits.
+`RequestLog` is the outermost and answers what nobody else did; then come what an address may be, and the body limits.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from time import perf_counter
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,6 +24,9 @@ UPLOAD_PREFIX, NO_UPLOAD = "/api/sync/", "/api/sync/force"
 """Updates too large for a socket come below the one."""
 BATCH_PATH = "/api/prompts/batch"
 """Many prompts at once come here; everything else keeps to the small limit."""
+DISCARDED_TIMES = 2
+"""A body of up to so many times the largest limit is read to its end and thrown away by uvicorn. Past it the connection is closed, and a
+client that is still sending reads a reset instead of the answer."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +36,10 @@ _HEADERS = {
 }
 _HSTS = "max-age=31536000; includeSubDomains"
 
-_TOO_LARGE = Problem(status=413, code="too_large", title="The body is larger than is allowed here", headers={"Connection": "close"})
+_TOO_LARGE = Problem(status=413, code="too_large", title="The body is larger than is allowed here")
+_FAR_TOO_LARGE = replace(_TOO_LARGE, headers={"Connection": "close"})
+
+_UNREADABLE = Problem(status=400, code="malformed_address", title="The address is not UTF-8, percent-encoded")
 
 
 class RequestLog:
@@ -87,6 +95,29 @@ class RequestLog:
             headers.setdefault("Cache-Control", "no-store")
 
 
+class ReadableAddress:
+    """Refuses addresses whose percent-encoding is not UTF-8: read with something else in its place, one would name what nobody meant."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not (_is_utf8(scope.get("raw_path") or b"") and _is_utf8(scope["query_string"])):
+            await _UNREADABLE.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_utf8(encoded: bytes) -> bool:
+    if b"%" not in encoded:
+        return encoded.isascii()
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class _Body(Enum):
     """What kind of body a request may bring; each has a limit of its own."""
 
@@ -100,6 +131,7 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp, *, small: int, batch: int, upload: int) -> None:
         self._app = app
+        self._discarded = DISCARDED_TIMES * max(small, batch, upload)
         self._limits = {_Body.SMALL: small, _Body.BATCH: batch, _Body.UPLOAD: upload}
         # what comes in chunks is counted by starlette's own, whose exception the application's handler answers
         self._counted = {kind: RequestBodyLimitMiddleware(app, limit) for kind, limit in self._limits.items()}
@@ -112,7 +144,8 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         # int() of a very long number raises, and more than 19 digits are too many in any case
         if announced.isdecimal() and (len(announced) > 19 or int(announced) > self._limits[kind]):
-            await _TOO_LARGE.response()(scope, receive, send)
+            refusal = _FAR_TOO_LARGE if len(announced) > 19 or int(announced) > self._discarded else _TOO_LARGE
+            await refusal.response()(scope, receive, send)
             return
         await self._counted[kind](scope, receive, send)
 

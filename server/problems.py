@@ -15,6 +15,8 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_ERRORS = 20
+_MESSAGES = {"union_tag_invalid": "is of a kind that is not known here"}
+"""In place of pydantic's own that repeat what was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,22 @@ def fails(**codes: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": "problem with code " + " or ".join(f"`{code}`" for code in names),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"allOf": [{"$ref": "#/components/schemas/ProblemBody"}], "properties": {"code": {"enum": sorted(names)}}}
+                }
+            },
         }
         for status, names in sorted(by_status.items())
     }
+
+
+def add_to(operation: dict[str, Any], **codes: int) -> None:
+    """Have an operation of the OpenAPI document say that it can refuse with these codes, too."""
+    for status, response in operation["responses"].items():
+        schema = response.get("content", {}).get(MEDIA_TYPE, {}).get("schema", {})
+        codes |= dict.fromkeys(schema.get("properties", {}).get("code", {}).get("enum", ()), int(status))
+    operation["responses"] |= {str(status): response for status, response in fails(**codes).items()}
 
 
 def of_validation(errors: Iterable[Mapping[str, Any]]) -> Problem:
@@ -99,7 +113,7 @@ def of_validation(errors: Iterable[Mapping[str, Any]]) -> Problem:
         {
             "where": list(error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]),
             "code": error["type"],
-            "message": str(error["msg"]).removeprefix("Value error, "),
+            "message": _MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, "),
         }
         for error in found[:_MAX_ERRORS]
     )

@@ -62,7 +62,10 @@ def change_category(view: View, category_id: str, fields: Mapping[str, Any]) -> 
         _check_parent(view, category_id, registers["parent"])
     if "after" in fields:
         registers["order"] = _place_after(view, there, fields["after"])
-    operations.set_category_fields(view.library, category_id, registers)
+    try:
+        operations.set_category_fields(view.library, category_id, registers)
+    except ValueError as error:  # as it is written it would be below itself, though devices' circles are shown broken
+        raise UnknownReference("parent") from error
     return category(view, category_id)
 
 
@@ -117,13 +120,13 @@ def _category(view: View, category_id: str) -> Category:
 
 
 def _check_parent(view: View, category_id: str, parent: str | None) -> None:
-    parents = {each.id: each.parent for each in view.categories() if each.deleted_at is None}
-    if parent is not None and parent not in parents:
+    there = {each.id: each for each in view.categories()}
+    if parent is not None and (parent not in there or there[parent].deleted_at is not None):
         raise UnknownReference("parent")
     while parent is not None:
-        if parent == category_id:  # it would be below itself
+        if parent == category_id:  # it would be below itself, maybe by way of the bin
             raise UnknownReference("parent")
-        parent = parents.get(parent)
+        parent = there[parent].parent
 
 
 def _place_after(view: View, moved: Category, other: str) -> str:

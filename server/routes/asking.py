@@ -44,7 +44,7 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
-async def _token(request: Request) -> str:
+async def _token(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str:
     return bearer_token(request)
 
 
@@ -55,7 +55,6 @@ Token = Annotated[str, Depends(_token)]
 async def principal(
     token: Token,
     services: Served,
-    _: Annotated[object, Depends(_SCHEME)],
 ) -> Principal:
     """Who asks, by an access token whose session is alive at this moment."""
     return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())

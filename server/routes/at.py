@@ -57,7 +57,7 @@ async def at_library(
 
 At = Annotated[AtLibrary, Depends(at_library)]
 _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415}
-READS = {"invalid_request": 422, "not_found": 404, "document_too_large": 413, **SIGNED_IN}
+READS = {"invalid_request": 422, "not_found": 404, "document_too_large": 413, "too_costly": 413, "try_later": 503, **SIGNED_IN}
 """What every route that reads a library can refuse with."""
 WRITES = {"forbidden": 403, "unstorable": 422, "library_overgrown": 413, **_FORM, **READS}
 """What every route that changes one can refuse with."""

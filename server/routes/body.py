@@ -1,33 +1,50 @@
-"""Reading JSON bodies so strictly that what the handlers get can be stored and sent back.
+"""Reading requests, JSON bodies above all, so strictly that what the handlers get can be stored and sent back.
 
 Python's own reader takes NaN, lone surrogates and the last of two equal keys, and dies on deep nesting. pydantic-core's refuses
 all but the equal keys; once it has agreed, nesting is bounded and Python's reader may look for those.
 """
 
 import json
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from inspect import isclass
+from typing import Any, get_origin
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from server.errors import Refused
+from server.routes.asking import bearer_token, principal, services_of
 
 MAX_PARTS = 512 << 10
 """Commas and opening brackets of a body, those in its texts too: to read them takes 0.1 s, and nobody is served meanwhile. Past it: 413."""
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read by `parse`, and only when it says that it is plain JSON."""
+    """A route that takes no query parameters but its own, and reads its JSON body by `parse`, only when it says that it is plain JSON.
+
+    Who may not ask at all is told that first.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
+        everything = list(_with_all_below(self.dependant))
+        asked = dict(_query_of(everything))
+        needs_token = any(dependant.call is principal for dependant in everything)
 
         async def strict(request: Request) -> Response:
-            if self.body_field is not None and (self.body_field.field_info.is_required() or _has_body(request)):
-                _require_json(request)
-            return await handler(_StrictRequest(request.scope, request.receive))
+            try:
+                _check_query(request, asked)
+                if self.body_field is not None and (self.body_field.field_info.is_required() or _has_body(request)):
+                    _require_json(request)
+                return await handler(_StrictRequest(request.scope, request.receive))
+            except (Refused, RequestValidationError):
+                if needs_token:
+                    await principal(bearer_token(request), services_of(request))
+                raise
 
         return strict
 
@@ -37,6 +54,34 @@ class _StrictRequest(Request):
         if not hasattr(self, "_json"):
             self._json = parse(await self.body())
         return self._json
+
+
+def _with_all_below(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for each in dependant.dependencies:
+        yield from _with_all_below(each)
+
+
+def _query_of(dependants: Iterable[Dependant]) -> Iterator[tuple[str, bool]]:
+    """The names of the query parameters, and whether each may be given several times."""
+    for field in (field for dependant in dependants for field in dependant.query_params):
+        kind = field.field_info.annotation
+        if isclass(kind) and issubclass(kind, BaseModel):
+            for name, each in kind.model_fields.items():
+                yield each.alias or name, get_origin(each.annotation) is list
+        else:
+            yield field.alias, get_origin(kind) is list
+
+
+def _check_query(request: Request, asked: Mapping[str, bool]) -> None:
+    """Raise RequestValidationError for a parameter that nobody asked for: misspelt, it would be as if it were not there."""
+    found: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in asked:
+            raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", name), "msg": "Extra inputs are not permitted"}])
+        if name in found and not asked[name]:
+            raise RequestValidationError([{"type": "repeated", "loc": ("query", name), "msg": "is given more than once"}])
+        found.add(name)
 
 
 def parse(body: bytes) -> Any:

@@ -109,7 +109,7 @@ async def patch(category_id: CategoryId, body: CategoryPatch, at: At) -> Categor
     return CategoryView.of((await at.edit(partial(filing.change_category, category_id=category_id, fields=fields))).answer)
 
 
-@router.delete("/{category_id}", status_code=204, responses=fails(**WRITES))
+@router.delete("/{category_id}", status_code=204, responses=fails(**WRITES, **ONCE))
 async def delete(category_id: CategoryId, at: At, claim: Claimed) -> Response:
     """Put a category into the bin. Its prompts stay, and show as having none."""
     await at.edit(partial(filing.delete_category, category_id=category_id, now=ms(claim.now)))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated
 
-from fastapi import Header
+from fastapi import Depends, Header, Request
 
 from server.errors import Refused
 
@@ -13,17 +13,38 @@ MAX_HEADER = 4096
 
 _TAG = re.compile(r'\s*(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 
-IfMatch = Annotated[
-    str | None,
-    Header(
-        alias="If-Match",
-        max_length=MAX_HEADER,
-        description="one of these the thing must have, or 412 answers with it as it is now; without it edits merge",
-    ),
-]
-IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", max_length=MAX_HEADER, description="where it has one of these: 304 and no body")
-]
+
+def _if_match(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=MAX_HEADER,
+            description="one of these the thing must have, or 412 answers with it as it is now; without it edits merge",
+        ),
+    ] = None,
+) -> str | None:
+    return _lines(request, "if-match")
+
+
+def _if_none_match(
+    request: Request,
+    _: Annotated[
+        str | None, Header(alias="If-None-Match", max_length=MAX_HEADER, description="where it has one of these: 304 and no body")
+    ] = None,
+) -> str | None:
+    return _lines(request, "if-none-match")
+
+
+def _lines(request: Request, name: str) -> str | None:
+    """All lines of the header as one, which they are (RFC 9110, 5.3); FastAPI would read the first alone."""
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+IfMatch = Annotated[str | None, Depends(_if_match)]
+IfNoneMatch = Annotated[str | None, Depends(_if_none_match)]
 
 
 def quoted(tag: str) -> str:
@@ -59,7 +80,7 @@ def _tags(header: str, *, weak: bool) -> frozenset[str]:
         match = _TAG.match(header, at)
         if match is None:
             raise Refused(422, "invalid_etag", 'The header is not a list of entity tags, "…", or *')
-        if weak or not match["weak"]:
+        if (weak or not match["weak"]) and match["tag"] != "*":  # quoted it is a tag, which nothing of ours has
             found.add(match["tag"])
         at = match.end()
     return frozenset(found)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from server.intents import workbench
 from server.problems import fails
@@ -13,27 +14,36 @@ from server.routes.at import READS, WRITES, At
 from server.routes.body import StrictRoute
 from server.routes.templates import Language
 from server.routes.texts import Name
-from server.routes.values import Value, Values
+from server.routes.values import Values, kept_alike
 
 router = APIRouter(prefix="/api/users/me/preferences", tags=["users"], route_class=StrictRoute)
 
 
 MAX_KEY = 200
 """Characters of a key. Past it: 422."""
-Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY, pattern=r"^[^\x00]+$")]
 
 
 class PreferencesPatch(BaseModel):
     """A merge patch (RFC 7396): what is given is set, null takes it away, objects are merged. Other keys than these are free."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
-    __pydantic_extra__: dict[Key, Value] = Field(init=False)
 
     language: Language | None = None
     template_language: Language | None = None
     theme: Name | None = None
     default_model: Name | None = Field(None, description="the id of a model configuration")
     ui: Values | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_free_keys(cls, given: object) -> object:
+        # looked at here and as a whole: pydantic would name the key that is wrong, which the client made up
+        free = {key: value for key, value in given.items() if key not in cls.model_fields} if isinstance(given, dict) else {}
+        for key, value in free.items():
+            if not 0 < len(key) <= MAX_KEY or "\0" in key:
+                raise PydanticCustomError("preference_key", "has a key that is empty, too long, or has the character NUL")
+            kept_alike(value)
+        return given
 
     def patch(self) -> Mapping[str, Any]:
         """What was given."""

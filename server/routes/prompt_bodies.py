@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from crdt.library import Mode
-from crdt.query import Match, Query, Sort
+from crdt.query import MAX_TERMS, Match, Query, Sort, terms
 from server.intents.prompt_json import FIELDS
 from server.routes.texts import MAX_ID, Body, Description, Id, Known, Name, PromptText, Tag, Title
 from server.routes.values import Values
@@ -134,6 +134,12 @@ def _names(text: str) -> str:
     return text
 
 
+def _searchable(text: str) -> str:
+    if len(terms(text)) > MAX_TERMS:
+        raise PydanticCustomError("search_words", "has more than {most} words", {"most": MAX_TERMS})
+    return text
+
+
 FieldList = Annotated[str, StringConstraints(max_length=500), AfterValidator(_names)]
 FIELDS_ASKED: Any = Field(None, description="what is answered, comma separated; without it everything but `optimization_history`")
 
@@ -163,7 +169,9 @@ class Listing(BaseModel):
     created_to: Moment | None = None
     updated_from: Moment | None = None
     updated_to: Moment | None = None
-    search: str = Field("", max_length=200, description="words, all of which occur in the title, description, a current text or a tag")
+    search: Annotated[str, AfterValidator(_searchable)] = Field(
+        "", max_length=200, description="words, all of which occur in the title, description, a current text or a tag"
+    )
     sort: Order = Order.UPDATED_DOWN
     limit: int = Field(50, ge=1, le=MAX_PAGE)
     cursor: str | None = Field(None, max_length=2000, description="the `next_cursor` of the page before")

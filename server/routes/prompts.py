@@ -33,7 +33,7 @@ Fields = Annotated[
 ]
 CHANGES = {"invalid_etag": 422, "precondition_failed": 412, **WRITES}
 """What every route that changes a prompt can refuse with."""
-_SETS = {"unknown_reference": 422, "damaged": 409, **CHANGES}
+_SETS = {"unknown_reference": 422, "damaged": 409, **CHANGES, **ONCE}
 
 
 @router.get("", responses=fails(invalid_cursor=422, **READS), response_model=PromptList)
@@ -74,7 +74,7 @@ async def patch(prompt_id: PromptId, body: PromptPatch, at: At, claim: Claimed, 
     return await _set(prompt_id, body, at, claim, if_match)
 
 
-@router.delete("/{prompt_id}", status_code=204, responses=fails(**CHANGES))
+@router.delete("/{prompt_id}", status_code=204, responses=fails(**CHANGES, **ONCE))
 async def delete(
     prompt_id: PromptId,
     at: At,

@@ -25,7 +25,9 @@ from server.awaited import REFUSALS, Awaited, NotStored, Outcome
 from server.batch import Entry
 from server.budget import ByteBudget
 from server.errors import Refused, TryLater, WorkerDied
-from server.routes.asking import bearer_token
+from server.problems import fails
+from server.routes.asking import SIGNED_IN, bearer_token
+from server.routes.documented import Documented
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
@@ -42,6 +44,49 @@ UPLOAD_SECONDS = 120.0
 """How long a body may take to arrive: it holds its part of what may be in memory at once, which is two of the largest uploads."""
 PIECE_BYTES = 256 << 10
 """An answer is written in pieces of this, so that one that is not read is noticed."""
+
+_BYTES = {"type": "string", "format": "binary"}
+_OPERATION = {
+    "tags": ["sync"],
+    "operationId": "push_api_sync__library_id__post",
+    "description": "Store one update, durably before the answer. In msgpack, as protocol/README.md has it, with what the device lacks.",
+    "parameters": [{"name": "library_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}],
+    "requestBody": {"required": True, "content": {OCTETS: {"schema": _BYTES}, MSGPACK: {"schema": _BYTES}}},
+    "security": [{"HTTPBearer": []}],
+    "responses": {
+        "200": {
+            "description": "It is stored, or brought nothing new",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"seq": {"type": "integer"}, "epoch": {"type": "integer"}, "stored": {"type": "boolean"}},
+                        "required": ["seq", "epoch", "stored"],
+                    }
+                },
+                MSGPACK: {"schema": _BYTES},
+            },
+        }
+    }
+    | {
+        str(status): response
+        for status, response in fails(
+            forbidden=403,
+            not_found=404,
+            too_slow=408,
+            too_large=413,
+            too_costly=413,
+            library_overgrown=413,
+            unsupported_media_type=415,
+            invalid_update=422,
+            invalid_vector=422,
+            invalid_request=422,
+            unstorable=422,
+            try_later=503,
+            **SIGNED_IN,
+        ).items()
+    },
+}
 
 
 def sync_routes(services: Services, hall: Hall) -> list[Route]:
@@ -66,7 +111,8 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
         room = await hall.rooms.open(library.id)
         return JSONResponse({"seq": outcome.seq, "epoch": room.epoch, "stored": outcome.stored})
 
-    return [Route("/api/sync/{library_id:uuid}", push, methods=["POST"])]
+    path = "/api/sync/{library_id"
+    return [Documented(f"{path}:uuid}}", push, method="POST", shown_path=f"{path}}}", operation=_OPERATION)]
 
 
 def _announced(request: Request, most: int) -> int:

@@ -15,6 +15,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 # Controls (NUL among them, which PostgreSQL refuses), lone surrogates, line and paragraph separators; and the characters that
 # turn the reading direction of what is shown beside them.
 _SENSELESS_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_UNSEEN_CATEGORIES = _SENSELESS_CATEGORIES | {"Cf", "Zs"}  # zero-width characters and spaces, which strip() leaves in part
 _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 MAX_TITLE = 500
@@ -41,6 +42,12 @@ def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in _SENSELESS_CATEGORIES or character in _DIRECTION_MARKS for character in text):
         raise PydanticCustomError("text_characters", "has characters that have no place in one line of text")
     return text
+
+
+def _shown(text: str) -> str:
+    if all(unicodedata.category(character) in _UNSEEN_CATEGORIES for character in text):
+        raise PydanticCustomError("text_characters", "has no character that is seen")
+    return _one_line(text)
 
 
 def _lines(text: str) -> str:
@@ -71,11 +78,11 @@ def _canonical(value: object) -> object:
     raise PydanticCustomError("uuid", "is not a UUID")
 
 
-Name = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_one_line)]
+Name = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_shown)]
 """What people call something: one line of 1 to 100 characters."""
-Title = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TITLE), AfterValidator(_one_line)]
+Title = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TITLE), AfterValidator(_shown)]
 """What a prompt is called: one line."""
-Tag = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TAG), AfterValidator(_one_line)]
+Tag = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_TAG), AfterValidator(_shown)]
 """A tag as people write it: one line. `crdt.operations.normalise_tag` makes the key that it is compared by."""
 Description = Annotated[str, StringConstraints(strict=True, max_length=MAX_DESCRIPTION), AfterValidator(_lines)]
 """What is said of something, in any number of lines; may be empty."""

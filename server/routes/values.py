@@ -22,7 +22,8 @@ MAX_VALUE_BYTES = 256 << 10
 _BROKEN = re.compile("[\0\ud800-\udfff]")
 
 
-def _kept_alike(value: object) -> object:
+def kept_alike(value: object) -> object:
+    """The value, or the refusal of one that a library cannot keep as it is."""
     _look(value)
     # after the look: neither the nesting nor a number can be more than this takes
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_VALUE_BYTES:
@@ -75,10 +76,10 @@ def _look_at_texts(texts: Iterable[object]) -> None:
 def _object(value: object) -> object:
     if not isinstance(value, dict):
         raise PydanticCustomError("json_object", "is no JSON object")
-    return _kept_alike(value)
+    return kept_alike(value)
 
 
-Value = Annotated[JsonValue, PlainValidator(_kept_alike, json_schema_input_type=JsonValue)]
+Value = Annotated[JsonValue, PlainValidator(kept_alike, json_schema_input_type=JsonValue)]
 """Any JSON value that a library can keep."""
 Values = Annotated[dict[str, JsonValue], PlainValidator(_object, json_schema_input_type=dict[str, JsonValue])]
 """A JSON object that a library can keep, its values by their names."""
