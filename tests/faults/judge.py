@@ -91,6 +91,18 @@ class Archive:
         key = KeyFile.load(self._keys).keyring.unwrap(head["key_id"], head["wrapped_key"], library_key_place(UUID(library)))
         return await asyncio.to_thread(_read, UUID(library), key, head["head"], snapshot, rows)
 
+    async def log(self, library: str) -> list[bytes]:
+        """The updates of a library that was never compacted, in order."""
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            head, rows = await connection.fetchrow(_LIBRARY, UUID(library)), await connection.fetch(_UPDATES, UUID(library))
+        finally:
+            await connection.close()
+        assert head is not None, "the library is gone"
+        assert [row["seq"] for row in rows] == list(range(1, head["head"] + 1))
+        key = KeyFile.load(self._keys).keyring.unwrap(head["key_id"], head["wrapped_key"], library_key_place(UUID(library)))
+        return [key.open_in_slices(row["sealed"], update_place(UUID(library), row["epoch"], row["seq"])) for row in rows]
+
 
 def _read(library: UUID, key: DataKey, head: int, snapshot: "asyncpg.Record | None", rows: "list[asyncpg.Record]") -> Stored:
     held, since = Knowledge(), 0

@@ -2,11 +2,17 @@
 
 import random
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crdt.library import Library
+from crdt.updates import inspect, merge
 from crdt.view import View
+
+SERVERS_IDS = 1 << 31
+"""Clients from here on are the server's; the tests' devices are below."""
 
 _MARK = re.compile("〔[^〔〕]*〕")
 
@@ -74,3 +80,24 @@ class Ledger:
             assert found == meant.fields, prompt_id
             everything = "".join((state.original, *texts))
             assert not [mark for mark in self.refused if mark in everything], f"{prompt_id}: what was refused is written"
+
+
+def states_of(view: View) -> dict[str, str]:
+    """A tag of everything that is in a prompt, for each."""
+    states = {prompt_id: view.full(prompt_id) for prompt_id in view.prompt_ids()}
+    return {prompt_id: state.etag for prompt_id, state in states.items() if state is not None}
+
+
+def check_log(log: Sequence[bytes], states: dict[str, str], *, one_client: bool) -> None:
+    """No client's clock has two contents: whichever comes first, the library is the same. And what the server wrote, it wrote once."""
+    taken: Counter[tuple[int, int]] = Counter()
+    for update in log:
+        held = inspect(update).held
+        for at in range(0, len(held), 3):
+            if held[at] >= SERVERS_IDS:
+                taken.update((held[at], clock) for clock in range(held[at + 1], held[at + 2]))
+    assert max(taken.values(), default=0) <= 1
+    assert not one_client or len({client for client, _ in taken}) <= 1, "the server's client was renewed without need"
+    shuffled = random.Random(len(log)).sample(log, len(log))
+    for order in (log, log[::-1], shuffled):
+        assert states_of(View(Library.load(merge(order)))) == states

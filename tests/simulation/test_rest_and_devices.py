@@ -5,16 +5,14 @@ A walk that fails prints its seed; `PROMPTSYNC_TEST_WALKS` says how many there a
 
 import asyncio
 import os
-import random
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import httpx2
 import pytest
 
 from crdt.library import Library
-from crdt.updates import inspect, merge
 from crdt.view import View
+from tests.simulation.ledger import check_log, states_of
 from tests.simulation.rest_world import RestWorld
 from tests.support.database import Databases
 from tests.support.library_replica import newcomer
@@ -22,8 +20,6 @@ from tests.support.pair import Pair, running_pair
 
 WALKS = int(os.environ.get("PROMPTSYNC_TEST_WALKS", "5"))
 STEPS = 40
-SERVERS_IDS = 1 << 31
-"""Clients from here on are the server's; the walk's devices are below."""
 
 
 @pytest.fixture(scope="module")
@@ -62,30 +58,9 @@ async def check(world: RestWorld, pair: Pair) -> None:
     check_log([update for _, update in await pair.one.log(pair.user.library_id)], expected, one_client=not world.with_gaps)
 
 
-def states_of(view: View) -> dict[str, str]:
-    """A tag of everything that is in a prompt, for each."""
-    states = {prompt_id: view.full(prompt_id) for prompt_id in view.prompt_ids()}
-    return {prompt_id: state.etag for prompt_id, state in states.items() if state is not None}
-
-
 async def answered_states(client: httpx2.AsyncClient, prompt_ids: Sequence[str]) -> dict[str, str]:
     answers = await asyncio.gather(*(client.get(f"/api/prompts/{prompt_id}") for prompt_id in prompt_ids))
     assert all(answer.status_code == 200 for answer in answers)
     listed = (await client.get("/api/prompts", params={"deleted": "any"})).json()
     assert listed["total"] == len(prompt_ids)
     return {answer.json()["id"]: answer.headers["etag"].strip('"') for answer in answers}
-
-
-def check_log(log: Sequence[bytes], states: dict[str, str], *, one_client: bool) -> None:
-    """No client's clock has two contents: whichever comes first, the library is the same. And what the server wrote, it wrote once."""
-    taken: Counter[tuple[int, int]] = Counter()
-    for update in log:
-        held = inspect(update).held
-        for at in range(0, len(held), 3):
-            if held[at] >= SERVERS_IDS:
-                taken.update((held[at], clock) for clock in range(held[at + 1], held[at + 2]))
-    assert max(taken.values(), default=0) <= 1
-    assert not one_client or len({client for client, _ in taken}) <= 1, "the server's client was renewed without need"
-    shuffled = random.Random(len(log)).sample(log, len(log))
-    for order in (log, log[::-1], shuffled):
-        assert states_of(View(Library.load(merge(order)))) == states
