@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -157,3 +157,23 @@ async def test_a_damaged_library_is_read_and_written_without_an_error_of_ours(
             await there.ask(method, path, body)
         await there.read_all(names[:2])
     assert [line for line in logged if line["log_level"] in ("error", "critical")] == []
+
+
+async def test_what_stands_in_the_way_is_told(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    taken = str(uuid4())
+    binned: list[Write] = [(Root.CATEGORIES, "c", "b", "plain", "parent"), (Root.CATEGORIES, "b", "a", "plain", "parent"),
+                           (Root.CATEGORIES, "b", 7, "plain", "deleted_at")]  # fmt: skip
+    there, _ = await damaged(server, user, client, [*binned, (Root.PROMPTS, taken, "no prompt", "plain", None)])
+    answer = await there.ask("PATCH", "/api/categories/a", {"parent": "c"})
+    assert (answer.status_code, code_of(answer)) == (422, "unknown_reference")
+    answer = await there.ask("POST", "/api/prompts", {"title": "t", "id": taken})
+    assert (answer.status_code, code_of(answer)) == (409, "already_there")
+
+
+async def test_a_circle_that_devices_made_can_be_opened(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    there, _ = await damaged(server, user, client, CIRCLE)
+    answer = await there.ask("PATCH", "/api/categories/b", {"parent": "a"})  # a shows as having none, and names b
+    assert (answer.status_code, code_of(answer)) == (422, "unknown_reference")
+    for category, parent in (("a", None), ("b", "a")):
+        answer = await there.ask("PATCH", f"/api/categories/{category}", {"parent": parent})
+        assert answer.json()["parent"] == parent
