@@ -4,7 +4,7 @@ from typing import Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from auth.sessions import Device, Grant
 from server.problems import fails
@@ -32,6 +32,8 @@ class DeviceBody(Body):
 
 class LoginBody(Body):
     """An address and its password; without a device the server mints one for this session."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ada@example.com", "password": "correct horse battery"}]})
 
     email: Email
     password: Password

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from server.intents import filing
 from server.intents.filing import Filed
@@ -22,6 +22,8 @@ CategoryId = Annotated[str, Path(min_length=1, max_length=MAX_ID)]
 
 class NewCategory(Body):
     """A category to be made, as the last one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Reports", "color": "#5b8def"}]})
 
     name: Name
     description: Description = ""

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from auth import permissions
 from auth.errors import Forbidden
@@ -30,6 +30,8 @@ _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415,
 
 class LibraryBody(Body):
     """What a library is created with."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Work"}]})
 
     name: Name
 

@@ -26,7 +26,9 @@ MAX_KEY = 200
 class PreferencesPatch(BaseModel):
     """A merge patch (RFC 7396): what is given is set, null takes it away, objects are merged. Other keys than these are free."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="allow", hide_input_in_errors=True, json_schema_extra={"examples": [{"language": "en", "ui": {"sidebar": {"open": True}}}]}
+    )
 
     language: Language | None = None
     template_language: Language | None = None

@@ -51,11 +51,17 @@ class PromptBody(Body):
 class NewPrompt(PromptBody):
     """A prompt to be made. A client that has minted an id (a UUIDv7) gives it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"title": "Weekly report", "original_text": "Write a report", "tags": ["Work"]}]}
+    )
+
     id: Id | None = None
 
 
 class PromptPatch(Body):
     """The fields of a prompt that change; the others stay as they are."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Daily report", "favorite": True}]})
 
     title: Title = "-"
     description: Description = ""
@@ -86,11 +92,17 @@ def _plain(body: BaseModel, names: Iterable[str]) -> Mapping[str, Any]:
 class Create(NewPrompt):
     """Make a prompt."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "create", "title": "Weekly report"}]})
+
     op: Literal["create"]
 
 
 class Update(PromptPatch):
     """Change fields of a prompt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"op": "update", "id": "01a215b1-c612-7000-be9e-c7cf3d802e5e", "favorite": True}]}
+    )
 
     op: Literal["update"]
     id: Known
@@ -108,6 +120,10 @@ class Delete(Body):
 
 class Batch(Body):
     """Operations that are carried out in their order and committed together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"operations": [{"op": "create", "title": "One"}, {"op": "delete", "id": "absent"}]}]}
+    )
 
     operations: list[Annotated[Create | Update | Delete, Field(discriminator="op")]] = Field(min_length=1, max_length=MAX_OPERATIONS)
     atomic: bool = Field(False, description="carry out all of them, or none where one is refused")

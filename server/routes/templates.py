@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from crdt.shown import Template
 from server.intents import workbench
@@ -36,6 +36,12 @@ class Message(Body):
 
 class NewTemplate(Body):
     """A template to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Make it short", "type": "optimize", "language": "en", "content": "Shorten this: {{text}}"}]
+        }
+    )
 
     name: Name
     type: Kind = "optimize"
