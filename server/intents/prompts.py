@@ -143,7 +143,10 @@ def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, 
 
     Raises Missing, UnknownReference; Damaged where a client has written a part of it wrongly; PreconditionFailed.
     """
-    _require(state := _state(view, prompt_id), if_match)
+    state = _state(view, prompt_id)
+    if view.version(prompt_id, stamp.version_id) is not None:
+        return state  # it is this request that has made it, and its answer was lost
+    _require(state, if_match)
     _set(view, state, fields, stamp)
     return _state(view, prompt_id)
 

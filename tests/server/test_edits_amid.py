@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from crdt.updates import inspect
+from server.intents import prompts
+from server.intents.prompts import Shown, Stamp
 from storage.cluster import raise_epochs
 from storage.libraries import draw_client_id
 from tests.server.test_editor import edit as edit_library
@@ -157,3 +159,23 @@ async def test_the_documents_of_many_libraries_stay_within_the_bound(server: Run
     assert documents.nbytes == sum(lying.nbytes for lying in documents._lying.values())
     assert set(documents._here._own._views) >= set(documents._lying) - {user.library_id}
     assert documents._turns == {}
+
+
+@pytest.mark.parametrize("is_conditional", [False, True])
+async def test_a_version_whose_answer_was_lost_is_made_once(server: Running, user: User, is_conditional: bool) -> None:
+    await edit_library(server, user, partial(make, prompt_id="p"))
+    before = await read(server, user, partial(prompts.show, prompt_id="p", history=True))
+    assert isinstance(before, Shown)
+    stamp = Stamp(device="d", now=2, version_id="of the request")
+    change = partial(
+        prompts.change,
+        prompt_id="p",
+        fields={"optimized_text": "two", "new_version": True},
+        stamp=stamp,
+        if_match={before.state.etag} if is_conditional else None,
+    )
+    answers = [(await edit_library(server, user, change)).answer for _ in range(2)]  # type: ignore[arg-type]  # it answers a prompt
+    assert answers[0] == answers[1]
+    after = await read(server, user, partial(prompts.show, prompt_id="p", history=True))
+    assert isinstance(after, Shown)
+    assert [version.id for version in after.history] == [stamp.version_id]
