@@ -5,12 +5,14 @@ read and tens of them to open, and whatever breaks Yrs breaks only that process.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -38,6 +40,11 @@ DOCUMENT_BYTES = 64 << 20
 """Past this a library is not made into a document, which takes about ten times as much memory: REST answers 413; devices sync as ever."""
 CALL_SECONDS = 20.0
 """How long one call may take in a document process before the process is ended: 413."""
+START_SECONDS = 60.0
+"""How long a document process may take to start: on a busy machine longer than any call, and no call is to blame for it."""
+BROKEN_SECONDS = 2.0
+"""So long a library that has broken its document is not tried again, unless it was opened anew, since something was set apart: 503. Each
+attempt may end a process in which others' libraries lie."""
 
 
 class Ran(NamedTuple, Generic[T]):
@@ -77,6 +84,7 @@ class _Place:
         """Told when the process has ended, and all that lay there with it."""
         self._own = Desk()
         self._turn = asyncio.Lock()
+        self._has_started = False
 
     async def do(self, order: Order) -> Done:
         """See `Desk.do`. Once begun it is carried out to the end, whoever stops waiting for it."""
@@ -100,8 +108,12 @@ class _Place:
 
     async def _do(self, process: DocumentProcess, order: Order | None) -> Done | None:
         try:
+            if not self._has_started:
+                await process.do((), None, seconds=START_SECONDS)
+                self._has_started = True
             return await process.do(self._cleared(), order, seconds=CALL_SECONDS)
         except WorkerDied:
+            self._has_started = False
             self.useless.clear()
             metrics.document_processes_ended.inc()
             self.on_death(self)
@@ -126,6 +138,7 @@ class Documents:
         self._nbytes = 0
         self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._resting: WeakKeyDictionary[Room, float] = WeakKeyDictionary()  # rooms of libraries that are broken, and until when
         self._clearing: dict[_Place, asyncio.Task[None]] = {}
         for place in self._away:
             place.on_death = self._bury
@@ -150,10 +163,12 @@ class Documents:
 
         Raises:
             what the call raises, having changed nothing for good.
-            TryLater: the document cannot be made at the moment.
+            TryLater: the document cannot be made at the moment, or has broken a moment ago.
             DocumentTooLarge, WorkerDied: it takes more than a document may.
             as `Shelf.content`.
         """
+        if self._resting.get(room, 0.0) > time.monotonic():
+            raise TryLater
         lying, order = await self._order(room, call)
         self._pop(room.library_id)  # until it is done, nobody knows what lies there
         try:
@@ -294,6 +309,7 @@ class Documents:
 
     def _broken(self, room: Room) -> None:
         log.warning("document_broken", library=str(room.library_id))
+        self._resting[room] = time.monotonic() + BROKEN_SECONDS
         self._shelf.on_broken(room.library_id)
 
 

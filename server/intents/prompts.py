@@ -143,6 +143,8 @@ def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, 
 
     Raises Missing, UnknownReference; Damaged where a client has written a part of it wrongly; PreconditionFailed.
     """
+    if view.version(prompt_id, stamp.version_id) is not None:
+        return _state(view, prompt_id)  # it is this request that has made it, and its answer was lost
     _set(view, required(view, prompt_id, if_match), fields, stamp)
     return _state(view, prompt_id)
 

@@ -54,6 +54,6 @@ def test_only_what_differs_is_replaced_in_whole_words_and_characters(old: str, n
 
 
 def test_past_the_bound_what_lies_between_is_replaced_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textdiff, "MOST_COMPARISONS", 10)
+    monkeypatch.setattr(textdiff, "MOST_STEPS", 10)
     assert edits("a b c d e z", "a X c Y e z") == [Edit(2, 5, "X c Y")]
     assert retyped("a b c d e z", "a X c Y e z") == "a X c Y e z"
