@@ -96,6 +96,11 @@ def inspect(update: bytes, *, limits: Limits = LIMITS) -> Inspected:
     return Inspected(held, deleted)
 
 
+def weigh(update: bytes) -> int:
+    """About what a document takes of memory for an update that was inspected before, in bytes: structs and types, and their content."""
+    return _structs(update, LIMITS.clients)[2] + len(update)
+
+
 def merge(updates: Sequence[bytes]) -> bytes:
     """One update that holds what all of `updates` hold, in any order and with gaps. Of none, EMPTY_UPDATE.
 

@@ -101,6 +101,17 @@ class View:
         state = {name: getattr(prompt, name) for name in Prompt.__slots__} | shown | {"versions": versions}
         return FullPrompt(prompt=prompt, **shown, etag=blake2b(canonical(state), digest_size=ETAG_BYTES).hexdigest())
 
+    def filed(self, prompt_id: str) -> tuple[tuple[str, ...], str | None]:
+        """The keys of a prompt's tags and its category as they are written, before merges, and whatever has become of the category."""
+        with self._reading() as txn:
+            row = self._rows.row(prompt_id, txn)
+            return row.filed if row is not None else ((), None)
+
+    def has_category(self, category_id: str) -> bool:
+        """Whether there is such a category that is not in the bin."""
+        with self._reading() as txn:
+            return self._catalogue.category_of(category_id, txn) is not None
+
     def texts(self, prompt_id: str) -> tuple[str, str]:
         """The original and the text of the version that is used, kept for the next time; empty where there is none."""
         with self._reading() as txn:

@@ -32,6 +32,11 @@ class Claim:
         milliseconds = int(self.now.timestamp() * 1000)
         return UUID(int=milliseconds << 80 | 7 << 76 | number % _SORTED << 64 | 2 << 62 | int.from_bytes(random[:8]) >> 2)
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether the request may be sent again under its key."""
+        return self._key is not None
+
     async def mark(self, connection: Connection) -> None:
         """Have `was_done` said to later attempts, from the commit of this transaction, which makes the thing, on."""
         if self._key is not None:

@@ -4,8 +4,10 @@ Not an executor: its threads hand each order on three times, which takes longer 
 """
 
 import asyncio
+import ctypes
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -18,6 +20,9 @@ from uuid import UUID
 from server.desk import DESK, Done, Order, portable
 from server.errors import TookTooLong, WorkerDied
 
+MEMORY_BYTES = 6 << 30
+"""Address space of a document process: past it a document ends it, and is looked into. One of 64 MiB takes some 300 MB as a rule."""
+_PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct(">Q")
 
 
@@ -81,7 +86,7 @@ class DocumentProcess:
 def _spawn(pipe: int) -> subprocess.Popen[bytes]:
     # with nothing of this environment: it holds secrets, and a document process needs none
     return subprocess.Popen(
-        [sys.executable, "-m", "server.document_process", str(pipe)],
+        [sys.executable, "-m", "server.document_process", str(pipe), str(os.getpid())],
         pass_fds=[pipe],
         env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
@@ -114,7 +119,18 @@ def _answer(useless: Sequence[UUID], order: Order | None) -> bytes:
         return pickle.dumps((None, portable(error)), pickle.HIGHEST_PROTOCOL)
 
 
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when the server dies, whatever it is at; and let no document take all memory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3) != 0:
+        sys.exit(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        sys.exit("the server is gone")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the server
+    _end_with(int(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as given:
         serve(given)

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from crdt.errors import DocumentBroken, InvalidUpdate
-from crdt.updates import EMPTY_STATE_VECTOR, Inspected, encode_state_vector
+from crdt.updates import EMPTY_STATE_VECTOR, Inspected, encode_state_vector, weigh
 from crdt.view import View
 from server import desk, metrics
 from server.desk import Desk, Done, Opening, Order
@@ -34,11 +34,16 @@ T = TypeVar("T")
 INLINE_BYTES = 64 << 10
 """A library of up to so many bytes (merged) may lie in this process: opening it takes about a millisecond, and Yrs bears whatever fits
 into it (types inside one another, which it deletes and reads by recursion, end the process somewhere past 120,000 bytes of them)."""
+INLINE_WEIGHT = 512 << 10
+"""What such a library may weigh in Yrs' memory (`crdt.updates.weigh`): a few hundred types. Thousands of them inside one another would hold
+everybody here up for seconds, since telling what changed in them takes as the square of their depth."""
 INLINE_GROWN_BYTES = INLINE_BYTES * 3 // 2
 """Up to so many bytes it may grow by what comes in; past it, it is opened anew where it belongs."""
 DOCUMENT_BYTES = 64 << 20
 """Past this a library is not made into a document, which takes about ten times as much memory: REST answers 413; devices sync as ever."""
-CALL_SECONDS = 20.0
+GROWN_BYTES, SMALL_BYTES = 48 << 20, 64 << 10
+"""Past the first, an edit over REST may write no more than the second: what frees space, and single edits, still go. Past it: 413."""
+CALL_SECONDS = 10.0
 """How long one call may take in a document process before the process is ended: 413."""
 START_SECONDS = 60.0
 """How long a document process may take to start: on a busy machine longer than any call, and no call is to blame for it."""
@@ -54,6 +59,8 @@ class Ran(NamedTuple, Generic[T]):
     update: bytes
     inspected: Inspected
     head: int
+    size: int
+    """Bytes of the library before."""
 
 
 @dataclass(slots=True)
@@ -66,6 +73,8 @@ class _Lying:
     head: int
     size: int
     """Bytes that it was opened with and that came in since."""
+    weight: int
+    """Of the same; counted where it lies in this process."""
     gapless: bool
     """Whether nothing in it waits for changes between; else it takes none in: Yrs tells the view nothing of what lies beyond a gap."""
     nbytes: int = 0
@@ -138,6 +147,7 @@ class Documents:
         self._nbytes = 0
         self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._resting: WeakKeyDictionary[Room, float] = WeakKeyDictionary()  # rooms of libraries that are broken, and until when
         self._clearing: dict[_Place, asyncio.Task[None]] = {}
         for place in self._away:
@@ -156,8 +166,10 @@ class Documents:
             if waiting > 1:
                 self._turns[library_id] = turn, waiting - 1
 
-    async def run(self, room: Room, call: Callable[[View], T]) -> Ran[T]:
+    async def run(self, room: Room, call: Callable[[View], T], *, away: bool = False) -> Ran[T]:
         """Call a function, which may run in another process (pickled), on the library as it is at the room's head or later.
+
+        `away` has it run in a document process in any case.
 
         It is one's turn. What the call changes is in the document only: it is to be stored, and forgotten where that fails.
 
@@ -169,16 +181,16 @@ class Documents:
         """
         if self._resting.get(room, 0.0) > time.monotonic():
             raise TryLater
-        lying, order = await self._order(room, call)
+        lying, order = await self._order(room, call, away)
         self._pop(room.library_id)  # until it is done, nobody knows what lies there
         try:
             done = await lying.place.do(order)
         except desk.NotThere:
-            return await self.run(room, call)  # it is opened this time
+            return await self.run(room, call, away=away)  # it is opened this time
         except WorkerDied as error:
             if lying.place.suspect != room.library_id and not isinstance(error, TookTooLong):
                 lying.place.suspect = room.library_id
-                return await self.run(room, call)  # it may have been killed for something else
+                return await self.run(room, call, away=away)  # it may have been killed for something else
             self._broken(room)
             raise
         except DocumentBroken as error:
@@ -190,14 +202,14 @@ class Documents:
         if lying.place.suspect == room.library_id:
             lying.place.suspect = None
         if done.kept:
-            lying.nbytes = done.nbytes
+            lying.nbytes = max(done.nbytes, lying.weight)
             self._lying[room.library_id] = lying
             self._nbytes += lying.nbytes
             self._keep_bound()
         self._count()
         if done.error is not None:
             raise done.error
-        return Ran(cast(T, done.answer), done.update, done.inspected, lying.head)
+        return Ran(cast(T, done.answer), done.update, done.inspected, lying.head, lying.size)
 
     def forget(self, library_id: UUID) -> None:
         """Keep nothing of this library: its document holds what is not stored."""
@@ -214,7 +226,7 @@ class Documents:
 
     def start(self) -> None:
         """Let the document processes start, before somebody waits for one."""
-        if self._starting is None:
+        if self._starting is None and not self._is_closed:
             self._starting = asyncio.create_task(self._start())
 
     async def _start(self) -> None:
@@ -223,7 +235,8 @@ class Documents:
                 await place.clear()
 
     def close(self) -> None:
-        """End the document processes."""
+        """End the document processes, for good."""
+        self._is_closed = True
         for task in (self._starting, *self._clearing.values()):
             if task is not None:
                 task.cancel()
@@ -231,10 +244,10 @@ class Documents:
             if place.process is not None:
                 place.process.close()
 
-    async def _order(self, room: Room, call: Callable[[View], T]) -> tuple[_Lying, Order]:
+    async def _order(self, room: Room, call: Callable[[View], T], away: bool) -> tuple[_Lying, Order]:
         """How the library gets to where the room is: by what came since, or opened anew."""
         lying = self._lying.get(room.library_id)
-        if lying is not None and self._is_usable(lying, room):
+        if lying is not None and self._is_usable(lying, room, away):
             if lying.head == room.head:
                 return lying, Order(room.library_id, None, (), EMPTY_STATE_VECTOR, call)
             if lying.gapless and room.knowledge.gapless and (more := await self._more(room, lying)) is not None:
@@ -251,9 +264,11 @@ class Documents:
             raise TryLater from error
         if len(content) > DOCUMENT_BYTES:
             raise DocumentTooLarge
-        metrics.documents_opened.labels("here" if len(content) <= INLINE_BYTES else "process").inc()
-        place = self._here if len(content) <= INLINE_BYTES else self._away[room.library_id.int % len(self._away)]
-        opened = _Lying(place, room.epoch, client_id, head, len(content), head == room.head and room.knowledge.gapless)
+        weight = weigh(content) if len(content) <= INLINE_BYTES and not away else 0
+        is_here = 0 < weight <= INLINE_WEIGHT
+        metrics.documents_opened.labels("here" if is_here else "process").inc()
+        place = self._here if is_here else self._away[room.library_id.int % len(self._away)]
+        opened = _Lying(place, room.epoch, client_id, head, len(content), weight, head == room.head and room.knowledge.gapless)
         return opened, Order(room.library_id, Opening(client_id, content), (), EMPTY_STATE_VECTOR, call)
 
     async def _more(self, room: Room, lying: _Lying) -> tuple[_Lying, Sequence[bytes], bytes] | None:
@@ -265,10 +280,15 @@ class Documents:
         size = lying.size + sum(map(len, since))
         if lying.place is self._here and size > INLINE_GROWN_BYTES:
             return None
+        weight = lying.weight + sum(map(weigh, since)) if lying.place is self._here else 0
+        if weight > INLINE_WEIGHT:
+            return None
         head = lying.head + len(since)  # not the room's: the log may have told of more, of which nothing is known yet
-        return _Lying(lying.place, lying.epoch, lying.client_id, head, size, head == wanted), since, least
+        return _Lying(lying.place, lying.epoch, lying.client_id, head, size, weight, head == wanted), since, least
 
-    def _is_usable(self, lying: _Lying, room: Room) -> bool:
+    def _is_usable(self, lying: _Lying, room: Room, away: bool) -> bool:
+        if away and lying.place is self._here:
+            return False
         is_same = (lying.epoch, lying.client_id) == (room.epoch, room.server_client_id)
         return is_same and room.head - CURSOR_UPDATES <= lying.head <= room.head
 

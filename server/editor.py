@@ -18,8 +18,8 @@ from crdt.updates import EMPTY_UPDATE
 from crdt.view import View
 from server.awaited import REFUSALS, Awaited, NotStored
 from server.batch import Basis, Entry, Refusal
-from server.documents import Documents, Ran
-from server.errors import TryLater
+from server.documents import GROWN_BYTES, SMALL_BYTES, Documents, Ran
+from server.errors import DocumentTooLarge, TryLater
 from server.rooms import Room
 from server.services import Services
 from server.shelf import NOTHING
@@ -67,11 +67,14 @@ class Editor:
         async with self._documents.turn(library.id):
             return (await self._documents.run(await self._hall.room_of(library), question)).answer
 
-    async def edit(self, library: Library, change: Callable[[View], T], *, session_id: UUID, on_all: bool = False) -> Edited[T]:
+    async def edit(
+        self, library: Library, change: Callable[[View], T], *, session_id: UUID, on_all: bool = False, away: bool = False
+    ) -> Edited[T]:
         """Let a function change the library, and answer once that is committed and on its way to the devices.
 
         It may be called several times, each time on a document that has nothing of the time before. `on_all` says that it decides on the
         library as it is (a precondition): then nothing at all is stored between what it has seen and what it writes.
+        `away` has it done in a document process in any case: it takes long.
 
         Raises:
             Forbidden: the member may not write.
@@ -83,7 +86,7 @@ class Editor:
         self._documents.start()
         for attempt in range(ATTEMPTS):
             async with self._documents.turn(library.id):
-                trial = _Trial(self._services, self._hall, self._documents, await self._hall.room_of(library), session_id, on_all)
+                trial = _Trial(self._services, self._hall, self._documents, await self._hall.room_of(library), session_id, on_all, away)
                 try:
                     return await (trial.build_and_store(change) if attempt < BUILT_BEFORE_THE_LOCK else trial.store_while_locked(change))
                 except NotStored as refused:
@@ -100,24 +103,28 @@ class _UsedUp(NotStored):
 class _Trial:
     """One attempt to edit, while it is one's turn at the document."""
 
-    def __init__(self, services: Services, hall: Hall, documents: Documents, room: Room, session_id: UUID, on_all: bool) -> None:
+    def __init__(
+        self, services: Services, hall: Hall, documents: Documents, room: Room, session_id: UUID, on_all: bool, away: bool
+    ) -> None:
         self._services = services
         self._hall = hall
         self._documents = documents
         self._room = room
         self._session_id = session_id
         self._on_all = on_all
+        self._away = away
 
     async def build_and_store(self, change: Callable[[View], T]) -> Edited[T]:
         """Build the edit on the document as it is here. Raises NotStored with OUTDATED where it was not stored for what others have."""
         room = self._room
         is_stored = False
         try:
-            ran = await self._documents.run(room, change)
+            self._check_client()
+            ran = await self._documents.run(room, change, away=self._away)
+            basis = self._basis(ran)
             if ran.update == EMPTY_UPDATE:
                 is_stored = True
                 return Edited(ran.answer, room.head)
-            basis = self._basis(ran)
             awaited = Awaited()
             outcome = await awaited.submit(
                 self._hall.writer, Entry(room, ran.update, ran.inspected, self._session_id, may_write=True, origin=awaited, basis=basis)
@@ -138,14 +145,17 @@ class _Trial:
         failures: list[Exception] = []
 
         async def build(entry: Entry) -> None:
+            if awaited.outcome.cancelled():  # nobody has the turn any more
+                return
             if built or failures:  # the transaction is tried again: the document has what the last one built
                 self._documents.forget(room.library_id)
             built.clear()
             failures.clear()
             try:
+                self._check_client()
                 async with asyncio.timeout(BUILD_SECONDS):
-                    ran = await self._documents.run(room, change)
-                    basis = self._basis(ran) if ran.update != EMPTY_UPDATE else None
+                    ran = await self._documents.run(room, change, away=self._away)
+                basis = self._basis(ran) if ran.update != EMPTY_UPDATE else None
             except Exception as error:
                 failures.append(TryLater() if isinstance(error, TimeoutError) else error)
                 entry.update, entry.inspected, entry.basis = EMPTY_UPDATE, NOTHING, None
@@ -155,26 +165,40 @@ class _Trial:
 
         is_stored = False
         try:
-            await self._documents.run(room, _nothing)  # opened and brought up to date before anybody waits for it
+            self._check_client()
+            await self._documents.run(room, _nothing, away=self._away)  # opened and brought up to date before anybody waits for it
             outcome = await awaited.submit(
                 self._hall.writer, Entry(room, EMPTY_UPDATE, NOTHING, self._session_id, may_write=True, origin=awaited, build=build)
             )
             if failures:
-                if isinstance(failures[0], _UsedUp):
-                    await self._renew_client_id()  # not while the row is locked: it would wait for itself
                 raise failures[0]
             is_stored = True
             return Edited(built[0].answer, outcome.seq)
+        except _UsedUp:
+            await self._renew_client_id()  # not while the row is locked: it would wait for itself
+            raise
         finally:
             if not is_stored:
                 self._documents.forget(room.library_id)
 
-    def _basis(self, ran: Ran[T]) -> Basis:
-        """What the edit was built on. Raises _UsedUp."""
+    def _check_client(self) -> None:
+        """Make sure that the server's client has no hole: past one a document says that it changes nothing. Raises _UsedUp."""
         room = self._room
+        spans = room.knowledge.held.spans_of(room.server_client_id) or (0, 0)
+        if len(spans) > 2 or spans[0] or room.quarantined.held.spans_of(room.server_client_id):
+            raise _UsedUp(Refusal.OUTDATED)
+
+    def _basis(self, ran: Ran[T]) -> Basis:
+        """What the edit was built on. Raises _UsedUp; NotStored where the document has what the room does not know of yet."""
+        room = self._room
+        self._check_client()
+        if ran.head > room.head:
+            raise NotStored(Refusal.OUTDATED)
+        if ran.size > GROWN_BYTES and len(ran.update) > SMALL_BYTES:
+            raise DocumentTooLarge
         client_id, held = room.server_client_id, ran.inspected.held
         clock = held[1] if held else None
-        if clock is not None and room.head == ran.head and clock != _end(room, client_id):
+        if clock is not None and room.head == ran.head and clock != (room.knowledge.held.spans_of(client_id) or (0,))[-1]:
             raise _UsedUp(Refusal.OUTDATED)
         return Basis(client_id, clock, ran.head if self._on_all else None)
 
@@ -192,9 +216,3 @@ class _Trial:
 
 def _nothing(view: View) -> None:
     """Change nothing."""
-
-
-def _end(room: Room, client_id: int) -> int:
-    """The clock that the client's next edit begins at, by all that the library holds; what is set apart counts."""
-    known = [knowledge.held.spans_of(client_id) for knowledge in (room.knowledge, room.quarantined)]
-    return max((spans[-1] for spans in known if spans), default=0)

@@ -32,8 +32,9 @@ KEPT_FOR = timedelta(hours=24)
 """How long a claim and its answer are kept: a device repeats what it got no answer to within a day. After it the key is new."""
 MAX_KEYS = 1000
 """Claims of one user. Past it the oldest answered ones are forgotten, then those that nobody works on; if all are worked on: 429."""
-MAX_ANSWER_BYTES = 32 << 10
-"""Largest body that is kept: at most 32 MB a user. Past it the work is run again with its claim, and answers by what it finds made."""
+MAX_ANSWER_BYTES = 160 << 10
+"""Largest body that is kept, which the results of any batch fit into: at most 160 MB a user. Past it what was made is shown again as it is
+now, or the request is refused: it is never done twice."""
 ABANDONED_AFTER = timedelta(seconds=30)
 """An attempt of another process that has not ended after so long counts as dead, and its claim is taken over. Before: 409."""
 SEED_BYTES = 32
@@ -112,7 +113,7 @@ class Idempotency:
                 attempt = Attempt(
                     key=key,
                     number=row.attempt,
-                    claim=Claim(seed=row.seed, now=row.claimed_at, was_done=row.effect, key=key),
+                    claim=Claim(seed=row.seed, now=row.claimed_at, was_done=row.effect or row.answered_at is not None, key=key),
                     was_answered=row.answered_at is not None,
                     data_key=data_key,
                     place=place,

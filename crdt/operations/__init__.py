@@ -31,6 +31,7 @@ from crdt.operations.prompts import (
     REGISTERS,
     NewPrompt,
     add_tags,
+    change_tags,
     check_prompt,
     count_use,
     create_prompt,
@@ -43,7 +44,7 @@ from crdt.operations.prompts import (
     set_fields,
     set_tags,
 )
-from crdt.operations.tags import delete_tag, merge_tags, register_tag, rename_tag, set_tag_color
+from crdt.operations.tags import delete_tag, merge_tags, register_tag, register_tags, rename_tag, set_tag_color
 from crdt.operations.versions import NewVersion, add_version, choose_version, edit_version, label_version
 from crdt.operations.writing import Exists, Missing
 from crdt.tags import normalise_tag
@@ -60,6 +61,7 @@ __all__ = [
     "NewVersion",
     "add_tags",
     "add_version",
+    "change_tags",
     "check_prompt",
     "choose_version",
     "count_use",
@@ -83,6 +85,7 @@ __all__ = [
     "purge_prompt",
     "purge_prompts",
     "register_tag",
+    "register_tags",
     "remove_model",
     "remove_tags",
     "rename_tag",

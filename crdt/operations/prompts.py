@@ -127,6 +127,18 @@ def set_tags(library: Library, prompt_id: str, tags: Collection[str]) -> bytes:
     return library.edit(change)
 
 
+def change_tags(library: Library, prompt_id: str, *, add: Collection[str], remove: Collection[str]) -> bytes:
+    """Write these keys and take those away, as they stand in the prompt. Raises Missing, ValueError for an empty tag."""
+    there = part(found(library, Root.PROMPTS, prompt_id), "tags", Map)
+    new, gone = dict.fromkeys(sorted({tag_key(tag) for tag in add}), True), [key for key in remove if key in there]
+
+    def change() -> None:
+        _remove(there, gone)
+        put(there, new)
+
+    return library.edit(change)
+
+
 def edit_original(library: Library, prompt_id: str, text: str) -> bytes:
     """Make the original text this one, changing only what differs. Raises Missing, ValueError for what is no text."""
     return retype(library, part(found(library, Root.PROMPTS, prompt_id), "original", Text), text)

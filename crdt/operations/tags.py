@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from crdt import kinds
@@ -20,6 +20,13 @@ def register_tag(library: Library, tag: str, *, at: int, color: str | None = Non
     if key in registry.entries:
         return library.edit(lambda: None)
     return _write(library, {key: entry})
+
+
+def register_tags(library: Library, tags: Iterable[str], *, at: int) -> bytes:
+    """The same for many, each looked up by its key alone. Raises ValueError for one without a character."""
+    there, at = library.root(Root.TAGS), kinds.time(at)
+    wanted = {tag_key(tag): tag_label(tag) for tag in tags}
+    return _write(library, {key: {"label": label, "created_at": at} for key, label in wanted.items() if key not in there})
 
 
 def rename_tag(library: Library, tag: str, name: str, *, at: int) -> bytes:

@@ -54,7 +54,7 @@ def prompt_json(shown: Shown, owner_id: UUID, fields: frozenset[str]) -> dict[st
         "order": prompt.order,
         "uses": prompt.uses,
         "model_used": prompt.model,
-        "variables": prompt.variables,
+        "variables": dict(sorted(prompt.variables.items())),  # Yrs has an order of its own in every process
         "version_id": prompt.current,
         "created_at": moment(prompt.created_at),
         "updated_at": moment(prompt.updated_at),

@@ -13,10 +13,11 @@ from crdt import operations, query
 from crdt.library import Mode
 from crdt.operations import Missing, NewPrompt, NewVersion
 from crdt.order import between
+from crdt.plain import same
 from crdt.query import Query
 from crdt.shown import FullPrompt, Prompt, Version
 from crdt.view import View
-from server.errors import AlreadyThere, Damaged, PreconditionFailed, ServerError, UnknownReference
+from server.errors import AlreadyThere, Damaged, Gone, PreconditionFailed, ServerError, UnknownReference
 from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json
 
 SHOWN_PROBLEMS = 20
@@ -38,12 +39,13 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A prompt that is to be made. Where it is made `again`, one of that id that is there already is it."""
+    """A prompt that is to be made. Made `again`, one of that id and time that is there already is it; `only` that may be it."""
 
     id: str
     fields: Mapping[str, Any]
     stamp: Stamp
     again: bool = False
+    only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +119,13 @@ def create_all(view: View, drafts: Sequence[Draft]) -> list[FullPrompt | Excepti
     place = max((prompt.order for prompt in view.prompts()), default=None)
     for number, draft in enumerate(drafts):
         try:
-            if draft.id in made or view.prompt(draft.id) is not None:
-                if not draft.again:
+            there = view.prompt(draft.id)
+            if draft.id in made or there is not None:
+                if not draft.again or there is None or there.created_at != draft.stamp.now:
                     raise AlreadyThere
                 continue
+            if draft.only:
+                raise Gone
             _check_category(view, draft.fields.get("category"))
         except ServerError as error:
             refused[number] = error
@@ -129,10 +134,9 @@ def create_all(view: View, drafts: Sequence[Draft]) -> list[FullPrompt | Excepti
         made[draft.id] = _new_prompt(draft, place)
 
     def make() -> None:
-        for draft in drafts:
-            if (prompt := made.pop(draft.id, None)) is not None:
-                _register_tags(view, prompt.tags, draft.stamp.now)
-                operations.create_prompt(view.library, prompt)
+        for prompt in made.values():
+            operations.register_tags(view.library, prompt.tags, at=prompt.created_at)
+            operations.create_prompt(view.library, prompt)
 
     view.library.edit(make)
     return [refused[number] if number in refused else _state(view, draft.id) for number, draft in enumerate(drafts)]
@@ -197,25 +201,25 @@ def _new_prompt(draft: Draft, order: str) -> NewPrompt:
         tags=fields.get("tags", ()),
         category=fields.get("category"),
         mode=Mode(fields.get("mode", Mode.BASIC_SYSTEM)),
-        version=_new_version(text, model, None, fields, stamp) if text or model else None,
+        version=_new_version(text, model, None, fields, stamp) if text or model or fields.get("note") else None,
         more={name: fields[name] for name in ("favorite", "pinned", "variables") if name in fields},
     )
 
 
 def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp) -> None:
     prompt, library = state.prompt, view.library
-    registers = {name: fields[name] for name in REGISTERS if name in fields and fields[name] != getattr(prompt, name)}
-    if "category" in registers:
-        _check_category(view, registers["category"])
-    original = fields.get("original_text", state.original)
-    text, model = fields.get("optimized_text", state.optimized), fields.get("model_used", prompt.model)
-    makes_version = bool(fields.get("new_version")) or model != prompt.model or (prompt.current is None and text != "")
-    retags = "tags" in fields and _keys(view, fields["tags"]) != _keys(view, prompt.tags)
+    filed, category = view.filed(prompt.id)  # what is written counts, not what is shown of it
+    written = {name: getattr(prompt, name) for name in REGISTERS} | {"category": category}
+    registers = {name: fields[name] for name in REGISTERS if name in fields and not same(fields[name], written[name])}
+    _check_category(view, registers.get("category"))
+    original, text = fields.get("original_text", state.original), fields.get("optimized_text", state.optimized)
+    makes_version = _makes_version(state, fields)
+    add, remove = _retagged(view, filed, fields["tags"]) if "tags" in fields else ([], [])
     retypes, edits = original != state.original, text != state.optimized and not makes_version
-    if not (registers or retags or makes_version or retypes or edits):
+    if not (registers or add or remove or makes_version or retypes or edits):
         return
     try:
-        operations.check_prompt(library, prompt.id, original=retypes, tags=retags, version=prompt.current if edits else None)
+        operations.check_prompt(library, prompt.id, original=retypes, tags=bool(add or remove), version=prompt.current if edits else None)
     except Missing as error:
         raise Damaged(error.reason) from error
 
@@ -224,14 +228,30 @@ def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp)
         if retypes:
             operations.edit_original(library, prompt.id, original)
         if makes_version:
+            model = fields.get("model_used", prompt.model)
             operations.add_version(library, prompt.id, _new_version(text, model, prompt.current, fields, stamp))
         elif edits and prompt.current is not None:
             operations.edit_version(library, prompt.current, text)
-        if retags:
-            _register_tags(view, fields["tags"], stamp.now)
-            operations.set_tags(library, prompt.id, fields["tags"])
+        if add or remove:
+            operations.register_tags(library, fields["tags"], at=stamp.now)
+            operations.change_tags(library, prompt.id, add=add, remove=remove)
 
     library.edit(write)
+
+
+def _makes_version(state: FullPrompt, fields: Mapping[str, Any]) -> bool:
+    """Whether the text is a result of its own: of a model, one that something is said of, the first one, or because it is asked for."""
+    prompt = state.prompt
+    is_other = fields.get("optimized_text", state.optimized) != state.optimized
+    by_model = "model_used" in fields and (is_other or fields["model_used"] != prompt.model)
+    return bool(fields.get("new_version") or fields.get("note") or by_model or (is_other and prompt.current is None))
+
+
+def _retagged(view: View, filed: Collection[str], wanted: Collection[str]) -> tuple[list[str], list[str]]:
+    """The tags to add, and the keys to take away: what is filed under another name of a tag that is wanted stays."""
+    keys = {view.tag_key(tag): tag for tag in wanted}
+    have = {key: view.tag_key(key) for key in filed}
+    return [tag for key, tag in keys.items() if key not in have.values()], [key for key, shown in have.items() if shown not in keys]
 
 
 def _new_version(text: str, model: str | None, parent: str | None, fields: Mapping[str, Any], stamp: Stamp) -> NewVersion:
@@ -247,17 +267,6 @@ def _new_version(text: str, model: str | None, parent: str | None, fields: Mappi
     )
 
 
-def _keys(view: View, tags: Collection[str]) -> set[str]:
-    """What the tags are filed under: merged ones count as what they are now."""
-    return {view.tag_key(tag) for tag in tags}
-
-
-def _register_tags(view: View, tags: Collection[str], now: int) -> None:
-    """Remember how new tags are written: their keys are folded."""
-    for tag in tags:
-        operations.register_tag(view.library, tag, at=now)
-
-
 def _check_category(view: View, category_id: str | None) -> None:
-    if category_id is not None and not any(each.id == category_id and each.deleted_at is None for each in view.categories()):
+    if category_id is not None and not view.has_category(category_id):
         raise UnknownReference("category")

@@ -7,6 +7,7 @@ from typing import Any
 
 from crdt import operations
 from crdt.operations import Missing
+from crdt.plain import same
 from crdt.shown import Template
 from crdt.view import View
 from server.errors import AlreadyThere, TooMany
@@ -48,7 +49,7 @@ def create_template(view: View, template_id: str, fields: Mapping[str, Any], now
 def change_template(view: View, template_id: str, fields: Mapping[str, Any], now: int) -> Template:
     """Set fields of a template. Raises Missing."""
     there = template(view, template_id)
-    changed = {name: value for name, value in fields.items() if getattr(there, name) != value}
+    changed = {name: value for name, value in fields.items() if not same(getattr(there, name), value)}
     if changed:
         operations.set_template_fields(view.library, template_id, changed, at=now)
     return template(view, template_id)

@@ -30,9 +30,13 @@ class AtLibrary:
         """See `Editor.read`."""
         return await self._editor.read(self.library, question)
 
-    async def edit(self, change: Callable[[View], T], *, on_all: bool = False) -> Edited[T]:
+    async def edit(self, change: Callable[[View], T], *, on_all: bool = False, away: bool = False) -> Edited[T]:
         """See `Editor.edit`."""
-        return await self._editor.edit(self.library, change, session_id=self.principal.session_id, on_all=on_all)
+        return await self._editor.edit(self.library, change, session_id=self.principal.session_id, on_all=on_all, away=away)
+
+    def address(self, path: str) -> str:
+        """Where something of this library is found: without a name it is the user's own that is meant."""
+        return path if self.library.id == self.principal.user.library_id else f"{path}?library={self.library.id}"
 
 
 async def at_library(

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from server.claim import Claim
-from server.errors import BatchRefused, problem_of
+from server.errors import AlreadyDone, BatchRefused, problem_of
 from server.intents.batches import Deleting, Done, Making, Setting, carry_out
 from server.problems import fails
 from server.routes.at import WRITES, At, AtLibrary
@@ -17,17 +17,23 @@ from server.routes.prompt_views import BatchView
 from server.routes.prompts import draft_of, stamp_of
 from server.times import ms
 
+MOST_HERE = 20
+"""Operations that may be carried out in the serving process, where others wait for them; more go to a document process."""
+
 router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
 
 
-@router.post("/batch", responses=fails(batch_refused=409, **WRITES, **ONCE), response_model=BatchView)
+@router.post("/batch", responses=fails(batch_refused=409, already_done=409, **WRITES, **ONCE), response_model=BatchView)
 async def batch(body: Batch, at: At, claim: Claimed) -> Response:
     """Make, change and delete up to 500 prompts, in this order and committed together; all or nothing where that is asked for."""
+    if claim.was_done:
+        raise AlreadyDone
     operations = [_operation(each, at, claim, number) for number, each in enumerate(body.operations)]
     try:
         edited = await at.edit(
             partial(carry_out, operations=operations, atomic=body.atomic),
             on_all=any(getattr(each, "if_match", None) for each in operations),
+            away=len(operations) > MOST_HERE,
         )
     except BatchRefused as refused:
         return problem_of(refused).response({"results": [_result(each) for each in refused.done]})
@@ -41,9 +47,13 @@ def _operation(asked: Create | Update | Delete, at: AtLibrary, claim: Claim, num
         case Create():
             return Making(draft=draft_of(asked, at, claim, number))
         case Update():
-            return Setting(id=asked.id, fields=asked.fields(), stamp=stamp_of(at, claim, number), if_match=asked.if_match)
+            return Setting(id=asked.id, fields=asked.fields(), stamp=stamp_of(at, claim, number), if_match=_unquoted(asked.if_match))
         case Delete():
-            return Deleting(id=asked.id, now=ms(claim.now), purge=asked.purge, if_match=asked.if_match)
+            return Deleting(id=asked.id, now=ms(claim.now), purge=asked.purge, if_match=_unquoted(asked.if_match))
+
+
+def _unquoted(tag: str | None) -> str | None:
+    return None if tag is None else tag.removeprefix('"').removesuffix('"')
 
 
 def _result(done: Done, operation: Making | Setting | Deleting | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from server.intents.filing import Filed
 from server.problems import fails
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.texts import MAX_ID, Body, Color, Description, Id, Known, Name
+from server.routes.texts import MAX_ID, Body, Color, Description, Id, Known, Name, without_defaults
 from server.times import moment, ms
 
 router = APIRouter(prefix="/api/categories", tags=["categories"], route_class=CreatingRoute)
@@ -34,6 +34,8 @@ class NewCategory(Body):
 
 class CategoryPatch(Body):
     """The fields of a category that change."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults())
 
     name: Name = "-"
     description: Description = ""
@@ -92,9 +94,9 @@ async def create(body: NewCategory, at: At, claim: Claimed, response: Response) 
     category_id = str(body.id or claim.id_for(0))
     fields = body.model_dump(exclude={"id"})
     edited = await at.edit(
-        partial(filing.create_category, category_id=category_id, fields=fields, now=ms(claim.now), again=body.id is None)
+        partial(filing.create_category, category_id=category_id, fields=fields, now=ms(claim.now), again=body.id is None or claim.is_keyed)
     )
-    response.headers["Location"] = f"/api/categories/{category_id}"
+    response.headers["Location"] = at.address(f"/api/categories/{category_id}")
     return CategoryView.of(edited.answer)
 
 

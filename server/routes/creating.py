@@ -92,7 +92,7 @@ async def claim(
             method=request.method,
             route=request.scope["route"].path,
             path=request.scope["path"],
-            query=request.scope["query_string"],
+            query=request.scope["query_string"] + b"\n" + request.headers.get("if-match", "").encode(),
             body=await request.body(),
         )
     )

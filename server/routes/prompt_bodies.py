@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from crdt.library import Mode
 from crdt.query import MAX_TERMS, Match, Query, Sort, terms
 from server.intents.prompt_json import FIELDS
-from server.routes.texts import MAX_ID, Body, Description, Id, Known, Name, PromptText, Tag, Title
+from server.routes.texts import MAX_ID, Body, Description, Id, Known, Name, PromptText, Tag, Title, without_defaults
 from server.routes.values import Values
 from server.times import ms
 
@@ -21,6 +21,11 @@ MAX_TAGS = 100
 """Tags of one prompt, or asked for at once. Past it: 422."""
 MAX_OPERATIONS = 500
 """Operations in one batch. Past it: 422."""
+
+ONLY_READ = frozenset(
+    {"id", "user_id", "order", "uses", "version_id", "created_at", "updated_at", "deleted_at", "optimization_history", "problems"}
+)
+"""What `GET` answers and nobody sets."""
 
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 Note = Annotated[Description, Field(max_length=1000, description="what is said of the version, where one is made")]
@@ -36,8 +41,8 @@ class PromptBody(Body):
     optimized_text: PromptText = ""
     tags: Tags = Field(default_factory=list)
     category: Known | None = None
-    favorite: bool = False
-    pinned: bool = False
+    favorite: StrictBool = False
+    pinned: StrictBool = False
     mode: Mode = Mode.BASIC_SYSTEM
     variables: Values = Field(default_factory=dict)
     model_used: Model | None = None
@@ -58,26 +63,43 @@ class NewPrompt(PromptBody):
     id: Id | None = None
 
 
+class PutPrompt(PromptBody):
+    """A prompt's fields, as `GET` answers them: what may not be set does not count. Without a text the versions stay."""
+
+    optimized_text: PromptText | None = Field(None, description="typed into the current version, or kept as a new one; see PATCH")  # type: ignore[assignment]
+    new_version: StrictBool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_only_read(cls, body: Any) -> Any:
+        return {name: value for name, value in body.items() if name not in ONLY_READ} if isinstance(body, dict) else body
+
+    def fields(self) -> Mapping[str, Any]:
+        """All of them but a text that was not given."""
+        fields = super().fields()
+        return {name: value for name, value in fields.items() if name != "optimized_text" or value is not None}
+
+
 class PromptPatch(Body):
     """The fields of a prompt that change; the others stay as they are."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Daily report", "favorite": True}]})
+    model_config = ConfigDict(json_schema_extra=without_defaults({"title": "Daily report", "favorite": True}))
 
     title: Title = "-"
     description: Description = ""
     original_text: PromptText = ""
     optimized_text: PromptText = Field(
-        "", description="typed into the current version; a new one where `new_version` or another model says so"
+        "", description="typed into the current version; a new one with `model_used`, `note` or `new_version`"
     )
     tags: Tags = Field(default_factory=list)
     category: Known | None = None
-    favorite: bool = False
-    pinned: bool = False
+    favorite: StrictBool = False
+    pinned: StrictBool = False
     mode: Mode = Mode.BASIC_SYSTEM
     variables: Values = Field(default_factory=dict)
     model_used: Model = "-"
     note: Note = ""
-    new_version: bool = Field(False, description="keep the current text as it is, and make a version of the new one")
+    new_version: StrictBool = Field(False, description="keep the current text as it is, and make a version of the new one")
 
     def fields(self) -> Mapping[str, Any]:
         """Those that were given."""

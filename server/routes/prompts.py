@@ -18,7 +18,7 @@ from server.routes.at import READS, WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.etags import IfMatch, IfNoneMatch, is_known, quoted, wanted
 from server.routes.json_answers import Json
-from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBody, PromptPatch
+from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBody, PromptPatch, PutPrompt
 from server.routes.prompt_views import FullPromptView, PromptList
 from server.routes.texts import MAX_ID
 from server.times import ms
@@ -49,7 +49,7 @@ async def list_all(at: At, asked: Annotated[Listing, Query()]) -> Response:
 async def create(body: NewPrompt, at: At, claim: Claimed) -> Response:
     """Make a prompt, as the last one."""
     made = (await at.edit(partial(prompts.create, draft=draft_of(body, at, claim, 0)))).answer
-    return _answer(made, at, status=201, headers={"Location": f"/api/prompts/{made.prompt.id}"})
+    return _answer(made, at, status=201, headers={"Location": at.address(f"/api/prompts/{made.prompt.id}")})
 
 
 @router.get("/{prompt_id}", responses=fails(**READS) | {304: {"description": "it is known"}}, response_model=FullPromptView)
@@ -63,8 +63,8 @@ async def get(prompt_id: PromptId, at: At, fields: Fields = None, if_none_match:
 
 
 @router.put("/{prompt_id}", responses=fails(**_SETS), response_model=FullPromptView)
-async def put(prompt_id: PromptId, body: PromptBody, at: At, claim: Claimed, if_match: IfMatch = None) -> Response:
-    """Set all fields of a prompt. Texts are typed into where they differ, so what others type elsewhere in them meanwhile stays."""
+async def put(prompt_id: PromptId, body: PutPrompt, at: At, claim: Claimed, if_match: IfMatch = None) -> Response:
+    """Set all fields of a prompt. Texts are typed into where they differ from what is there now; send `If-Match` with a text that was made from an older state."""
     return await _set(prompt_id, body, at, claim, if_match)
 
 
@@ -97,7 +97,13 @@ async def restore(prompt_id: PromptId, at: At, if_match: IfMatch = None) -> Resp
 def draft_of(body: NewPrompt, at: AtLibrary, claim: Claim, number: int) -> Draft:
     """The prompt that is to be made, as the request's thing of this number."""
     prompt_id = body.id or claim.id_for(2 * number)
-    return Draft(id=str(prompt_id), fields=body.fields(), stamp=stamp_of(at, claim, number), again=body.id is None)
+    return Draft(
+        id=str(prompt_id),
+        fields=body.fields(),
+        stamp=stamp_of(at, claim, number),
+        again=body.id is None or claim.is_keyed,
+        only=claim.was_done,
+    )
 
 
 def stamp_of(at: AtLibrary, claim: Claim, number: int) -> Stamp:

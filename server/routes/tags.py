@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from crdt import shown
 from server.intents import filing
@@ -13,7 +13,7 @@ from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.body import StrictRoute
-from server.routes.texts import MAX_TAG, Body, Color, Tag
+from server.routes.texts import MAX_TAG, Body, Color, Tag, without_defaults
 from server.times import moment, ms
 
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=StrictRoute)
@@ -25,6 +25,8 @@ TagKey = Annotated[str, Path(min_length=1, max_length=MAX_TAG, description="the 
 
 class TagPatch(Body):
     """What changes about a tag."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults())
 
     label: Tag = Field("-", description="what it is called from now on; the name of another tag merges the two")
     color: Color | None = None

@@ -13,7 +13,7 @@ from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.texts import MAX_ID, Body, Description, Id, Name, PromptText
+from server.routes.texts import MAX_ID, Body, Description, Id, Name, PromptText, without_defaults
 from server.times import moment, ms
 
 router = APIRouter(prefix="/api/templates", tags=["templates"], route_class=CreatingRoute)
@@ -53,6 +53,8 @@ class NewTemplate(Body):
 
 class TemplatePatch(Body):
     """The fields of a template that change."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults())
 
     name: Name = "-"
     type: Kind = "optimize"
@@ -109,11 +111,9 @@ async def list_all(
 async def create(body: NewTemplate, at: At, claim: Claimed, response: Response) -> TemplateView:
     """Make a template."""
     template_id = str(body.id or claim.id_for(0))
-    fields = body.model_dump(exclude={"id"})
-    edited = await at.edit(
-        partial(workbench.create_template, template_id=template_id, fields=fields, now=ms(claim.now), again=body.id is None)
-    )
-    response.headers["Location"] = f"/api/templates/{template_id}"
+    fields, again = body.model_dump(exclude={"id"}), body.id is None or claim.is_keyed
+    edited = await at.edit(partial(workbench.create_template, template_id=template_id, fields=fields, now=ms(claim.now), again=again))
+    response.headers["Location"] = at.address(f"/api/templates/{template_id}")
     return TemplateView.of(edited.answer)
 
 

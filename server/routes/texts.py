@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
@@ -30,6 +31,18 @@ MAX_TAG = 100
 
 MAX_ID = 200
 """Characters of an id that is looked up: clients mint UUIDs of 36, but whatever they have written can be asked for. Past it: 422."""
+
+
+def without_defaults(example: dict[str, Any] | None = None) -> Callable[[dict[str, Any]], None]:
+    """For the schema of a patch: what is left out stays as it is, so no client may fill in a default of ours."""
+
+    def take_out(schema: dict[str, Any]) -> None:
+        for field in schema.get("properties", {}).values():
+            field.pop("default", None)
+        if example is not None:
+            schema["examples"] = [example]
+
+    return take_out
 
 
 class Body(BaseModel):

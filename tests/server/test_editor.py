@@ -13,20 +13,20 @@ import pytest
 
 from auth.errors import Forbidden
 from crdt.library import Library, Root
-from crdt.operations import Missing, NewPrompt, create_prompt, edit_original, set_fields
+from crdt.operations import Missing, NewPrompt, create_prompt, edit_original, purge_prompt, set_fields
 from crdt.updates import inspect
 from crdt.view import View
 from server.batch import Basis, Entry
 from server.documents import INLINE_BYTES
 from server.editor import BUILT_BEFORE_THE_LOCK, Edited
-from server.errors import TryLater, WorkerDied
+from server.errors import DocumentTooLarge, TryLater, WorkerDied
 from storage import libraries as stored_libraries
 from storage.cipher import library_key_place, update_place
 from storage.libraries import Library as StoredLibrary
 from tests.support.core import deleted, eventually, typed
 from tests.support.database import Databases
 from tests.support.pair import Pair, running_pair
-from tests.support.poison import NO_PARENT
+from tests.support.poison import NO_PARENT, nested_types
 from tests.support.running import Running, User
 from tests.support.wire_client import WireClient
 
@@ -96,6 +96,16 @@ def original(view: View, prompt_id: str) -> str:
 
 def process_id(view: View) -> int:
     return os.getpid()
+
+
+def pid_and_make(view: View) -> str:
+    make(view, "away")
+    return str(os.getpid())
+
+
+def purge(view: View, prompt_id: str) -> str:
+    purge_prompt(view.library, prompt_id)
+    return prompt_id
 
 
 def nothing(view: View) -> str:
@@ -250,6 +260,41 @@ async def test_a_client_id_that_somebody_else_has_written_as_is_not_written_as_a
     assert await read(server, user, titles) == {"p": "2"}
 
 
+async def test_nothing_is_lost_behind_what_somebody_wrote_as_the_servers_client(pair: Pair) -> None:
+    """Past a hole in its own client a document keeps what is written waiting, and says that nothing has changed."""
+    await edit(pair.one, pair.user, partial(make, prompt_id="p"))
+    room = pair.one.app.rooms.get(pair.user.library_id)
+    assert room is not None
+    spans = room.knowledge.held.spans_of(room.server_client_id)
+    assert spans is not None
+    async with pair.one.device(pair.user) as device:
+        await device.push(typed("mine", room.server_client_id, spans[-1] + 1))
+        await device.confirmed()
+    await edit(pair.one, pair.user, partial(make, prompt_id="q"))
+    await edit(pair.other, pair.user, partial(retitle, prompt_id="p", title="renamed"))
+    library = Library()
+    for update in await log(pair.one, pair.user.library_id):
+        library.apply(update)
+    for found in (titles(View(library)), await read(pair.one, pair.user, titles), await read(pair.other, pair.user, titles)):
+        assert found == {"p": "renamed", "q": "q"}
+
+
+async def test_a_small_library_of_many_types_does_not_lie_where_others_wait(server: Running, user: User) -> None:
+    await edit(server, user, partial(make, prompt_id="p"))
+    async with server.http(user) as client:
+        answer = await client.post(
+            f"/api/sync/{user.library_id}", content=nested_types(3_000), headers={"Content-Type": "application/octet-stream"}
+        )
+    assert answer.status_code == 200
+    assert await read(server, user, process_id) != os.getpid()
+    assert await read(server, user, titles) == {"p": "p"}
+
+
+async def test_what_takes_long_is_done_in_a_document_process(server: Running, user: User) -> None:
+    assert (await edit(server, user, pid_and_make, away=True)).answer != str(os.getpid())
+    assert await read(server, user, titles) == {"away": "away"}
+
+
 async def test_a_large_library_lies_in_a_process_of_its_own_and_comes_back_when_that_is_killed(server: Running, user: User) -> None:
     await edit(server, user, partial(make, prompt_id="small"))
     assert await read(server, user, process_id) == os.getpid()
@@ -320,3 +365,15 @@ async def test_documents_are_bounded_in_bytes(server: Running, monkeypatch: pyte
         await edit(server, user, partial(make, prompt_id="p", text="x" * 30_000))
         assert documents.nbytes <= (1 << 20) + 500_000
     assert 1 <= len(documents) < 12
+
+
+async def test_a_library_that_has_grown_too_large_can_still_be_cleared(
+    server: Running, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edit(server, user, partial(make, prompt_id="p", text="x" * 3_000))
+    monkeypatch.setattr("server.editor.GROWN_BYTES", 2_000)
+    with pytest.raises(DocumentTooLarge):
+        await edit(server, user, partial(make, prompt_id="q", text="x" * 100_000))
+    await edit(server, user, partial(append, prompt_id="p", text=" and more"))
+    await edit(server, user, partial(purge, prompt_id="p"))
+    assert await read(server, user, titles) == {}

@@ -11,7 +11,8 @@ import pytest
 
 from crdt.updates import inspect
 from server.intents import prompts
-from server.intents.prompt_json import Shown, Stamp
+from server.intents.prompt_json import Shown
+from server.intents.prompts import Stamp
 from storage.cluster import raise_epochs
 from storage.libraries import draw_client_id
 from tests.server.test_editor import edit as edit_library

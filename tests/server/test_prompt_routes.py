@@ -148,6 +148,44 @@ async def test_put_sets_all_fields_and_patch_those_that_are_given(client: httpx2
     }  # fmt: skip
 
 
+async def test_what_get_answered_can_be_put_and_changes_nothing(client: httpx2.AsyncClient, server: Running, user: User) -> None:
+    prompt = await made(client, original_text="o", optimized_text="t", tags=["a"], variables={"b": 1, "a": True}, model_used="m")
+    room = server.app.rooms.get(user.library_id)
+    assert room is not None
+    head = room.head
+    assert read(await client.put(f"/api/prompts/{prompt['id']}", json=prompt)) == prompt
+    assert room.head == head
+    for one, other in ((1, True), (True, 1), (0, False), ({"x": 1}, {"x": True})):
+        for value in (one, other):
+            shown = read(await client.patch(f"/api/prompts/{prompt['id']}", json={"variables": {"v": value}}))
+            assert str(shown["variables"]["v"]) == str(value)
+
+
+async def test_a_note_makes_a_version_and_so_does_each_result_of_a_model(client: httpx2.AsyncClient) -> None:
+    prompt = await made(client, optimized_text="first", model_used="m")
+    path = f"/api/prompts/{prompt['id']}"
+    await client.patch(path, json={"optimized_text": "second", "model_used": "m", "note": "again"})
+    await client.put(path, json={"title": "without a text"})
+    await client.patch(path, json={"note": "as it is"})
+    versions = read(await client.get(f"{path}/history"))["versions"]
+    assert [(each["note"], each["size"], each["model"]) for each in versions] == [("as it is", 6, "m"), ("again", 6, "m"), ("", 5, "m")]
+
+
+async def test_what_names_a_category_in_the_bin_can_be_taken_out_of_it(client: httpx2.AsyncClient) -> None:
+    prompt = await made(client, category="cat-writing")
+    await client.delete("/api/categories/cat-writing")
+    assert read(await client.patch(f"/api/prompts/{prompt['id']}", json={"category": None}))["category"] is None
+    await client.post("/api/categories/cat-writing/restore")
+    assert read(await client.get(f"/api/prompts/{prompt['id']}"))["category"] is None
+
+
+async def test_very_many_tags_are_taken_at_once(client: httpx2.AsyncClient) -> None:
+    creates = [{"op": "create", "title": f"p{number}", "tags": [f"t{number}-{count}" for count in range(20)]} for number in range(100)]
+    answer = read(await client.post("/api/prompts/batch", json={"operations": creates}))  # took minutes: a registry for each tag
+    assert {each["status"] for each in answer["results"]} == {201}
+    assert len(read(await client.get("/api/tags"))["tags"]) == 2_000
+
+
 async def test_a_change_that_changes_nothing_stores_nothing(client: httpx2.AsyncClient, server: Running, user: User) -> None:
     prompt = await made(client, original_text="o", optimized_text="t", tags=["a"], variables={"count": 1, "on": True}, model_used="m")
     room = server.app.rooms.get(user.library_id)
@@ -165,8 +203,9 @@ async def test_texts_are_typed_into_and_a_model_or_a_wish_makes_a_version(client
     for change, versions in (
         ({"optimized_text": "one two"}, ["one two"]),
         ({"optimized_text": "better", "model_used": "gpt", "note": "by the model"}, ["better", "one two"]),
-        ({"optimized_text": "best", "model_used": "gpt"}, ["best", "one two"]),
-        ({"optimized_text": "mine", "new_version": True}, ["mine", "best", "one two"]),
+        ({"optimized_text": "best", "model_used": "gpt"}, ["best", "better", "one two"]),
+        ({"optimized_text": "best by hand"}, ["best by hand", "better", "one two"]),
+        ({"optimized_text": "mine", "new_version": True}, ["mine", "best by hand", "better", "one two"]),
     ):
         shown = read(await client.patch(path, json=change))
         assert shown["optimized_text"] == versions[0]
@@ -176,12 +215,13 @@ async def test_texts_are_typed_into_and_a_model_or_a_wish_makes_a_version(client
         assert [read(await client.get(f"{path}/history/{each['version']}"))["text"] for each in listed] == versions
     assert [(each["model"], each["note"], each["kind"]) for each in listed] == [
         ("gpt", "", "edit"),
+        ("gpt", "", "optimize"),
         ("gpt", "by the model", "optimize"),
         (None, "", "edit"),
     ]
     by_id = read(await client.get(f"{path}/history/{listed[1]['id']}"))
-    assert (by_id["version"], by_id["text"]) == (2, "best")
-    for absent in ("4", "0", "absent", "9" * 30):
+    assert (by_id["version"], by_id["text"]) == (3, "best by hand")
+    for absent in ("5", "0", "absent", "9" * 30):
         assert (await client.get(f"{path}/history/{absent}")).status_code == 404
 
 
@@ -271,6 +311,14 @@ async def test_what_a_device_did_meanwhile_is_merged_without_and_refused_with_if
 
 
 # --- who may
+
+
+async def test_what_is_made_in_another_library_says_where(server: Running, client: httpx2.AsyncClient, user: User) -> None:
+    other = await server.library(user)
+    for path, body in (("/api/prompts", {"title": "t"}), ("/api/categories", {"name": "n"}), ("/api/templates", {"name": "n"})):
+        answer = await client.post(f"{path}?library={other}", json=body)
+        assert answer.status_code == 201
+        assert (await client.get(answer.headers["location"])).status_code == 200
 
 
 async def test_libraries_of_others_answer_like_what_is_not_there(server: Running, client: httpx2.AsyncClient, user: User) -> None:
@@ -467,6 +515,53 @@ async def test_five_hundred_at_once_and_no_more(client: httpx2.AsyncClient) -> N
         assert (refused.status_code, code_of(refused)) == (422, "invalid_request")
     for wrong in ({"op": "drop", "id": "x"}, {"op": "update"}, {"op": "delete", "id": "x", "title": "t"}, {"title": "no op"}):
         assert (await client.post("/api/prompts/batch", json={"operations": [wrong]})).status_code == 422
+
+
+# --- sent again
+
+
+def keyed(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+async def test_a_prompt_is_made_once_under_its_key_with_an_id_of_the_clients_too(client: httpx2.AsyncClient, server: Running) -> None:
+    for key, body in (("one", {"title": "t"}), ("two", {"title": "t", "id": str(uuid4())})):
+        first = await client.post("/api/prompts", json=body, headers=keyed(key))
+        await server.execute("UPDATE idempotency_keys SET sealed = NULL, answered_at = NULL")  # ended before its answer was kept
+        again = await client.post("/api/prompts", json=body, headers=keyed(key))
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert read(again)["id"] == read(first)["id"]
+    assert read(await client.get("/api/prompts"))["total"] == 2
+
+
+async def test_what_was_made_and_destroyed_is_not_made_again(client: httpx2.AsyncClient) -> None:
+    body = {"title": "t", "original_text": "x" * 200_000}  # its answer is too large to be kept
+    made = read(await client.post("/api/prompts", json=body, headers=keyed("large")))
+    assert read(await client.post("/api/prompts", json=body, headers=keyed("large")))["id"] == made["id"]
+    assert (await client.delete(f"/api/prompts/{made['id']}?purge=true")).status_code == 204
+    gone = await client.post("/api/prompts", json=body, headers=keyed("large"))
+    assert (gone.status_code, code_of(gone)) == (404, "not_found")
+    assert read(await client.get("/api/prompts"))["total"] == 0
+
+
+async def test_a_batch_is_answered_from_what_was_kept_whatever_happened_since(client: httpx2.AsyncClient) -> None:
+    there = await made(client, "there")
+    operations = [{"op": "create", "title": f"p{number}"} for number in range(499)] + [
+        {"op": "update", "id": there["id"], "title": "batch"}
+    ]
+    first = await client.post("/api/prompts/batch", json={"operations": operations}, headers=keyed("batch"))
+    await client.patch(f"/api/prompts/{there['id']}", json={"title": "later"})
+    again = await client.post("/api/prompts/batch", json={"operations": operations}, headers=keyed("batch"))
+    assert read(again) == read(first)
+    assert read(await client.get(f"/api/prompts/{there['id']}"))["title"] == "later"
+
+
+async def test_a_key_is_of_one_condition(client: httpx2.AsyncClient) -> None:
+    prompt = await made(client)
+    path = f"/api/prompts/{prompt['id']}"
+    assert (await client.patch(path, json={"title": "x"}, headers=keyed("k"))).status_code == 200
+    other = await client.patch(path, json={"title": "x"}, headers=keyed("k") | {"If-Match": '"other"'})
+    assert (other.status_code, code_of(other)) == (422, "idempotency_key_reused")
 
 
 # --- devices and REST at once
