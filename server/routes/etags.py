@@ -21,7 +21,7 @@ def _if_match(
         Header(
             alias="If-Match",
             max_length=MAX_HEADER,
-            description="one of these the thing must have, or 412 answers with it as it is now; without it each field that is sent is set, by as little as says it",
+            description="one of these the thing must have, or 412 answers with it as it is now; without it what is sent is set",
         ),
     ] = None,
 ) -> str | None:

@@ -64,7 +64,10 @@ async def get(prompt_id: PromptId, at: At, fields: Fields = None, if_none_match:
 
 @router.put("/{prompt_id}", responses=fails(**_SETS), response_model=FullPromptView)
 async def put(prompt_id: PromptId, body: PutPrompt, at: At, claim: Claimed, if_match: IfMatch = None) -> Response:
-    """Set all fields of a prompt. Texts are typed into where they differ from what is there now; send `If-Match` with a text that was made from an older state."""
+    """Set all fields of a prompt. Texts are typed into where they differ from what is there now.
+
+    Send `If-Match` with a text that was made from an older state: it would take back what others have typed since.
+    """
     return await _set(prompt_id, body, at, claim, if_match)
 
 
