@@ -25,7 +25,9 @@ def register_tag(library: Library, tag: str, *, at: int, color: str | None = Non
 def register_tags(library: Library, tags: Iterable[str], *, at: int) -> bytes:
     """The same for many, each looked up by its key alone. Raises ValueError for one without a character."""
     there, at = library.root(Root.TAGS), kinds.time(at)
-    wanted = {tag_key(tag): tag_label(tag) for tag in tags}
+    wanted: dict[str, str] = {}
+    for tag in tags:
+        wanted.setdefault(tag_key(tag), tag_label(tag))  # as it was written first
     return _write(library, {key: {"label": label, "created_at": at} for key, label in wanted.items() if key not in there})
 
 
