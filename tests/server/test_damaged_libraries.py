@@ -21,7 +21,7 @@ from tests.crdt.garbage import WRITES, Write, write
 from tests.support.rest import code_of
 from tests.support.running import Running, User
 
-EXAMPLES = 5
+EXAMPLES = 3
 """Libraries that are damaged; each is asked some eighty times."""
 IDS = ("p", "q", "a", "b", "c", "none", "cat-writing")
 READS = (

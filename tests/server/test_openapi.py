@@ -28,7 +28,7 @@ from tests.support.rest import code_of
 from tests.support.running import Running, User
 
 SEED = int(os.environ.get("OPENAPI_SEED", "20261126"))
-EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 """Requests of each kind to each operation."""
 ALLOWED, FORBIDDEN = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]

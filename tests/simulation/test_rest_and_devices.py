@@ -18,7 +18,7 @@ from tests.support.database import Databases
 from tests.support.library_replica import newcomer
 from tests.support.pair import Pair, running_pair
 
-WALKS = int(os.environ.get("PROMPTSYNC_TEST_WALKS", "5"))
+WALKS = int(os.environ.get("PROMPTSYNC_TEST_WALKS", "4"))
 STEPS = 40
 
 
