@@ -127,11 +127,12 @@ def _wait_for_snapshot(server: Server, account: Account) -> None:
 
 @contextmanager
 def _ready(subject: Subject, account: Account) -> Iterator[Rest]:
-    """A server that has just started, with a process that is ready to read documents and has none open."""
+    """A server that has just started, with its processes ready and none of the library's documents open."""
     subject.restart()
     with closing(Rest(subject.server, account)) as client:
         small = client.ask("POST", "/api/libraries", {"name": "small"})["id"]
-        client.ask("POST", f"/api/prompts?library={small}", {"title": "large", "original_text": "x" * 200_000})
+        for _ in range(2):
+            client.ask("POST", f"/api/prompts?library={small}", {"title": "large", "original_text": "x" * 200_000})
         client.ask("GET", f"/api/prompts?library={small}")
         time.sleep(QUIET_SECONDS)
         yield client
