@@ -128,6 +128,8 @@ def _wait_for_snapshot(server: Server, account: Account) -> None:
 @contextmanager
 def _ready(subject: Subject, account: Account) -> Iterator[Rest]:
     """A server that has just started, with its processes ready and none of the library's documents open."""
+    with closing(Rest(subject.server, account)) as client:
+        client.ask("POST", "/api/sync/force", {"library": account.library_id})  # folded, as it is found after a while
     subject.restart()
     with closing(Rest(subject.server, account)) as client:
         small = client.ask("POST", "/api/libraries", {"name": "small"})["id"]
