@@ -15,10 +15,10 @@ from crdt.operations import Missing, NewPrompt, NewVersion
 from crdt.order import between
 from crdt.plain import same
 from crdt.query import Query
-from crdt.shown import FullPrompt, Prompt, Version
+from crdt.shown import FullPrompt, Prompt
 from crdt.view import View
 from server.errors import AlreadyThere, Damaged, Gone, PreconditionFailed, ServerError, UnknownReference
-from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json
+from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json, version_json
 
 SHOWN_PROBLEMS = 20
 """Problems that an answer lists: it is about something else."""
@@ -46,16 +46,6 @@ class Draft:
     stamp: Stamp
     again: bool = False
     only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """Versions of a prompt, newest first, which of them is current, where its labels are, and the text if one version was asked for."""
-
-    current: str | None
-    versions: Sequence[Version]
-    labels: Mapping[str, str]
-    text: str = ""
 
 
 def search(view: View, asked: Query, *, owner_id: UUID, fields: frozenset[str]) -> bytes:
@@ -89,19 +79,19 @@ def show(view: View, prompt_id: str, *, history: bool = False) -> Shown:
     return Shown(state=state, history=view.history(prompt_id), labels=view.labels(prompt_id), problems=problems)
 
 
-def versions(view: View, prompt_id: str) -> History:
-    """All versions of a prompt. Raises Missing."""
-    state = _state(view, prompt_id)
-    return History(current=state.prompt.current, versions=view.history(prompt_id), labels=view.labels(prompt_id))
+def versions(view: View, prompt_id: str) -> bytes:
+    """All versions of a prompt, newest first, as JSON. Raises Missing."""
+    current, labels = _state(view, prompt_id).prompt.current, view.labels(prompt_id)
+    return to_json({"versions": [version_json(version, current, labels) for version in view.history(prompt_id)]})
 
 
-def version(view: View, prompt_id: str, named: str) -> History:
-    """One version, by its number or its id, and its text. Raises Missing."""
+def version(view: View, prompt_id: str, named: str) -> bytes:
+    """One version, by its number or its id, and its text, as JSON. Raises Missing."""
     state = _state(view, prompt_id)
     found = view.version(prompt_id, int(named) if named.isdecimal() and len(named) < MAX_DIGITS else named)
     if found is None:
         raise Missing("no such version")
-    return History(current=state.prompt.current, versions=[found.version], labels=view.labels(prompt_id), text=found.text)
+    return to_json(version_json(found.version, state.prompt.current, view.labels(prompt_id)) | {"text": found.text})
 
 
 def create(view: View, draft: Draft) -> FullPrompt:

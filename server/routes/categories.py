@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from server.intents import filing
-from server.intents.filing import Filed
+from server.intents import filing, filing_json
+from server.intents.filing_json import category_json
 from server.problems import fails
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
+from server.routes.json_answers import Json
 from server.routes.texts import MAX_ID, Body, Color, Description, Id, Known, Name, without_defaults
-from server.times import moment, ms
+from server.times import ms
 
 router = APIRouter(prefix="/api/categories", tags=["categories"], route_class=CreatingRoute)
 
@@ -59,21 +60,6 @@ class CategoryView(BaseModel):
     created_at: datetime
     deleted_at: datetime | None
 
-    @classmethod
-    def of(cls, filed: Filed) -> "CategoryView":
-        category = filed.category
-        return cls(
-            id=category.id,
-            name=category.name,
-            description=category.description,
-            color=category.color,
-            parent=category.parent,
-            order=category.order,
-            prompts=filed.prompts,
-            created_at=moment(category.created_at),
-            deleted_at=None if category.deleted_at is None else moment(category.deleted_at),
-        )
-
 
 class CategoryList(BaseModel):
     """Categories by their places."""
@@ -81,36 +67,34 @@ class CategoryList(BaseModel):
     categories: list[CategoryView]
 
 
-@router.get("", responses=fails(**READS))
-async def list_all(at: At, deleted: Annotated[bool, Query(description="those in the bin instead")] = False) -> CategoryList:
+@router.get("", responses=fails(**READS), response_model=CategoryList)
+async def list_all(at: At, deleted: Annotated[bool, Query(description="those in the bin instead")] = False) -> Response:
     """All categories."""
-    found = await at.read(partial(filing.categories, deleted=deleted))
-    return CategoryList(categories=[CategoryView.of(each) for each in found])
+    return Response(await at.read(partial(filing_json.categories, deleted=deleted)), media_type="application/json")
 
 
-@router.post("", status_code=201, responses=fails(already_there=409, unknown_reference=422, **WRITES, **ONCE))
-async def create(body: NewCategory, at: At, claim: Claimed, response: Response) -> CategoryView:
+@router.post("", status_code=201, responses=fails(already_there=409, unknown_reference=422, **WRITES, **ONCE), response_model=CategoryView)
+async def create(body: NewCategory, at: At, claim: Claimed) -> Response:
     """Make a category."""
     category_id = str(body.id or claim.id_for(0))
     fields = body.model_dump(exclude={"id"})
     edited = await at.edit(
         partial(filing.create_category, category_id=category_id, fields=fields, now=ms(claim.now), again=body.id is None or claim.is_keyed)
     )
-    response.headers["Location"] = at.address(f"/api/categories/{category_id}")
-    return CategoryView.of(edited.answer)
+    return Json(category_json(edited.answer), status=201, headers={"Location": at.address(f"/api/categories/{category_id}")})
 
 
-@router.get("/{category_id}", responses=fails(**READS))
-async def get(category_id: CategoryId, at: At) -> CategoryView:
+@router.get("/{category_id}", responses=fails(**READS), response_model=CategoryView)
+async def get(category_id: CategoryId, at: At) -> Response:
     """One category, in the bin or not."""
-    return CategoryView.of(await at.read(partial(filing.category, category_id=category_id)))
+    return Json(category_json(await at.read(partial(filing.category, category_id=category_id))))
 
 
-@router.patch("/{category_id}", responses=fails(unknown_reference=422, **WRITES))
-async def patch(category_id: CategoryId, body: CategoryPatch, at: At) -> CategoryView:
+@router.patch("/{category_id}", responses=fails(unknown_reference=422, **WRITES), response_model=CategoryView)
+async def patch(category_id: CategoryId, body: CategoryPatch, at: At) -> Response:
     """Set some fields of a category."""
     fields: dict[str, Any] = body.model_dump(exclude_unset=True)
-    return CategoryView.of((await at.edit(partial(filing.change_category, category_id=category_id, fields=fields))).answer)
+    return Json(category_json((await at.edit(partial(filing.change_category, category_id=category_id, fields=fields))).answer))
 
 
 @router.delete("/{category_id}", status_code=204, responses=fails(**WRITES, **ONCE))
@@ -120,7 +104,7 @@ async def delete(category_id: CategoryId, at: At, claim: Claimed) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{category_id}/restore", responses=fails(**WRITES))
-async def restore(category_id: CategoryId, at: At) -> CategoryView:
+@router.post("/{category_id}/restore", responses=fails(**WRITES), response_model=CategoryView)
+async def restore(category_id: CategoryId, at: At) -> Response:
     """Take a category out of the bin: the prompts that name it are in it again."""
-    return CategoryView.of((await at.edit(partial(filing.restore_category, category_id=category_id))).answer)
+    return Json(category_json((await at.edit(partial(filing.restore_category, category_id=category_id))).answer))

@@ -7,14 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from crdt import shown
-from server.intents import filing
+from server.intents import filing, filing_json
+from server.intents.filing_json import tag_json
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.body import StrictRoute
+from server.routes.json_answers import Json
 from server.routes.texts import MAX_TAG, Body, Color, Tag, without_defaults
-from server.times import moment, ms
+from server.times import ms
 
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=StrictRoute)
 
@@ -48,12 +49,6 @@ class TagView(BaseModel):
     prompts: int = Field(description="how many have it and are not in the bin")
     created_at: datetime | None = Field(description="null: it was never registered, only used")
 
-    @classmethod
-    def of(cls, tag: shown.Tag) -> "TagView":
-        return cls(
-            tag=tag.key, label=tag.label, color=tag.color, prompts=tag.count, created_at=moment(tag.created_at) if tag.created_at else None
-        )
-
 
 class TagList(BaseModel):
     """The tags, by their keys."""
@@ -61,20 +56,20 @@ class TagList(BaseModel):
     tags: list[TagView]
 
 
-@router.get("", responses=fails(**READS))
-async def list_all(at: At) -> TagList:
+@router.get("", responses=fails(**READS), response_model=TagList)
+async def list_all(at: At) -> Response:
     """All tags that are registered or that a prompt has."""
-    return TagList(tags=[TagView.of(tag) for tag in await at.read(filing.tags)])
+    return Response(await at.read(filing_json.tags), media_type="application/json")
 
 
-@router.patch("/{tag:path}", responses=fails(**WRITES))
-async def patch(tag: TagKey, body: TagPatch, at: At, services: Served) -> TagView:
+@router.patch("/{tag:path}", responses=fails(**WRITES), response_model=TagView)
+async def patch(tag: TagKey, body: TagPatch, at: At, services: Served) -> Response:
     """Rename or colour a tag. Renamed, it is so on all prompts, and where a device that does not know yet adds it under its old name."""
     label = body.label if "label" in body.model_fields_set else None
     change = partial(
         filing.change_tag, tag=tag, now=ms(services.clock()), label=label, fields=frozenset(body.model_fields_set), color=body.color
     )
-    return TagView.of((await at.edit(change)).answer)
+    return Json(tag_json((await at.edit(change)).answer))
 
 
 @router.delete("/{tag:path}", status_code=204, responses=fails(**WRITES))
@@ -84,7 +79,8 @@ async def delete(tag: TagKey, at: At) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/merge", responses=fails(**WRITES))
-async def merge(body: Merge, at: At, services: Served) -> TagView:
+@router.post("/merge", responses=fails(**WRITES), response_model=TagView)
+async def merge(body: Merge, at: At, services: Served) -> Response:
     """Show tags as another one from now on."""
-    return TagView.of((await at.edit(partial(filing.merge_tags, merged=body.tags, into=body.into, now=ms(services.clock())))).answer)
+    change = partial(filing.merge_tags, merged=body.tags, into=body.into, now=ms(services.clock()))
+    return Json(tag_json((await at.edit(change)).answer))

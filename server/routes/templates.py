@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from crdt.shown import Template
-from server.intents import workbench
+from server.intents import templates_json, workbench
+from server.intents.templates_json import template_json
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At
 from server.routes.creating import ONCE, Claimed, CreatingRoute
+from server.routes.json_answers import Json
 from server.routes.texts import MAX_ID, Body, Description, Id, Name, PromptText, without_defaults
-from server.times import moment, ms
+from server.times import ms
 
 router = APIRouter(prefix="/api/templates", tags=["templates"], route_class=CreatingRoute)
 
@@ -75,19 +76,6 @@ class TemplateView(BaseModel):
     updated_at: datetime
     deleted_at: datetime | None
 
-    @classmethod
-    def of(cls, template: Template) -> "TemplateView":
-        return cls(
-            id=template.id,
-            name=template.name,
-            type=template.type,
-            language=template.language,
-            content=template.content,
-            description=template.description,
-            updated_at=moment(template.updated_at),
-            deleted_at=None if template.deleted_at is None else moment(template.deleted_at),
-        )
-
 
 class TemplateList(BaseModel):
     """Templates, by name."""
@@ -95,40 +83,39 @@ class TemplateList(BaseModel):
     templates: list[TemplateView]
 
 
-@router.get("", responses=fails(**READS))
+@router.get("", responses=fails(**READS), response_model=TemplateList)
 async def list_all(
     at: At,
     type: Annotated[Kind | None, Query()] = None,
     language: Annotated[Language | None, Query()] = None,
     deleted: Annotated[bool, Query(description="those in the bin instead")] = False,
-) -> TemplateList:
+) -> Response:
     """The templates that fit."""
-    found = await at.read(partial(workbench.templates, type=type, language=language, deleted=deleted))
-    return TemplateList(templates=[TemplateView.of(each) for each in found])
+    found = partial(templates_json.templates, type=type, language=language, deleted=deleted)
+    return Response(await at.read(found), media_type="application/json")
 
 
-@router.post("", status_code=201, responses=fails(already_there=409, **WRITES, **ONCE))
-async def create(body: NewTemplate, at: At, claim: Claimed, response: Response) -> TemplateView:
+@router.post("", status_code=201, responses=fails(already_there=409, **WRITES, **ONCE), response_model=TemplateView)
+async def create(body: NewTemplate, at: At, claim: Claimed) -> Response:
     """Make a template."""
     template_id = str(body.id or claim.id_for(0))
     fields, again = body.model_dump(exclude={"id"}), body.id is None or claim.is_keyed
     edited = await at.edit(partial(workbench.create_template, template_id=template_id, fields=fields, now=ms(claim.now), again=again))
-    response.headers["Location"] = at.address(f"/api/templates/{template_id}")
-    return TemplateView.of(edited.answer)
+    return Json(template_json(edited.answer), status=201, headers={"Location": at.address(f"/api/templates/{template_id}")})
 
 
-@router.get("/{template_id}", responses=fails(**READS))
-async def get(template_id: TemplateId, at: At) -> TemplateView:
+@router.get("/{template_id}", responses=fails(**READS), response_model=TemplateView)
+async def get(template_id: TemplateId, at: At) -> Response:
     """One template, in the bin or not."""
-    return TemplateView.of(await at.read(partial(workbench.template, template_id=template_id)))
+    return Json(template_json(await at.read(partial(workbench.template, template_id=template_id))))
 
 
-@router.patch("/{template_id}", responses=fails(**WRITES))
-async def patch(template_id: TemplateId, body: TemplatePatch, at: At, services: Served) -> TemplateView:
+@router.patch("/{template_id}", responses=fails(**WRITES), response_model=TemplateView)
+async def patch(template_id: TemplateId, body: TemplatePatch, at: At, services: Served) -> Response:
     """Set some fields of a template."""
     fields: dict[str, Any] = body.model_dump(exclude_unset=True)
     change = partial(workbench.change_template, template_id=template_id, fields=fields, now=ms(services.clock()))
-    return TemplateView.of((await at.edit(change)).answer)
+    return Json(template_json((await at.edit(change)).answer))
 
 
 @router.delete("/{template_id}", status_code=204, responses=fails(**WRITES))
@@ -138,7 +125,7 @@ async def delete(template_id: TemplateId, at: At, services: Served) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{template_id}/restore", responses=fails(**WRITES))
-async def restore(template_id: TemplateId, at: At) -> TemplateView:
+@router.post("/{template_id}/restore", responses=fails(**WRITES), response_model=TemplateView)
+async def restore(template_id: TemplateId, at: At) -> Response:
     """Take a template out of the bin."""
-    return TemplateView.of((await at.edit(partial(workbench.restore_template, template_id=template_id))).answer)
+    return Json(template_json((await at.edit(partial(workbench.restore_template, template_id=template_id))).answer))

@@ -39,6 +39,21 @@ def ask(client: httpx2.AsyncClient) -> Asking:
     return Asking(client)
 
 
+async def test_what_is_created_with_a_key_is_created_once(client: httpx2.AsyncClient) -> None:
+    for path, name, body in (
+        ("/api/categories", "categories", {"name": "Once"}),
+        ("/api/templates", "templates", {"name": "Once", "content": "c"}),
+    ):
+        before = len((await client.get(path)).json()[name])
+        first, again = [await client.post(path, json=body, headers={"Idempotency-Key": "k-1"}) for _ in range(2)]
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert (again.content, again.headers["location"]) == (first.content, first.headers["location"])
+        assert again.headers["idempotency-replayed"] == "true"
+        assert len((await client.get(path)).json()[name]) == before + 1
+        other = await client.post(path, json=body | {"name": "Another"}, headers={"Idempotency-Key": "k-1"})
+        assert (other.status_code, code_of(other)) == (422, "idempotency_key_reused")
+
+
 # --- categories
 
 

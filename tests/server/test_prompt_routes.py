@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,11 @@ def read(answer: httpx2.Response) -> dict[str, Any]:
     body = answer.json()
     assert isinstance(body, dict)
     return body
+
+
+def moment(text: str) -> int:
+    """A time of an answer in ms since 1970."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 class OwnDevice:
@@ -114,6 +120,24 @@ async def test_a_prompt_is_made_shown_and_on_the_devices(client: httpx2.AsyncCli
     view = await device.pull()
     assert [each.title for each in view.prompts()] == ["周报 📝"]
     assert view.original(prompt["id"]) == "写一份周报"
+
+
+async def test_a_prompt_is_as_new_as_its_fields_and_its_versions_and_typing_does_not_count(
+    client: httpx2.AsyncClient, device: OwnDevice
+) -> None:
+    """`updated_at` is the newest of `touched_at` and the versions' dates: no register is written with each keystroke."""
+    prompt = await made(client, optimized_text="text")
+    path = f"/api/prompts/{prompt['id']}"
+    await device.pull()
+    await device.push(edit_version(device.library, prompt["version_id"], "text, typed into"))
+    typed = read(await client.get(path))
+    assert (typed["optimized_text"], typed["updated_at"]) == ("text, typed into", prompt["updated_at"])
+    later = 4_000_000_000_000
+    version = NewVersion(id="newer", text="t", kind="iterate", at=later, device="d")
+    await device.push(add_version(device.library, prompt["id"], version))
+    assert moment(read(await client.get(path))["updated_at"]) == later
+    await device.push(set_fields(device.library, prompt["id"], {"touched_at": later + 1}))
+    assert moment(read(await client.get(path))["updated_at"]) == later + 1
 
 
 async def test_fields_are_chosen_and_the_history_is_among_them(client: httpx2.AsyncClient) -> None:
