@@ -40,6 +40,19 @@ def edits(old: str, new: str) -> list[Edit]:
     return found[::-1]
 
 
+def rebased(base: str, wanted: str, current: str) -> str:
+    """`current` with what was changed from `base` to `wanted`: where both have changed a place, what either inserted is there, and what
+    either deleted is not. The same change on both sides is made once."""
+    theirs, ours = edits(base, current)[::-1], edits(base, wanted)[::-1]
+    made = sorted([*theirs, *(edit for edit in ours if edit not in theirs)], key=lambda edit: edit.start)  # at one place theirs first
+    before, after = base.encode(), list[bytes]()
+    kept = 0  # what comes before is in `after`, or deleted
+    for edit in made:
+        after += before[kept : max(kept, edit.start)], edit.insert.encode()
+        kept = max(kept, edit.start + edit.delete)
+    return b"".join((*after, before[kept:])).decode()
+
+
 def _between(old: str, new: str, offset: int, budget: _Budget) -> Iterator[Edit]:
     """The same for some lines that begin at a byte, word by word, the first place first."""
     for words, wanted in _runs(_words(old), _words(new), budget):

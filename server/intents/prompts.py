@@ -16,6 +16,7 @@ from crdt.order import between
 from crdt.plain import same
 from crdt.query import Query
 from crdt.shown import FullPrompt, Prompt
+from crdt.textdiff import rebased
 from crdt.view import View
 from server.errors import AlreadyThere, Damaged, Gone, PreconditionFailed, ServerError, UnknownReference
 from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json, version_json
@@ -202,8 +203,9 @@ def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp)
     written = {name: getattr(prompt, name) for name in REGISTERS} | {"category": category}
     registers = {name: fields[name] for name in REGISTERS if name in fields and not same(fields[name], written[name])}
     _check_category(view, registers.get("category"))
-    original, text = fields.get("original_text", state.original), fields.get("optimized_text", state.optimized)
     makes_version = _makes_version(state, fields)
+    original = _merged("original_text", fields, state.original)
+    text = fields.get("optimized_text", state.optimized) if makes_version else _merged("optimized_text", fields, state.optimized)
     add, remove = _retagged(view, filed, fields["tags"]) if "tags" in fields else ([], [])
     retypes, edits = original != state.original, text != state.optimized and not makes_version
     if not (registers or add or remove or makes_version or retypes or edits):
@@ -227,6 +229,14 @@ def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp)
             operations.change_tags(library, prompt.id, add=add, remove=remove)
 
     library.edit(write)
+
+
+def _merged(name: str, fields: Mapping[str, Any], there: str) -> str:
+    """The text that is there once what is asked for is done: all of it, or what differs from the base that it was made from."""
+    if name not in fields:
+        return there
+    base = fields.get("base", {}).get(name)
+    return str(fields[name]) if base is None else rebased(base, fields[name], there)
 
 
 def _makes_version(state: FullPrompt, fields: Mapping[str, Any]) -> bool:

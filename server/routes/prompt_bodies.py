@@ -63,11 +63,28 @@ class NewPrompt(PromptBody):
     id: Id | None = None
 
 
+class Base(Body):
+    """The texts as they were when the client had read them."""
+
+    original_text: PromptText | None = None
+    optimized_text: PromptText | None = None
+
+
+FromBase = Annotated[
+    Base | None,
+    Field(
+        description="the texts that the new ones were made from: only what differs from them is changed in what is there now, so that "
+        "what others have typed since stays; without it the texts are as they are sent"
+    ),
+]
+
+
 class PutPrompt(PromptBody):
     """A prompt's fields, as `GET` answers them: what may not be set does not count. Without a text the versions stay."""
 
     optimized_text: PromptText | None = Field(None, description="typed into the current version, or kept as a new one; see PATCH")  # type: ignore[assignment]
     new_version: StrictBool = False
+    base: FromBase = None
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +93,7 @@ class PutPrompt(PromptBody):
 
     def fields(self) -> Mapping[str, Any]:
         """All of them but a text that was not given."""
-        fields = super().fields()
+        fields = _based(super().fields(), self.base)
         return {name: value for name, value in fields.items() if name != "optimized_text" or value is not None}
 
 
@@ -100,10 +117,16 @@ class PromptPatch(Body):
     model_used: Model = "-"
     note: Note = ""
     new_version: StrictBool = Field(False, description="keep the current text as it is, and make a version of the new one")
+    base: FromBase = None
 
     def fields(self) -> Mapping[str, Any]:
         """Those that were given."""
-        return _plain(self, self.model_fields_set - {"op", "id", "if_match"})
+        return _based(_plain(self, self.model_fields_set - {"op", "id", "if_match"}), self.base)
+
+
+def _based(fields: Mapping[str, Any], base: Base | None) -> Mapping[str, Any]:
+    others = {name: value for name, value in fields.items() if name != "base"}
+    return others if base is None else others | {"base": base.model_dump(exclude_none=True)}
 
 
 def _plain(body: BaseModel, names: Iterable[str]) -> Mapping[str, Any]:

@@ -66,7 +66,7 @@ async def get(prompt_id: PromptId, at: At, fields: Fields = None, if_none_match:
 async def put(prompt_id: PromptId, body: PutPrompt, at: At, claim: Claimed, if_match: IfMatch = None) -> Response:
     """Set all fields of a prompt. Texts are typed into where they differ from what is there now.
 
-    Send `If-Match` with a text that was made from an older state: it would take back what others have typed since.
+    Send `base` or `If-Match` with a text that was made from an older state: it would take back what others have typed since.
     """
     return await _set(prompt_id, body, at, claim, if_match)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
 from crdt import textdiff
-from crdt.textdiff import Edit, edits
+from crdt.textdiff import Edit, edits, rebased
 
 TEXTS = st.text(alphabet=st.sampled_from("ab c\n,.é中文字🙂👩‍💻한"), max_size=60) | st.text(max_size=40).filter(
     lambda text: "\r" not in text
@@ -20,11 +20,7 @@ def retyped(old: str, new: str) -> str:
     doc: Doc[Text] = Doc()
     text = doc.get("t", type=Text)
     text += old
-    for edit in edits(old, new):
-        if edit.delete:
-            del text[edit.start : edit.start + edit.delete]
-        if edit.insert:
-            text.insert(edit.start, edit.insert)
+    _retype(text, edits(old, new))
     return str(text)
 
 
@@ -57,3 +53,49 @@ def test_past_the_bound_what_lies_between_is_replaced_as_a_whole(monkeypatch: py
     monkeypatch.setattr(textdiff, "MOST_STEPS", 10)
     assert edits("a b c d e z", "a X c Y e z") == [Edit(2, 5, "X c Y")]
     assert retyped("a b c d e z", "a X c Y e z") == "a X c Y e z"
+
+
+def merged(base: str, wanted: str, current: str) -> str:
+    """What Yrs makes of both, each written on a copy of the base; whoever got to `current` comes first where both insert at one place."""
+    first: Doc[Text] = Doc(client_id=1)
+    first.get("t", type=Text).insert(0, base)
+    copies: list[Doc[Text]] = []
+    for client_id, text in ((2, current), (3, wanted)):
+        copy: Doc[Text] = Doc(client_id=client_id)
+        copy.apply_update(first.get_update())
+        _retype(copy.get("t", type=Text), edits(base, text))
+        copies.append(copy)
+    copies[0].apply_update(copies[1].get_update())
+    return str(copies[0].get("t", type=Text))
+
+
+def _retype(text: Text, made: list[Edit]) -> None:
+    for edit in made:
+        if edit.delete:
+            del text[edit.start : edit.start + edit.delete]
+        if edit.insert:
+            text.insert(edit.start, edit.insert)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_a_change_from_a_base_is_merged_as_yjs_would(base: str, wanted: str, current: str) -> None:
+    """But for what is the same on both sides, which would be there twice, and for where among the other's what was inserted stands."""
+    assert rebased(base, wanted, base) == wanted
+    assert rebased(base, base, current) == current
+    assert rebased(base, wanted, wanted) == wanted
+    if not set(edits(base, wanted)) & set(edits(base, current)):
+        assert sorted(rebased(base, wanted, current)) == sorted(merged(base, wanted, current))
+
+
+@pytest.mark.parametrize(
+    ("base", "wanted", "current", "expected"),
+    [
+        ("Write a report.", "Write a short report.", "Please, write a report. Now!", "Please, write a short report. Now!"),
+        ("写一份周报。", "写一份简短的周报。", "请写一份周报。", "请写一份简短的周报。"),
+        ("a\nb\nc\n", "a\nB\nc\n", "a\nb\nc\nd\n", "a\nB\nc\nd\n"),
+        ("one two three", "one three", "one two three four", "one three four"),
+        ("red", "green", "blue", "bluegreen"),
+    ],
+)
+def test_both_intents_are_in_the_text(base: str, wanted: str, current: str, expected: str) -> None:
+    assert rebased(base, wanted, current) == expected

@@ -185,6 +185,32 @@ async def test_what_get_answered_can_be_put_and_changes_nothing(client: httpx2.A
             assert str(shown["variables"]["v"]) == str(value)
 
 
+async def test_a_text_with_its_base_keeps_what_others_typed_meanwhile(client: httpx2.AsyncClient, device: OwnDevice) -> None:
+    base = {"original_text": "写一份周报。", "optimized_text": "Write a report."}
+    prompt = await made(client, **base)
+    path = f"/api/prompts/{prompt['id']}"
+    await device.pull()
+    await device.push(edit_original(device.library, prompt["id"], "请写一份周报。"))
+    await device.push(edit_version(device.library, prompt["version_id"], "Write a report. Now!"))
+    wanted = {"original_text": "写一份简短的周报。", "optimized_text": "Write a short report."}
+    patched = read(await client.patch(path, json=wanted | {"base": base}))
+    assert (patched["original_text"], patched["optimized_text"]) == ("请写一份简短的周报。", "Write a short report. Now!")
+    put = read(await client.put(path, json=patched | {"original_text": "周报。", "base": {"original_text": patched["original_text"]}}))
+    assert (put["original_text"], put["optimized_text"]) == ("周报。", "Write a short report. Now!")
+    operation = {
+        "op": "update",
+        "id": prompt["id"],
+        "optimized_text": "Write a report.",
+        "base": {"optimized_text": "Write a short report."},
+    }
+    read(await client.post("/api/prompts/batch", json={"operations": [operation]}))
+    assert read(await client.get(path))["optimized_text"] == "Write a report. Now!"
+    result = read(await client.patch(path, json={"optimized_text": "A result.", "model_used": "m", "base": {"optimized_text": "Write."}}))
+    assert result["optimized_text"] == "A result."  # a version of its own: nothing is typed into
+    refused = await client.patch(path, json={"optimized_text": "x", "base": {"title": "x"}})
+    assert (refused.status_code, code_of(refused)) == (422, "invalid_request")
+
+
 async def test_a_note_makes_a_version_and_so_does_each_result_of_a_model(client: httpx2.AsyncClient) -> None:
     prompt = await made(client, optimized_text="first", model_used="m")
     path = f"/api/prompts/{prompt['id']}"
