@@ -135,9 +135,9 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def relay(subject: Subject, plan: Plan) -> Iterator[Row]:
-    for writers, name in ((2, "both write"), (1, "one writes")):
-        answers = [measure(subject.job("relay", plan, 20, writers=writers)) for _ in range(plan.runs)]
-        yield rate(f"relay: 20 libraries x 2 devices, {name}, 4 in flight each", "deliveries/s", answers, "deliveries")
+    for writers, in_flight, name in ((2, 4, "both write"), (1, 4, "one writes"), (2, 16, "both write")):
+        answers = [measure(subject.job("relay", plan, 20, writers=writers, in_flight=in_flight)) for _ in range(plan.runs)]
+        yield rate(f"relay: 20 libraries x 2 devices, {name}, {in_flight} in flight each", "deliveries/s", answers, "deliveries")
 
 
 def latency(subject: Subject, plan: Plan) -> Iterator[Row]:

@@ -13,7 +13,7 @@ _QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio",
 
 
 class _StandardError:
-    """Standard error as it is when a line is written: loggers are kept, and outlive a stream that was put in its place.
+    """Standard error as it is when a line is written: the configuration outlives a stream that was put in its place.
 
     A line that cannot be written (a pipe whose reader has gone, a full disk) is lost: it must not end what it tells of.
     """
@@ -49,7 +49,6 @@ def configure_logs(level: str, *, json: bool, process: int | None = None) -> Non
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all that print() asks of a file
-        cache_logger_on_first_use=True,
     )
     if process is not None:
         structlog.contextvars.bind_contextvars(process=process)

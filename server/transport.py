@@ -94,7 +94,8 @@ def listen(settings: Settings, *, sockets: int = 1) -> list[socket.socket]:
 
 def _bound(family: int, address: Any, *, joins: bool, joinable: bool) -> socket.socket:
     """A bound socket. The first of ours joins nobody, so that a port that another server has counts as taken, though it were joinable."""
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # the protocol is named: by it asyncio knows that an accepted socket is to send small answers at once (TCP_NODELAY)
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import Verbosity, settings
 
 from tests.support.database import Databases, private_cluster
@@ -18,12 +19,14 @@ settings.load_profile("ci" if UNDER_CI else "here")
 
 
 @pytest.fixture(autouse=True)
-def _one_policy() -> Iterator[None]:
-    """A command that is called in this process may install uvloop for all that comes after it."""
+def _as_before() -> Iterator[None]:
+    """A command that is called in this process may install uvloop for all that comes after it, and choose what is logged and how."""
     policy = asyncio.get_event_loop_policy()
     yield
     if asyncio.get_event_loop_policy() is not policy:
         asyncio.set_event_loop_policy(policy)
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -20,7 +20,7 @@ from server.app import Application
 from server.config import Settings
 from server.member import Device as StockDevice
 from server.services import Services, make_services, utc_now
-from server.transport import Transport
+from server.transport import Transport, listen
 from storage import updates
 from storage.cipher import library_key_place, update_place
 from storage.cluster import claim
@@ -278,7 +278,7 @@ def masked(payload: bytes, opcode: int = 2, *, fin: bool = True) -> bytes:
 @asynccontextmanager
 async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int = 0, **settings: Any) -> AsyncIterator[Running]:
     """A server over this database. A later one with the same keyring (and port) is the same server after a restart."""
-    configured = Settings(**GENEROUS | settings)
+    configured = Settings(**GENEROUS | {"host": "127.0.0.1", "port": port} | settings)
     database = await Database.open(dsn, size=configured.database_pool)
     keyring = keyring or new_keyring()
     async with database.acquire() as connection:
@@ -292,7 +292,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int 
         random=os.urandom,
     )
     app = Application(services)
-    listener = socket.create_server(("127.0.0.1", port))
+    (listener,) = listen(configured)
     server = Transport(configured, app)
     try:
         async with app.running():
