@@ -35,7 +35,7 @@ MAX_KEYS = 1000
 MAX_ANSWER_BYTES = 160 << 10
 """Largest body that is kept, which the results of any batch fit into: at most 160 MB a user. Past it what was made is shown again as it is
 now, or the request is refused: it is never done twice."""
-ABANDONED_AFTER = timedelta(seconds=30)
+ABANDONED_AFTER = timedelta(seconds=10)
 """An attempt of another process that has not ended after so long counts as dead, and its claim is taken over. Before: 409."""
 SEED_BYTES = 32
 

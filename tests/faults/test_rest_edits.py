@@ -86,12 +86,12 @@ async def one_paused(two: Fleet, shared: Shared) -> None:
 
 
 def workers_of(node: Node) -> list[int]:
-    """The processes that a serving process has started for its work."""
+    """The document processes of a serving process."""
     assert node.process is not None
     found = []
     for pid in family(node.process.pid)[1:]:
         with suppress(OSError):
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"server.document_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
