@@ -1,0 +1,1 @@
+"""Libraries as files: our own format, Prompt Optimizer's, and the ways between them."""
