@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from server.errors import MalformedFile, UnknownFile, UnsupportedEncoding
 from server.transfer.app_file import take_apart
 from server.transfer.app_library import library_of
 from server.transfer.app_parts import AppParts
+from server.transfer.bounds import bounded
 from server.transfer.detect import Kind, is_zip, kind_of
 from server.transfer.fields import Ids
 from server.transfer.json_text import json_in
@@ -46,6 +47,11 @@ def read(data: bytes, library_id: UUID, now: int) -> Reading:
         UnknownFile: it is none of those that are read.
         NewerFile, MalformedFile, UnsupportedEncoding, TooManyValues, UnsafePackage: it is, and cannot be.
     """
+    reading = _read(data, library_id, now)
+    return replace(reading, library=bounded(reading.library, reading.findings))
+
+
+def _read(data: bytes, library_id: UUID, now: int) -> Reading:
     findings = Findings()
     if is_zip(data):
         return _Packed(Package(data), findings, library_id, now).reading()

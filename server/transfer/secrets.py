@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -133,13 +134,20 @@ def _content(value: Any, place: str, found: Found) -> Any:
         case dict():
             kept = {}
             for name, each in value.items():
-                like = _UNLIKE.sub("", name.lower())
-                if isinstance(each, str) and each and _DOUBTLESS.fullmatch(like):
-                    found(f"{place}/{name}", _kind(like))
+                if isinstance(each, str):
+                    if each and _is_doubtless(name):
+                        found(f"{place}/{name}", _kind(_UNLIKE.sub("", name.lower())))
+                        continue
+                    kept[name] = each
                 else:
                     kept[name] = _content(each, f"{place}/{name}", found)
             return kept
     return value
+
+
+@lru_cache(maxsize=1024)
+def _is_doubtless(name: str) -> bool:
+    return _DOUBTLESS.fullmatch(_UNLIKE.sub("", name.lower())) is not None
 
 
 def _is_secret(like: str) -> bool:
