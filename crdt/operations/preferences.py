@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crdt import kinds
 from crdt.library import Library, Root
 from crdt.merge_patch import merged
 from crdt.operations.writing import Missing, put
@@ -56,7 +57,7 @@ def _prefix(device: str) -> str:
 
 
 def _add(library: Library, root: Root, prefix: str, values: Mapping[str, Any]) -> bytes:
-    wanted, there = writable(dict(values)), library.root(root)
+    wanted, there = kinds.mapping(values), library.root(root)
     return library.edit(lambda: put(there, {prefix + name: value for name, value in wanted.items() if prefix + name not in there}))
 
 

@@ -86,7 +86,7 @@ def create_prompt(library: Library, prompt: NewPrompt) -> bytes:
         "created_by": writable_text(prompt.device),
     }
     original, tags = writable_text(prompt.original), [tag_key(tag) for tag in prompt.tags]
-    examples = kinds.mapping(dict(prompt.examples))
+    examples = kinds.mapping(prompt.examples)
     versions = [*prompt.history, *([prompt.version] if prompt.version is not None else [])]
     for version in versions:
         check_version(library, version)
@@ -171,13 +171,13 @@ def raise_uses(library: Library, prompt_id: str, uses: Mapping[str, int]) -> byt
     """Count what devices are known to have used the prompt elsewhere: a count that is higher here stays. Raises Missing, ValueError."""
     found(library, Root.PROMPTS, prompt_id)
     there = library.root(Root.USES)
-    wanted = {f"{prompt_id}/{writable_text(device)}": kinds.time(count) for device, count in uses.items()}
+    wanted = {f"{prompt_id}/{writable_text(device)}": kinds.time(count) for device, count in kinds.mapping(uses).items()}
     return library.edit(lambda: put(there, {key: count for key, count in wanted.items() if count > (number_in(there.get(key)) or 0)}))
 
 
 def add_examples(library: Library, prompt_id: str, examples: Mapping[str, Any]) -> bytes:
     """Further examples of a prompt; those whose ids are there stay as they are. Raises Missing, ValueError."""
-    there, wanted = part(found(library, Root.PROMPTS, prompt_id), "examples", Map), kinds.mapping(dict(examples))
+    there, wanted = part(found(library, Root.PROMPTS, prompt_id), "examples", Map), kinds.mapping(examples)
     return library.edit(lambda: put(there, {name: value for name, value in wanted.items() if name not in there}))
 
 
