@@ -9,6 +9,7 @@ from crdt import operations as ops
 from crdt.library import Root
 from crdt.operations import NewPrompt, NewVersion
 from crdt.order import spread
+from crdt.reader import MAX_TIME
 from crdt.shown import Prompt
 from crdt.view import View
 from server.intents.known_prompts import KnownPrompts
@@ -137,14 +138,22 @@ class BringingPrompts:
         there = self._library.root(Root.VERSIONS).get(version.id)
         if there is None and version.id not in self._library.root(Root.TEXTS):
             return True
-        owner = there.get("prompt") if isinstance(there, dict) else None
-        if owner is None or owner != home:
+        if home is None or self._owner(version.id) != home:
             self._tally.tell("prompts", prompt.id, Reason.ID_TAKEN, version.id)
         return False
 
+    def _owner(self, version_id: str) -> str | None:
+        version = self._library.root(Root.VERSIONS).get(version_id)
+        owner = version.get("prompt") if isinstance(version, dict) else None
+        return owner if isinstance(owner, str) else None
+
     def _label(self, prompt_id: str, prompt: FilePrompt) -> bool:
-        labels, versions = self._library.root(Root.LABELS), self._library.root(Root.VERSIONS)
-        new = {label: at for label, at in prompt.labels.items() if label and f"{prompt_id}/{label}" not in labels and at in versions}
+        labels = self._library.root(Root.LABELS)
+        new = {
+            label: version_id
+            for label, version_id in prompt.labels.items()
+            if label and f"{prompt_id}/{label}" not in labels and self._owner(version_id) == prompt_id
+        }
         for label, version_id in new.items():
             ops.label_version(self._library, prompt_id, label, version_id)
         return bool(new)
@@ -172,7 +181,7 @@ def _tags(prompt: FilePrompt) -> list[str]:
 
 
 def _counts(prompt: FilePrompt) -> dict[str, int]:
-    return {device: count for device, count in prompt.uses.items() if count > 0}
+    return {device: count for device, count in prompt.uses.items() if 0 < count <= MAX_TIME}
 
 
 def _count(value: Any) -> float:

@@ -11,7 +11,7 @@ from server.transfer.fields import Fields, Source
 from server.transfer.json_text import TooDeep
 from server.transfer.own_file import named
 from server.transfer.problems import Findings, Reason
-from server.transfer.secrets import content_without_secrets, setting_without_secrets, without_secrets
+from server.transfer.secrets import content_without_secrets, setting_without_secrets, variable_without_secret, without_secrets
 
 MOST_RECORDS = 20_000
 """Records of history that are taken from one file; the app keeps 50. Those past it are skipped (`too_many`)."""
@@ -70,7 +70,7 @@ class AppParts:
             return
         for name, value in taken(list(raw.items()), file, "variables", self.findings):
             source = Source(file, "variables", name)
-            clean = self._setting(source, value)
+            clean = self._variable(source, value)
             if clean is not _SKIPPED and clean is not None:
                 self.variables.append((source, name, clean))
 
@@ -88,9 +88,9 @@ class AppParts:
             return self._guarded(source, lambda: without_secrets(raw, place, found, plain=plain))
         return self._guarded(source, lambda: content_without_secrets(raw, place, found))
 
-    def _setting(self, source: Source, value: Any) -> Any:
+    def _variable(self, source: Source, value: Any) -> Any:
         place = f"{source.section}/{source.item}"
-        return self._guarded(source, lambda: setting_without_secrets(source.item, value, place, self.findings.leave_out))
+        return self._guarded(source, lambda: variable_without_secret(source.item, value, place, self.findings.leave_out))
 
     def _guarded(self, source: Source, clean: Callable[[], Any]) -> Any:
         try:

@@ -15,7 +15,6 @@ MAX_PARTS = 4 << 20
 MAX_DEPTH = 64
 """Objects and lists inside one another in an item: people's have five. Past it the item is skipped (`too_deep`)."""
 
-_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +44,7 @@ def json_in(data: bytes) -> tuple[Any, bool]:
 
 def text_in(data: bytes) -> str:
     """The text in the bytes. Raises UnsupportedEncoding; MalformedFile for one that ends within a character."""
-    if data.startswith(_MARKS) or b"\0" in data[:4]:
+    if b"\0" in data[:4]:
         raise UnsupportedEncoding("UTF-16 or UTF-32")
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode()

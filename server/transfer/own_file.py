@@ -25,7 +25,7 @@ from server.transfer.library_file import (
     LibraryFile,
 )
 from server.transfer.problems import SINGLE, Findings, Reason
-from server.transfer.secrets import content_without_secrets, setting_without_secrets, without_secrets
+from server.transfer.secrets import content_without_secrets, setting_without_secrets, variable_without_secret, without_secrets
 
 I = TypeVar("I", bound=Item)  # noqa: E741  # an item
 
@@ -148,7 +148,7 @@ class OwnFile:
     def _variable(self, name: str, value: Any) -> str | None:
         if not isinstance(value, str) or not name or len(value) > MAX_TEXT:
             raise ValueError("no variable")
-        kept: str | None = setting_without_secrets(name, value, f"variables/{name}", self._findings.leave_out)
+        kept: str | None = variable_without_secret(name, value, f"variables/{name}", self._findings.leave_out)
         return kept
 
     def _preference(self, name: str, value: Any) -> Any:

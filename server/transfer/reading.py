@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ from server.transfer.package import Package
 from server.transfer.problems import SINGLE, Findings, Reason
 
 MANIFEST, LIBRARY = "manifest.json", "library.json"
+BEGINNING_BYTES = 4 << 10
+"""White space before the value, at most. Past it the file is unknown."""
 _SCHEMAS = {"prompt-optimizer/app-backup/v1": Kind.BACKUP, "prompt-optimizer/favorites-package/v1": Kind.FAVORITES_PACKAGE}
 _USUAL = {"appDataPath": "app-data.json", "favoritesPath": "favorites.json"}
 """What the manifest names them by, and what they are called where it does not."""
@@ -55,6 +58,7 @@ def _read(data: bytes, library_id: UUID, now: int) -> Reading:
     findings = Findings()
     if is_zip(data):
         return _Packed(Package(data), findings, library_id, now).reading()
+    _check_beginning(data)
     value = _json(data, SINGLE, findings)
     kind = kind_of(value)
     if kind is None:
@@ -64,6 +68,13 @@ def _read(data: bytes, library_id: UUID, now: int) -> Reading:
     parts = AppParts(findings)
     take_apart(kind, value, parts)
     return Reading(kind, library_of(parts, Ids(library_id), now), findings)
+
+
+def _check_beginning(data: bytes) -> None:
+    """Raises UnknownFile for what cannot be JSON with something in it: a picture, a table. Other encodings are told later."""
+    begins = data[:BEGINNING_BYTES].removeprefix(BOM_UTF8).lstrip()
+    if data and not begins.startswith((b"{", b"[")) and b"\0" not in data[:4]:
+        raise UnknownFile
 
 
 class _Packed:

@@ -36,7 +36,7 @@ _LOOKS = re.compile(
 _QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
 _FORMS = frozenset({"connectionSchema", "parameterDefinitions", "fieldTypes"})
 """Descriptions of what may be configured: they name keys, and hold none."""
-_NO_KIND = "secret"
+_NO_KIND, _LOOKS_LIKE = "secret", "looks_like_a_key"
 
 
 def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str] = frozenset()) -> Any:
@@ -57,6 +57,15 @@ def setting_without_secrets(name: str, value: Any, place: str, found: Found) -> 
     check_depth(value)
     kept = _kept(re.split(r"[:/.]", name)[-1], value, place, found)
     return None if kept is _CUT else kept
+
+
+def variable_without_secret(name: str, value: Any, place: str, found: Found) -> Any:
+    """A variable's value; None where it is one beyond doubt, by its name or its look. Raises TooDeep."""
+    check_depth(value)
+    if isinstance(value, str) and value and (_is_doubtless(name) or _LOOKS.search(value)):
+        found(place, _kind(_UNLIKE.sub("", name.lower())) if _is_doubtless(name) else _LOOKS_LIKE)
+        return None
+    return _content(value, place, found)
 
 
 def content_without_secrets(item: Any, place: str, found: Found) -> Any:
@@ -106,7 +115,7 @@ def _kept_text(text: str, place: str, found: Found) -> Any:
     if text.lstrip()[:8].lower().startswith(("http://", "https://")):
         text = _address(text.strip(), place, found)
     if _LOOKS.search(text):
-        found(place, "looks_like_a_key")
+        found(place, _LOOKS_LIKE)
         return _CUT
     return text
 
