@@ -107,7 +107,7 @@ class BringingPrompts:
         if self._label(there.id, prompt):
             changed = True
         for name in ("title", "description"):
-            if not changed and getattr(prompt, name) not in ("", getattr(there, name)):
+            if not changed and prompt.id == there.id and getattr(prompt, name) not in ("", getattr(there, name)):
                 self._tally.tell("prompts", prompt.id, Reason.KEPT_OURS, name)
         return changed
 

@@ -54,7 +54,7 @@ class Favorite:
             "description": fields.text("description"),
             "original": original,
             "mode": self._mode(),
-            "tags": [tag for tag in fields.items("tags") if isinstance(tag, str) and tag.strip()],
+            "tags": self._tags(),
             "category": category,
             "favorite": True,
             "variables": self._variables(),
@@ -69,6 +69,13 @@ class Favorite:
             "touched_at": max(self._touched_at, self.created_at),
             "created_by": "import",
         }
+
+    def _tags(self) -> list[str]:
+        listed = self.fields.items("tags")
+        tags = [tag for tag in listed if isinstance(tag, str) and tag.strip() and len(tag) <= MAX_ID]
+        if len(tags) < len(listed):
+            self.fields.tell(Reason.FIELD_LEFT_OUT, "tags")
+        return tags
 
     def _versions(self) -> tuple[list[dict[str, Any]], str, list[Any] | None]:
         """Those of the asset, oldest first, and the text that is shown if it is none of theirs; which is used; and its messages.

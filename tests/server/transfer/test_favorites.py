@@ -130,6 +130,12 @@ def test_tags_that_no_prompt_has_are_in_the_registry() -> None:
     assert [(each.tag, each.label, each.created_at) for each in tags] == [("work", "Work", NOW), ("unused", "unused", NOW)]
 
 
+def test_tags_that_are_none_are_left_out_and_told() -> None:
+    reading = reading_of(favorites_file(favorite(tags=["a", 7, " ", "x" * 201, "b"])))
+    assert prompts_of(reading)[KEY].tags == ["a", "b"]
+    assert told(reading.findings) == [("prompts", "fav_1", "field_left_out", "tags")]
+
+
 def test_favorites_that_are_none_are_skipped_and_the_others_kept() -> None:
     wrong = [favorite(""), favorite("b", content=7, metadata=None), favorite("x" * 201), favorite("c", metadata=7, content=None)]
     reading = reading_of(favorites_file(*wrong, favorite(), favorite()) | {"favorites": [7, *wrong, favorite(), favorite()]})

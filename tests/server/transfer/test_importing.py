@@ -250,6 +250,14 @@ def test_a_prompt_gets_what_it_lacks_and_keeps_what_it_has(into: Importing) -> N
     assert into(favorites_file(later))["update"] == EMPTY_UPDATE
 
 
+def test_a_name_that_the_file_has_otherwise_is_told_and_stays(into: Importing) -> None:
+    into(favorites_file())
+    assert codes(into(favorites_file())) == []
+    ops.set_fields(into.library, FAVORITE, {"title": "Mine"})
+    assert codes(into(favorites_file())) == [("prompts", FAVORITE, "kept_ours")]
+    assert all(code != "kept_ours" for _, _, code in codes(into(app_file())))  # what a history would be called is no name
+
+
 def test_a_longer_history_is_appended_and_what_is_used_stays(into: Importing) -> None:
     into(app_file({"history": [record("c1", 1, "one")]}))
     report = into(app_file({"history": [record("c1", 2, "two"), record("c1", 1, "one")]}))
