@@ -2,11 +2,14 @@
 
 import json
 import pickle
+import random
 from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crdt import operations as ops
 from crdt.library import Library, Root
@@ -21,9 +24,10 @@ from server.intents import importing
 from server.intents.importing import WouldImport, bring
 from server.transfer.library_file import SECTIONS
 from server.transfer.reading import read
-from tests.server.transfer.app_files import IDS, LIBRARY, NOW
+from tests.server.transfer.app_files import IDS, LIBRARY, NOW, REFUSALS, mutated
 from tests.support.samples import (
     AT,
+    CANARY,
     app_data,
     app_file,
     backup,
@@ -368,6 +372,25 @@ def test_values_that_yjs_cannot_keep_are_skipped_alone(into: Importing) -> None:
     assert counts(report, "preferences") == (2, 0, 0, 0)
     assert into.view.preferences()["large"] == 1e30
     assert into(own_file(preferences={"fine": deep, "large": 10**30}))["update"] == EMPTY_UPDATE
+
+
+@given(st.sampled_from([kind for kind, data in every_file().items() if data[:1] == b"{"]), st.randoms(use_true_random=False))
+def test_a_file_in_which_anything_is_something_else_comes_as_far_as_it_can_and_is_known_again(kind: str, source: random.Random) -> None:
+    value = json.loads(every_file()[kind])
+    for _ in range(source.randint(1, 4)):
+        value = mutated(value, source)
+    into = Importing()
+    try:
+        first = into(value)
+    except REFUSALS:
+        return
+    assert CANARY not in str(into.content())
+    again = into(value)
+    assert again["update"] == EMPTY_UPDATE
+    for section in SECTIONS:
+        created, merged, unchanged, skipped = counts(first, section)
+        assert counts(again, section) == (0, 0, created + merged + unchanged, skipped), section
+    into(every_file()[kind])
 
 
 # --- dry runs

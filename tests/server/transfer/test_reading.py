@@ -9,19 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.errors import MalformedFile, NewerFile, TooManyValues, UnknownFile, UnsafePackage, UnsupportedEncoding
+from server.errors import MalformedFile, NewerFile, UnknownFile, UnsupportedEncoding
 from server.transfer import bounds
 from server.transfer import reading as readings
 from server.transfer.detect import Kind
 from server.transfer.library_file import SECTIONS, LibraryFile
 from server.transfer.problems import MAX_NAME, MOST_TOLD, Reason
 from server.transfer.reading import sliced
-from tests.server.transfer.app_files import prompts_of, reading_of, told
+from tests.server.transfer.app_files import REFUSALS, mutated, prompts_of, reading_of, told
 from tests.support.samples import CANARY, app_file, backup, every_file, favorites_file, json_bytes, own_file, packed
 
 SAMPLES = Path(__file__).parent / "samples"
-REFUSALS = (UnknownFile, NewerFile, MalformedFile, UnsupportedEncoding, TooManyValues, UnsafePackage)
-"""All that reading a file may raise, whatever the file is."""
 
 
 def sample(name: str) -> bytes:
@@ -218,43 +216,11 @@ def test_any_beginning_of_a_file_is_refused(kind: str, data: st.DataObject) -> N
         reading_of(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
-ODDITIES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    1e300,
-    1 << 70,
-    "",
-    "x",
-    "[object Object]",
-    [],
-    {},
-    [[]],
-    {"": None},
-    ["x"],
-    {"id": 7},
-    "x" * 300,
-)
-
-
-def _mutated(value: Any, source: random.Random) -> Any:
-    """The value with something in it that is something else."""
-    if isinstance(value, dict) and value and source.random() < 0.9:
-        name = source.choice(sorted(value))
-        return value | {name: _mutated(value[name], source)}
-    if isinstance(value, list) and value and source.random() < 0.9:
-        at = source.randrange(len(value))
-        return [*value[:at], _mutated(value[at], source), *value[at + 1 :]]
-    return source.choice(
-        [None, True, -1, 1e300, 1 << 70, "", "x", "[object Object]", [], {}, [[]], {"": None}, ["x"], {"id": 7}, "x" * 300]
-    )
-
-
 @given(st.sampled_from([kind for kind, data in every_file().items() if data[:1] == b"{"]), st.randoms(use_true_random=False))
 def test_a_file_in_which_anything_is_something_else_is_read_or_refused(kind: str, source: random.Random) -> None:
     value = json.loads(every_file()[kind])
     for _ in range(source.randint(1, 4)):
-        value = _mutated(value, source)
+        value = mutated(value, source)
     try:
         reading = reading_of(value)
     except REFUSALS:
