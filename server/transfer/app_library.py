@@ -62,6 +62,7 @@ class _Categories:
 
     def __init__(self, listed: Sequence[Fields], ids: Ids, now: int) -> None:
         self._ids: dict[str, str] = {}
+        known: list[Fields] = []
         for fields in listed:
             category_id = fields.raw.get("id")
             if not isinstance(category_id, str) or not category_id or not isinstance(fields.raw.get("name"), str):
@@ -70,7 +71,7 @@ class _Categories:
                 fields.skip(Reason.DUPLICATE)
             else:
                 self._ids[category_id] = ids.of(f"cat:{category_id}")
-        known = [fields for fields in listed if fields.raw.get("id") in self._ids]
+                known.append(fields)
         known.sort(key=lambda fields: (fields.number("sortOrder", 0), fields.time("createdAt", now)))
         self.items = _kept(known, FileCategory, lambda fields: self._category(fields, now))
 

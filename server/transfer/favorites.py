@@ -161,8 +161,9 @@ class Favorite:
                 continue
             name = each.get("id")
             example = {key: value for key, value in each.items() if key != "source"}
-            if each.get("basedOnVersionId") in self._version_of:
-                example["basedOnVersionId"] = self._version_of[each["basedOnVersionId"]]
+            based_on = each.get("basedOnVersionId")
+            if isinstance(based_on, str) and based_on in self._version_of:
+                example["basedOnVersionId"] = self._version_of[based_on]
             examples[name if isinstance(name, str) and name else f"example-{number + 1}"] = example
         return examples
 

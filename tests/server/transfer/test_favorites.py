@@ -125,6 +125,21 @@ def test_a_category_that_the_file_does_not_have_is_told() -> None:
     assert told(reading.findings) == [("prompts", "fav_1", "unknown_category", "category")]
 
 
+def test_categories_that_are_none_are_skipped_once() -> None:
+    same = {"id": "cat_top", "name": "Work", "createdAt": AT}
+    file = favorites_file() | {"categories": [{"id": ["x"], "name": "n"}, {"id": "y", "name": 7}, same, same, 7]}
+    reading = reading_of(file)
+    assert [each.name for each in reading.library.categories] == ["Work"]
+    assert [each[2] for each in told(reading.findings) if each[0] == "categories"] == ["invalid", "invalid", "invalid", "duplicate"]
+    assert reading.findings.skipped["categories"] == 4
+
+
+def test_an_example_of_a_version_that_is_none_is_kept() -> None:
+    raw = with_asset()
+    raw["metadata"]["promptAsset"]["examples"][0]["basedOnVersionId"] = ["x"]
+    assert read_one(raw).examples["ex-1"]["basedOnVersionId"] == ["x"]
+
+
 def test_tags_that_no_prompt_has_are_in_the_registry() -> None:
     tags = reading_of(favorites_file()).library.tags
     assert [(each.tag, each.label, each.created_at) for each in tags] == [("work", "Work", NOW), ("unused", "unused", NOW)]
