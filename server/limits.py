@@ -21,6 +21,8 @@ from server.errors import TooManyAttempts
 FAILURE_MINUTES = 15
 FORCE_SECONDS = 5
 """How often a user may have libraries brought up to date: it asks every device and folds every tail."""
+RESTORES_A_MINUTE = 10
+"""How often a user may have a library put back: each folds the tail, keeps a restore point, and reads the library twice."""
 MAX_ADDRESSES = 10_000
 """Addresses the openings limiter remembers; past it the one not seen for longest is forgotten. About 1.5 MB."""
 _MAX_FORWARDED = 32
@@ -37,6 +39,7 @@ class Limits:
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
         self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
+        self._restores = RateLimitItemPerMinute(RESTORES_A_MINUTE)
 
     async def attempt(self, address: str) -> None:
         """Count a registration or login from this address.
@@ -67,6 +70,10 @@ class Limits:
             TooManyAttempts: that was done within the last FORCE_SECONDS already.
         """
         await self._count(self._forces, "force", str(user_id))
+
+    async def restore(self, user_id: UUID) -> None:
+        """Count that the user has a library put back. Raises TooManyAttempts."""
+        await self._count(self._restores, "restore", str(user_id))
 
     async def _count(self, item: RateLimitItem, *names: str) -> None:
         if not await self._limiter.hit(item, *names):

@@ -73,6 +73,7 @@ BODIES = {
     "PUT /api/variables/name": '{"value": @}',
     "PATCH /api/users/me/preferences": '{"theme": @}',
     "POST /api/sync/force": '{"library": @}',
+    "POST /api/libraries/{library}/restore": '{"at": @}',
 }
 """A body of each route that takes one; a text belongs at the @."""
 UNREADABLE = {
