@@ -127,7 +127,8 @@ async def test_while_the_first_is_worked_on_others_are_told_to_wait(rest: Rest, 
     rest.clock.advance(minutes=9)
     assert code_of(await post(rest, token, "/things")) == "idempotency_in_progress", "this process knows that it works on it"
     work.go_on.set()
-    assert (await post(rest, token, "/things")).content == (await first).content
+    answered = await first
+    assert (await post(rest, token, "/things")).content == answered.content
     assert len(work.claims) == 1
 
 
