@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from crdt.shown import FullPrompt
 from crdt.view import View
@@ -20,6 +20,7 @@ from server.routes.etags import IfMatch, IfNoneMatch, is_known, quoted, wanted
 from server.routes.json_answers import Json
 from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBody, PromptPatch, PutPrompt
 from server.routes.prompt_views import FullPromptView, PromptList
+from server.routes.queries import QueryOf
 from server.routes.texts import MAX_ID
 from server.times import ms
 
@@ -33,11 +34,17 @@ Fields = Annotated[
 ]
 CHANGES = {"invalid_etag": 422, "precondition_failed": 412, **WRITES}
 """What every route that changes a prompt can refuse with."""
+_LISTING = QueryOf(Listing)
 _SETS = {"unknown_reference": 422, "damaged": 409, **CHANGES, **ONCE}
 
 
-@router.get("", responses=fails(invalid_cursor=422, **READS), response_model=PromptList)
-async def list_all(at: At, asked: Annotated[Listing, Query()]) -> Response:
+@router.get(
+    "",
+    responses=fails(invalid_cursor=422, **READS),
+    response_model=PromptList,
+    openapi_extra=_LISTING.documented(without=frozenset({"library"})),
+)
+async def list_all(at: At, asked: Annotated[Listing, Depends(_LISTING)]) -> Response:
     """The prompts that fit, a page at a time. What is not changed meanwhile is on one page, once."""
     search = partial(prompts.search, asked=asked.query(), owner_id=at.library.owner_id, fields=chosen(asked.fields))
     return Response(await at.read(search), media_type="application/json")

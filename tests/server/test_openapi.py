@@ -38,7 +38,9 @@ NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything e
 """Operations that are asked without a token, or with a bad one, only."""
 NOTHING_TO_FORBID = frozenset({"GET /api/users/me", "GET /api/libraries"})
 """Operations without parameters and bodies."""
-WITH_A_PATH_ALONE = frozenset({"GET /api/libraries/{library_id}", "DELETE /api/libraries/{library_id}"})
+WITH_A_PATH_ALONE = frozenset(
+    {"GET /api/libraries/{library_id}", "DELETE /api/libraries/{library_id}", "GET /api/libraries/{library_id}/restore-points"}
+)
 """Operations of which only the path can be wrong."""
 BEFORE_THE_TOKEN = frozenset({"too_large", "not_found", "method_not_allowed", "malformed_address"})
 """What is wrong with a request before it is known what it asks for: its size, and an address that leads nowhere."""
@@ -55,6 +57,8 @@ OPERATIONS = """
     POST /api/libraries
     GET /api/libraries/{library_id}
     DELETE /api/libraries/{library_id}
+    GET /api/libraries/{library_id}/restore-points
+    POST /api/libraries/{library_id}/restore
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch
