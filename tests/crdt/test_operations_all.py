@@ -169,7 +169,7 @@ def arguments(operation: Callable[..., bytes], draw: Callable[[Any], Any]) -> di
             made[name] = version(draw(IDS), text=draw(ANY), at=draw(ANY), more=draw(st.just({}) | FIELDS))
         elif name in ("fields", "patch", "more"):
             made[name] = draw(FIELDS)
-        elif name == "tags":
+        elif name in ("tags", "add", "remove", "prompt_ids"):
             made[name] = draw(st.lists(IDS, max_size=3))
         elif name == "at":
             made[name] = draw(st.just(AT) | ANY)
