@@ -5,7 +5,8 @@ Nothing is written before everything is checked: an operation that raises has ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pycrdt import Map, Text
@@ -55,6 +56,13 @@ def put(there: Map[Any], fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if name not in there or not same(there[name], value):
             there[name] = value
+
+
+def remove(there: Map[Any], names: Iterable[str]) -> None:
+    """Take these away. Within an edit. A rich-text format that a client has put into a map is listed, and cannot be taken away."""
+    for name in names:
+        with suppress(KeyError):
+            del there[name]
 
 
 def mark_deleted(library: Library, root: Root, key: str, at: int) -> bytes:

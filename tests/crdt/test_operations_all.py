@@ -329,3 +329,12 @@ def test_variables_are_strings_by_name(library: Library) -> None:
     ops.set_variable(library, "name", "值 🙂")
     ops.delete_variable(library, "who")
     assert View(library).variables() == {"name": "值 🙂"}
+
+
+def test_a_rich_text_mark_in_the_place_of_a_label_is_no_reason_not_to_destroy_a_prompt(library: Library) -> None:
+    for client, root in enumerate(("labels", "uses"), 70):
+        head = bytes((1, 1, client, 0, 6 | 0x20, 1))  # one struct: a ContentFormat at a key of a root
+        library.apply(head + b"".join(bytes((len(text),)) + text.encode() for text in (root, "p/x", "bold", "true")) + b"\0")
+        assert "p/x" in library.root(Root(root))
+    ops.purge_prompts(library, ["p"])
+    assert View(library).prompt("p") is None
