@@ -15,7 +15,7 @@ from pycrdt import Map, Text
 
 from crdt.contents import MAX_DEPTH
 from crdt.library import Library, Root
-from crdt.operations.writing import remove, retype
+from crdt.operations.writing import retype, take_away
 from crdt.plain import same, writable
 from crdt.reader import number_in
 from crdt.shared import Txn, YMap, YText, get, keys, reading
@@ -72,7 +72,7 @@ def _take(library: Library, step: Step) -> None:
         case Kind.SET:
             there[step.path[-1]] = step.value
         case Kind.REMOVE:
-            remove(there, step.path[-1:])
+            take_away(there, step.path[-1:])
         case Kind.RETYPE:
             retype(library, there[step.path[-1]], step.value)
 

@@ -58,7 +58,7 @@ def put(there: Map[Any], fields: Mapping[str, Any]) -> None:
             there[name] = value
 
 
-def remove(there: Map[Any], names: Iterable[str]) -> None:
+def take_away(there: Map[Any], names: Iterable[str]) -> None:
     """Take these away. Within an edit. A rich-text format that a client has put into a map is listed, and cannot be taken away."""
     for name in names:
         with suppress(KeyError):
