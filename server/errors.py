@@ -84,6 +84,10 @@ class TooMany(ServerError):
     """The library has as many of these as one may."""
 
 
+class InBin(ServerError):
+    """The prompt is in the bin."""
+
+
 class Gone(ServerError):
     """An earlier request under the same key has made it, and it was destroyed since."""
 
@@ -176,6 +180,7 @@ TABLE: dict[type[Exception], Answer] = {
     DocumentTooLarge: Answer(413, "document_too_large", "The library is too large to be read over REST: sync it", Close.TOO_LARGE),
     PreconditionFailed: Answer(412, "precondition_failed", "It is not what it was: see `current`", Close.FORBIDDEN),
     AlreadyThere: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
+    InBin: Answer(409, "in_bin", "It is in the bin: take it out first", Close.FORBIDDEN),
     Gone: Answer(404, "not_found", "It was created before, and destroyed since", Close.NOT_FOUND),
     AlreadyDone: Answer(409, "already_done", "This was done before, and its answer was too large to be kept", Close.FORBIDDEN),
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),

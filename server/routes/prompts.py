@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -14,6 +15,7 @@ from server.intents import prompts
 from server.intents.prompt_json import HISTORY, USUAL, Shown, chosen, prompt_json
 from server.intents.prompts import Draft, Stamp
 from server.problems import fails
+from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.etags import IfMatch, IfNoneMatch, is_known, quoted, wanted
@@ -22,6 +24,7 @@ from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBod
 from server.routes.prompt_views import FullPromptView, PromptList
 from server.routes.queries import QueryOf
 from server.routes.texts import MAX_ID
+from server.share_links import end_links_to
 from server.times import ms
 
 router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
@@ -89,12 +92,16 @@ async def delete(
     prompt_id: PromptId,
     at: At,
     claim: Claimed,
+    services: Served,
     purge: Annotated[bool, Query(description="destroy it with its history, instead of putting it into the bin")] = False,
     if_match: IfMatch = None,
 ) -> Response:
     """Put a prompt into the bin, where what others edit in it meanwhile stays readable; or destroy it."""
     change = partial(prompts.delete, prompt_id=prompt_id, now=ms(claim.now), purge=purge, if_match=wanted(if_match))
-    return await _changed(at, change, if_match, lambda _: Response(status_code=204))
+    answer = await _changed(at, change, if_match, lambda _: Response(status_code=204))
+    if purge and answer.status_code == HTTPStatus.NO_CONTENT:
+        await end_links_to([prompt_id], at.library.id, services)
+    return answer
 
 
 @router.post("/{prompt_id}/restore", responses=fails(**CHANGES), response_model=FullPromptView)

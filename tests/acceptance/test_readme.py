@@ -29,7 +29,9 @@ def test_the_tour_with_curl(tmp_path: Path) -> None:
         )
         ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    made, patched, favourite, tag, found, versioned, history, refused, batch, preferences = map(json.loads, ran.stdout.splitlines())
+    made, patched, favourite, tag, found, versioned, history, refused, batch, shared, links, preferences = map(
+        json.loads, ran.stdout.splitlines()
+    )
     assert made["tags"] == ["Work", "周报"]
     assert (patched["optimized_text"], patched["model_used"]) == ("# Role\nYou write reports.", "deepseek-chat")
     assert (favourite["original_text"], favourite["favorite"]) == ("Write a short report.", True)
@@ -39,6 +41,8 @@ def test_the_tour_with_curl(tmp_path: Path) -> None:
     assert [(each["version"], each["note"]) for each in history["versions"]] == [(2, ""), (1, "first try")]
     assert (refused["code"], refused["current"]["title"]) == ("precondition_failed", "Weekly report")
     assert statuses(batch) == [201, 200]
+    assert links["shares"] == [shared]
+    assert shared["live"]
     assert preferences == {"language": "zh-CN", "ui": {"theme": "dark"}}
 
 
