@@ -17,6 +17,8 @@ from crdt.operations import add_version, purge_prompt, set_fields
 from crdt.operations.versions import NewVersion
 from server.routes import shares as routes
 from server.services import utc_now
+from storage import shares
+from storage.errors import Unavailable
 from tests.server.test_editor_troubles import large_library
 from tests.support.core import eventually
 from tests.support.database import Databases
@@ -409,7 +411,11 @@ async def test_codes_are_random_and_told_to_no_log(client: httpx2.AsyncClient, n
         assert (await nobody.get(f"/api/prompt-source/{other}")).status_code == 404
 
 
-async def test_who_tries_codes_is_refused_and_nobody_else_is(database_dsn: str) -> None:
+async def unavailable(*_: object, **__: object) -> None:
+    raise Unavailable
+
+
+async def test_who_tries_codes_is_refused_and_nobody_else_is(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: dict[str, Any] = {"shared_failures_an_address": 3, "shared_reads_a_minute": 12, "trusted_proxies": "127.0.0.1"}
     async with running_server(database_dsn, **limits) as server:
         user = await server.user()
@@ -425,6 +431,11 @@ async def test_who_tries_codes_is_refused_and_nobody_else_is(database_dsn: str) 
             assert (refused.status_code, code_of(refused)) == (429, "too_many_attempts")
             assert 0 < int(refused.headers["retry-after"]) <= 300
             assert (await get(share["code"], "192.0.2.2")).status_code == 200
+            # trouble of ours is nobody's failure
+            with monkeypatch.context() as away:
+                away.setattr(shares, "find", unavailable)
+                assert {(await get(share["code"], "192.0.2.4")).status_code for _ in range(5)} == {503}
+            assert (await get(share["code"], "192.0.2.4")).status_code == 200
             # reading what is there is no failure, but has a limit as well
             answers = [await get(share["code"], "192.0.2.3") for _ in range(13)]
             assert [answer.status_code for answer in answers] == [200] * 12 + [429]
