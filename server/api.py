@@ -31,6 +31,7 @@ from server.routes import (
     templates,
     users,
     variables,
+    versions,
 )
 from server.routes.documented import Documented
 from server.services import Services
@@ -93,8 +94,9 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        auth, preferences, users, libraries, batches, prompts, history, categories, tags, templates, variables, shares, prompt_source,
-    )  # fmt: skip
+        *(auth, preferences, users, libraries, batches, prompts, history, versions),
+        *(categories, tags, templates, variables, shares, prompt_source),
+    )
     for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):
         app.include_router(router)
     return app

@@ -39,8 +39,16 @@ READS = (
     "/api/shares",
     "/api/sync/status",
 )
-READS_OF_ONE = ("/api/prompts/{}", "/api/prompts/{}?fields=optimization_history", "/api/prompts/{}/history", "/api/prompts/{}/history/1",
-                "/api/categories/{}", "/api/templates/{}")  # fmt: skip
+READS_OF_ONE = (
+    "/api/prompts/{}",
+    "/api/prompts/{}?fields=optimization_history",
+    "/api/prompts/{}/history",
+    "/api/prompts/{}/history/1",
+    "/api/prompts/{}/diff",
+    "/api/prompts/{}/diff?from=original&to=1",
+    "/api/categories/{}",
+    "/api/templates/{}",
+)
 WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("PATCH", "/api/prompts/{}", {"title": "t", "tags": ["a", "new"], "original_text": "o", "optimized_text": "n", "category": "b"}),
     ("PATCH", "/api/prompts/{}", {"favorite": True, "model_used": "m", "optimized_text": "x"}),
@@ -49,6 +57,14 @@ WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/api/prompts/{}/restore", None),
     ("POST", "/api/prompts/{}/share", {}),
     ("POST", "/api/prompts/{}/share", {"version": "v1"}),
+    ("POST", "/api/prompts/{}/history/1/restore", None),
+    ("PUT", "/api/prompts/{}/current", {"version": "1"}),
+    ("PUT", "/api/prompts/{}/labels/a", {"version": "2"}),
+    ("DELETE", "/api/prompts/{}/labels/a", None),
+    ("POST", "/api/prompts/{}/history", {}),
+    ("POST", "/api/prompts/{}/history", {"text": "t", "note": "n"}),
+    ("DELETE", "/api/prompts/{}/history/1", None),
+    ("DELETE", "/api/prompts/{}/history/v1", None),
     ("PATCH", "/api/categories/{}", {"name": "n", "parent": "b", "after": ""}),
     ("PATCH", "/api/categories/{}", {"after": "cat-writing", "parent": None}),
     ("DELETE", "/api/categories/{}", None),

@@ -73,7 +73,14 @@ OPERATIONS = """
     DELETE /api/prompts/{prompt_id}
     POST /api/prompts/{prompt_id}/restore
     GET /api/prompts/{prompt_id}/history
+    POST /api/prompts/{prompt_id}/history
     GET /api/prompts/{prompt_id}/history/{version}
+    DELETE /api/prompts/{prompt_id}/history/{version}
+    POST /api/prompts/{prompt_id}/history/{version}/restore
+    GET /api/prompts/{prompt_id}/diff
+    PUT /api/prompts/{prompt_id}/current
+    PUT /api/prompts/{prompt_id}/labels/{label}
+    DELETE /api/prompts/{prompt_id}/labels/{label}
     POST /api/prompts/{prompt_id}/share
     GET /api/shares
     DELETE /api/shares/{share_id}
@@ -162,7 +169,8 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
                 (await client.post("/api/prompts", json={"title": "p", "optimized_text": "t", "tags": found["tag"]})).json() for _ in "ab"
             ]
             await client.delete(f"/api/prompts/{made[1]['id']}")
-            found |= {"prompt_id": [each["id"] for each in made], "version": ["1", made[0]["version_id"]]}
+            found |= {"prompt_id": [each["id"] for each in made], "version": ["1", made[0]["version_id"]], "label": ["production"]}
+            await client.put(f"/api/prompts/{made[0]['id']}/labels/production", json={"version": "1"})
         if "{share_id}" in label or "{code}" in label:
             prompt = (await client.post("/api/prompts", json={"title": "p"})).json()["id"]
             share = (await client.post(f"/api/prompts/{prompt}/share", json={})).json()
