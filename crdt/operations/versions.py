@@ -10,7 +10,7 @@ from pycrdt import Text
 
 from crdt import kinds
 from crdt.library import Library, Root
-from crdt.operations.writing import Exists, IsCurrent, Missing, found, part, put, retype, unused
+from crdt.operations.writing import Exists, IsCurrent, Missing, found, part, put, retype, take_away, unused
 from crdt.plain import writable_text
 from crdt.shared import get, keys, reading
 
@@ -82,7 +82,7 @@ def label_version(library: Library, prompt_id: str, label: str, version_id: str 
         raise ValueError("an empty label")
     labels, key = library.root(Root.LABELS), f"{prompt_id}/{label}"
     if version_id is None:
-        return library.edit(lambda: labels.__delitem__(key) if key in labels else None)
+        return library.edit(lambda: take_away(labels, [key]))
     _check_own(library, prompt_id, version_id)
     return library.edit(lambda: put(labels, {key: version_id}))
 
@@ -102,11 +102,9 @@ def remove_version(library: Library, prompt_id: str, version_id: str) -> bytes:
         gone = [key for key in own if get(labels.integrated, txn, key) == version_id]
 
     def change() -> None:
-        del library.root(Root.VERSIONS)[version_id]
-        if version_id in library.root(Root.TEXTS):
-            del library.root(Root.TEXTS)[version_id]
-        for key in gone:
-            del labels[key]
+        take_away(library.root(Root.VERSIONS), [version_id])
+        take_away(library.root(Root.TEXTS), [version_id])
+        take_away(labels, gone)
 
     return library.edit(change)
 

@@ -67,7 +67,7 @@ class DiffView(BaseModel):
     unified: list[str] = Field(description="a unified diff, line by line, with three lines around each change; empty where nothing differs")
     segments: list[SegmentView] = Field(
         description="both texts in order, by words, Chinese by characters: without what is inserted it is the old one, without what is "
-        "deleted the new one. Where much differs, what could not be told apart within a quarter of a second is replaced as a whole"
+        "deleted the new one. Where much differs, what is not told apart within a bound of steps is replaced as a whole"
     )
 
 

@@ -333,13 +333,28 @@ def test_variables_are_strings_by_name(library: Library) -> None:
     assert View(library).variables() == {"name": "值 🙂"}
 
 
+def mark(library: Library, client: int, root: Root, key: str) -> None:
+    """Put a rich-text mark at a key of a root, as a client may."""
+    head = bytes((1, 1, client, 0, 6 | 0x20, 1))  # one struct: a ContentFormat
+    library.apply(head + b"".join(bytes((len(text),)) + text.encode() for text in (root.value, key, "bold", "true")) + b"\0")
+    assert key in set(library.root(root).keys())
+
+
 def test_a_rich_text_mark_in_the_place_of_a_label_is_no_reason_not_to_destroy_a_prompt(library: Library) -> None:
-    for client, root in enumerate(("labels", "uses"), 70):
-        head = bytes((1, 1, client, 0, 6 | 0x20, 1))  # one struct: a ContentFormat at a key of a root
-        library.apply(head + b"".join(bytes((len(text),)) + text.encode() for text in (root, "p/x", "bold", "true")) + b"\0")
-        assert "p/x" in set(library.root(Root(root)).keys())
+    for client, root in enumerate((Root.LABELS, Root.USES), 70):
+        mark(library, client, root, "p/x")
     ops.purge_prompts(library, ["p"])
     assert View(library).prompt("p") is None
+
+
+def test_rich_text_marks_are_no_reason_not_to_destroy_a_version_or_to_take_off_a_label(library: Library) -> None:
+    ops.add_version(library, "p", version("v2", at=AT + 1))
+    library.edit(lambda: library.root(Root.TEXTS).__delitem__("v1"))
+    mark(library, 70, Root.TEXTS, "v1")
+    mark(library, 71, Root.LABELS, "p/x")
+    ops.label_version(library, "p", "x", None)
+    ops.remove_version(library, "p", "v1")
+    assert [each.id for each in View(library).versions("p")] == ["v2"]
 
 
 def test_a_version_is_destroyed_with_its_text_and_the_labels_at_it(library: Library) -> None:
