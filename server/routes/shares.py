@@ -23,7 +23,7 @@ from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At, AtLibrary
 from server.routes.body import StrictRoute
 from server.routes.creating import ONCE, Claimed, CreatingRoute
-from server.routes.prompt_bodies import Moment
+from server.routes.prompt_bodies import MomentText
 from server.routes.prompts import PromptId
 from server.routes.texts import Body, Description, Id, Known
 from server.services import Services
@@ -53,7 +53,7 @@ class ShareBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_in_days": 30, "note": "for the newsletter"}]})
 
     expires_in_days: Annotated[int, Field(strict=True, ge=1, le=MAX_DAYS)] | None = None
-    expires_at: Moment | None = Field(None, description="instead of `expires_in_days`")
+    expires_at: MomentText | None = Field(None, description="instead of `expires_in_days`")
     version: Literal["current"] | Known = Field(
         "current", description="the id of a version, whose text is shared; `current`: the prompt as it is whenever it is read"
     )

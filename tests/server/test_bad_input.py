@@ -204,6 +204,7 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("POST /api/prompts/{prompt}/share", {"expires_in_days": 1, "expires_at": "2126-01-01"}),
     ("POST /api/prompts/{prompt}/share", {"expires_at": "1970-01-01"}),
     ("POST /api/prompts/{prompt}/share", {"expires_at": SECRET}),
+    ("POST /api/prompts/{prompt}/share", {"expires_at": 4_000_000_000}),
     ("POST /api/prompts/{prompt}/share", {"note": "n" * 1001}),
     ("POST /api/categories", {"name": "n", "id": "a/b"}),
     ("POST /api/categories", {"name": "n", "order": "a"}),

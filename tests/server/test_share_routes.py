@@ -273,6 +273,23 @@ async def test_links_to_what_is_destroyed_end_for_ever(user: User, client: httpx
         await opens_nothing(nobody, code)
 
 
+async def test_a_library_that_is_put_back_brings_no_ended_link_back(
+    server: Running, user: User, client: httpx2.AsyncClient, nobody: httpx2.AsyncClient
+) -> None:
+    prompt = await made(client)
+    share = await shared(client, prompt["id"])
+    point = (await server.app.compactor.compact(user.library_id)).snapshot_seq
+    await client.delete(f"/api/prompts/{prompt['id']}?purge=true")
+    assert (await client.post(f"/api/libraries/{user.library_id}/restore", json={"point": point})).is_success
+    assert (await client.get(f"/api/prompts/{prompt['id']}")).status_code == 200
+    await opens_nothing(nobody, share["code"])
+    again = await shared(client, prompt["id"])
+    assert [(each["id"], each["live"], each["prompt_title"]) for each in await listed(client)] == [
+        (again["id"], True, "Weekly report"),
+        (share["id"], False, "Weekly report"),
+    ]
+
+
 async def test_a_deleted_library_shares_nothing(
     server: Running, user: User, client: httpx2.AsyncClient, nobody: httpx2.AsyncClient
 ) -> None:
