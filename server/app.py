@@ -115,6 +115,7 @@ class Application:
                 self.hall.watch_sessions(),
                 self.hall.sweep(),
                 self.compactor.run(),
+                self.services.opened_shares.run(),
                 *([self.jobs.run()] if self.services.settings.jobs else []),
             )
             tasks = [group.create_task(work) for work in works]

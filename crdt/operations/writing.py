@@ -26,6 +26,10 @@ class Exists(CrdtError):
     """There is one with this id already: making it again would drop what others have put into it."""
 
 
+class IsCurrent(CrdtError):
+    """The version is the one whose text the prompt is now."""
+
+
 def found(library: Library, root: Root, key: str) -> Map[Any]:
     """The map at this key. Raises Missing."""
     there = library.root(root).get(key)

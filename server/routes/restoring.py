@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from auth.errors import Forbidden
@@ -15,19 +15,13 @@ from server.restorer import Restored, Restorer
 from server.routes.asking import SIGNED_IN, Asking, Served
 from server.routes.at import WRITES
 from server.routes.body import StrictRoute
-from server.routes.prompt_bodies import Moment
+from server.routes.prompt_bodies import MomentText
 from server.routes.texts import Body, Id
 from storage import libraries
 from storage.errors import NotFound
 from storage.libraries import Library
 
 _LARGEST = 2**63 - 1
-
-
-def _text(value: object) -> object:
-    if not isinstance(value, str):  # pydantic would take a number for a Unix time, in s or ms as it thinks fit
-        raise PydanticCustomError("moment", "is no text with a date and a time")
-    return value
 
 
 class PointView(BaseModel):
@@ -51,7 +45,7 @@ class RestoreBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"at": "2026-11-22T12:00:00Z"}]})
 
     point: Annotated[StrictInt, Field(ge=1, le=_LARGEST)] | None = None
-    at: Annotated[Moment, BeforeValidator(_text)] | None = Field(None, description="as near before it as what is kept still reaches")
+    at: MomentText | None = Field(None, description="as near before it as what is kept still reaches")
 
     @model_validator(mode="after")
     def _one(self) -> "RestoreBody":
