@@ -24,7 +24,7 @@ AGAIN := --last-failed --last-failed-no-failures none
 
 test: $(DEV_STAMP) ## run all tests, on JOBS processes (as many as there are cores, 4 at most); ARGS='tests/crdt -k ranges' some of them, on one
 ifeq ($(ARGS),)
-	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile -m "not faults" || $(PYTEST) $(AGAIN) -m "not faults"
+	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not faults" || $(PYTEST) $(AGAIN) -m "not faults"
 	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 2 --dist worksteal -m faults || $(PYTEST) $(AGAIN) -m faults
 else
 	$(PYTEST) $(ARGS)

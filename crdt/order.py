@@ -10,6 +10,9 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """In the order of their codes, so that strings compare as they stand. What is made here never ends with the first: between "a" and "a0"
 nothing fits. Others may have written such a one, the seed has: it is a bound like any other, and only that gap is none."""
 
+APPENDED_DIGITS = 4
+"""Digits of what is appended at the end, which counts up: so 14 million appended one after the other stay so short."""
+
 _VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
 
@@ -18,6 +21,8 @@ def between(before: str | None, after: str | None) -> str:
     before, after = _place(before), _place(after)
     if before is not None and after is not None and before >= after:
         after = None
+    if before is not None and after is None and (counted := _counted_up(before)) is not None:
+        return counted
     made = ""
     while True:
         at = len(made)
@@ -26,7 +31,7 @@ def between(before: str | None, after: str | None) -> str:
         if low == high:
             made += DIGITS[low]
             continue
-        middle = low + 1 if after is None and before is not None and at + 1 >= len(before) else (low + high) // 2
+        middle = (low + high) // 2
         if low < middle < high:
             return made + DIGITS[middle]
         made += DIGITS[low]
@@ -34,19 +39,25 @@ def between(before: str | None, after: str | None) -> str:
 
 
 def spread(before: str | None, count: int) -> list[str]:
-    """So many places, one behind the other, after `before`; none of them longer than need be, as places made one by one would become."""
-    base, width = between(before, None), 1
-    while len(DIGITS) ** width < count:
-        width += 1
-    return [base + _digits(number, width) + DIGITS[len(DIGITS) // 2] for number in range(count)]
+    """So many places, one behind the other, after `before`."""
+    places = []
+    for _ in range(count):
+        before = between(before, None)
+        places.append(before)
+    return places
 
 
-def _digits(number: int, width: int) -> str:
+def _counted_up(before: str) -> str | None:
+    """The next number of so many digits, one that does not end with the first; None past the last of them."""
+    number = 0
+    for digit in before[:APPENDED_DIGITS].ljust(APPENDED_DIGITS, DIGITS[0]):
+        number = number * len(DIGITS) + _VALUES[digit]
+    number += 2 if number % len(DIGITS) == len(DIGITS) - 1 else 1
     digits = ""
-    for _ in range(width):
-        number, digit = divmod(number, len(DIGITS))
-        digits = DIGITS[digit] + digits
-    return digits
+    for _ in range(APPENDED_DIGITS):
+        number, value = divmod(number, len(DIGITS))
+        digits = DIGITS[value] + digits
+    return None if number else digits
 
 
 def _place(text: str | None) -> str | None:

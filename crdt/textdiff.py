@@ -29,11 +29,11 @@ class Edit(NamedTuple):
 
 def edits(old: str, new: str) -> list[Edit]:
     """The edits that make `new` of `old`, the last place in the text first: so applied, none moves the place of another."""
-    budget = _Budget(MOST_STEPS)
+    budget = Budget(MOST_STEPS)
     found: list[Edit] = []
     offset = 0
-    for lines, wanted in _runs(old.splitlines(keepends=True), new.splitlines(keepends=True), budget):
-        before, after = "".join(lines), "".join(wanted)
+    for kept, wanted in runs(lines(old), lines(new), budget):
+        before, after = "".join(kept), "".join(wanted)
         if before != after:
             found += _between(before, after, offset, budget)
         offset += len(before.encode())
@@ -53,24 +53,24 @@ def rebased(base: str, wanted: str, current: str) -> str:
     return b"".join((*after, before[kept:])).decode()
 
 
-def _between(old: str, new: str, offset: int, budget: _Budget) -> Iterator[Edit]:
+def _between(old: str, new: str, offset: int, budget: Budget) -> Iterator[Edit]:
     """The same for some lines that begin at a byte, word by word, the first place first."""
-    for words, wanted in _runs(_words(old), _words(new), budget):
-        before, after = "".join(words), "".join(wanted)
+    for kept, wanted in runs(words(old), words(new), budget):
+        before, after = "".join(kept), "".join(wanted)
         size = len(before.encode())
         if before != after:
             yield Edit(offset, size, after)
         offset += size
 
 
-class _Budget:
+class Budget:
     """Steps that are left."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
 
-def _runs(before: list[str], after: list[str], budget: _Budget) -> Iterator[tuple[list[str], list[str]]]:
+def runs(before: list[str], after: list[str], budget: Budget) -> Iterator[tuple[list[str], list[str]]]:
     """Both lists in parts, in order: those that are in both are equal, the others lie between."""
     begin = _common(before, after)
     end = _common(before[begin:][::-1], after[begin:][::-1])
@@ -85,7 +85,7 @@ def _runs(before: list[str], after: list[str], budget: _Budget) -> Iterator[tupl
     yield before[len(before) - end :], after[len(after) - end :]
 
 
-def _matches(before: list[str], after: list[str], budget: _Budget) -> list[tuple[int, int, int]]:
+def _matches(before: list[str], after: list[str], budget: Budget) -> list[tuple[int, int, int]]:
     """What both have in common, in order: places and lengths; nothing where to find it takes more than the budget.
 
     Myers, "An O(ND) Difference Algorithm and Its Variations" (1986), the greedy one.
@@ -132,7 +132,14 @@ def _back(trace: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int, i
     return found[::-1]
 
 
-def _words(text: str) -> list[str]:
+def lines(text: str) -> list[str]:
+    """The lines, each with its end."""
+    *ended, last = text.split("\n")
+    return [f"{line}\n" for line in ended] + ([last] if last else [])
+
+
+def words(text: str) -> list[str]:
+    """Words, spaces and other characters, as they follow one another."""
     return [part for word in _WORDS.findall(text) for part in _UNSPACED.split(word) if part]
 
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
@@ -17,8 +16,23 @@ from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
-from server.middleware import BodyLimit, ReadableAddress, RequestLog
-from server.routes import auth, batches, categories, history, libraries, preferences, prompts, tags, templates, users, variables
+from server.middleware import BodyLimit, Origins, ReadableAddress, RequestLog
+from server.routes import (
+    auth,
+    batches,
+    categories,
+    history,
+    libraries,
+    preferences,
+    prompt_source,
+    prompts,
+    shares,
+    tags,
+    templates,
+    users,
+    variables,
+    versions,
+)
 from server.routes.documented import Documented
 from server.services import Services
 from storage.errors import StorageError
@@ -79,16 +93,20 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
-    resources = (auth, preferences, users, libraries, batches, prompts, history, categories, tags, templates, variables)
-    for router in (*(resource.router for resource in resources), *routers):
+    resources = (
+        *(auth, preferences, users, libraries, batches, prompts, history, versions),
+        *(categories, tags, templates, variables, shares, prompt_source),
+    )
+    for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):
         app.include_router(router)
     return app
 
 
 def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
-    layers = [
+    return [
         Middleware(RequestLog, random=services.random, https=settings.production),
+        Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/"),
         Middleware(ReadableAddress),
         Middleware(
             BodyLimit,
@@ -98,19 +116,6 @@ def _middleware(services: Services) -> list[Middleware]:
             upload=settings.max_upload_bytes,
         ),
     ]
-    if settings.allowed_origins:
-        # no credentials: tokens travel in a header, never in a cookie
-        layers.insert(
-            1,
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(settings.allowed_origins),
-                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
-            ),
-        )
-    return layers
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -23,9 +23,11 @@ from server.follower import Follower
 from server.jobs import Jobs
 from server.member import Device as StockDevice
 from server.neighbours import Neighbours
+from server.restorer import Restorer
 from server.rooms import Room, Rooms
 from server.routes.health import health_routes
 from server.routes.imports import import_router
+from server.routes.restoring import restoring_router
 from server.routes.status import status_router
 from server.routes.sync import sync_routes
 from server.services import Services
@@ -90,13 +92,14 @@ class Application:
         self.editor = Editor(services, self.hall, self.documents)
         self.file_reader = FileReader(largest=settings.max_import_bytes)
         self.overseer = Overseer(self.hall, self.census, self.compactor)
+        self.restorer = Restorer(services.database, services.keyring, self.workers, self.editor, self.compactor, clock=services.clock)
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
         self._api: ASGIApp = create_api(
             services,
             self.editor,
             routes=[*health, *sync_routes(services, self.hall)],
-            routers=[status_router(self.overseer), import_router(self.file_reader)],
+            routers=[status_router(self.overseer), restoring_router(self.restorer), import_router(self.file_reader)],
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted
@@ -115,6 +118,7 @@ class Application:
                 self.hall.watch_sessions(),
                 self.hall.sweep(),
                 self.compactor.run(),
+                self.services.opened_shares.run(),
                 *([self.jobs.run()] if self.services.settings.jobs else []),
             )
             tasks = [group.create_task(work) for work in works]

@@ -219,9 +219,14 @@ class Compactor:
         return max(REST_SECONDS, REST_FACTOR * (asyncio.get_running_loop().time() - began)), False
 
     async def compact(
-        self, library_id: UUID, *, if_due: bool = False, folded: Callable[[int, int], None] = lambda updates, nbytes: None
+        self,
+        library_id: UUID,
+        *,
+        if_due: bool = False,
+        up_to: int | None = None,
+        folded: Callable[[int, int], None] = lambda updates, nbytes: None,
     ) -> Outcome:
-        """Fold all that lies after the library's snapshot; with `if_due` only if that is enough for it.
+        """Fold all that lies after the library's snapshot, or no more than `up_to` a seq; with `if_due` only if that is enough for it.
 
         `folded` is told after each step how many updates it took, and their bytes as stored.
 
@@ -232,7 +237,7 @@ class Compactor:
             try:
                 connection = await self._connected()
                 with metrics.compaction_seconds.time():
-                    outcome = await self._under_lock(connection, library_id, if_due, folded)
+                    outcome = await self._under_lock(connection, library_id, if_due, up_to, folded)
             except BaseException as error:
                 self._disconnect()  # and so let go of the lock, whatever the connection was at
                 if isinstance(error, Exception):
@@ -257,7 +262,9 @@ class Compactor:
             self._connection.terminate()
             self._connection = None
 
-    async def _under_lock(self, connection: Dedicated, library_id: UUID, if_due: bool, folded: Callable[[int, int], None]) -> Outcome:
+    async def _under_lock(
+        self, connection: Dedicated, library_id: UUID, if_due: bool, up_to: int | None, folded: Callable[[int, int], None]
+    ) -> Outcome:
         # Everything goes over the connection that holds the lock: with it the lock is lost, and the right to write.
         if not await compaction.try_lock(connection, library_id):
             return Outcome(kind=Kind.BUSY)
@@ -266,12 +273,18 @@ class Compactor:
         except NotFound:
             outcome = Outcome(kind=Kind.MOVED)
         else:
-            outcome = await self._compact(connection, library_id, standing, if_due, folded)
+            outcome = await self._compact(connection, library_id, standing, if_due, up_to, folded)
         await compaction.unlock(connection, library_id)
         return outcome
 
     async def _compact(
-        self, connection: Dedicated, library_id: UUID, standing: Standing, if_due: bool, folded: Callable[[int, int], None]
+        self,
+        connection: Dedicated,
+        library_id: UUID,
+        standing: Standing,
+        if_due: bool,
+        up_to: int | None,
+        folded: Callable[[int, int], None],
     ) -> Outcome:
         updates, apart = 0, dict[int, str]()
         seq, nbytes = standing.snapshot_seq, standing.snapshot_bytes
@@ -282,11 +295,12 @@ class Compactor:
         if not standing.updates or (if_due and not self._is_due(standing.updates, standing.bytes, nbytes)):
             return outcome(Kind.NOTHING)
         rounds = 0
+        end = standing.head if up_to is None else min(up_to, standing.head)
         try:
-            while seq < standing.head:  # what comes meanwhile is for the next time, or this one would not end
+            while seq < end:  # what comes meanwhile is for the next time, or this one would not end
                 if nbytes > MOST_BYTES:
                     return outcome(Kind.TOO_LARGE)
-                part = await compaction.portion(connection, library_id, rows=FOLD_ROWS, nbytes=max(FOLD_BYTES, nbytes))
+                part = await compaction.portion(connection, library_id, rows=min(FOLD_ROWS, end - seq), nbytes=max(FOLD_BYTES, nbytes))
                 key = self._keyring.unwrap(part.key_id, part.wrapped_key, library_key_place(library_id))
                 made, found = await self._fold(library_id, key, part)
                 if made is not None:

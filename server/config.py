@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         description="port to listen on (`PORT` is read too); 0 takes a free one",
     )
     public_url: str | None = Field(None, description="the address clients use, `https://…`; required in production")
+    app_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s#?]+$",
+        description="the address of the web app that share links open in, `https://…`; default: they are answered without one",
+    )
     data_dir: Path = Field(Path(".data"), description="folder of the embedded database, the key file and the lock")
     keys_file: Path | None = Field(None, description="key file; default `<data_dir>/keys.json`")
     database_url: SecretStr | None = Field(None, description="an external PostgreSQL >= 15, `postgresql://…`; default: the embedded one")
@@ -77,6 +82,11 @@ class Settings(BaseSettings):
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
+
+    shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")
+    shared_failures_an_address: int = Field(
+        30, ge=1, description="share links an address may ask for in 15 minutes that are none; past it: 429 for all of them"
+    )
 
     max_update_bytes: int = Field(32 << 20, description="largest update on a socket; past it: close 4413, use `POST /api/sync`")
     max_upload_bytes: int = Field(128 << 20, description="largest update by `POST /api/sync`; past it: 413")

@@ -84,6 +84,10 @@ class TooMany(ServerError):
     """The library has as many of these as one may."""
 
 
+class InBin(ServerError):
+    """The prompt is in the bin."""
+
+
 class Gone(ServerError):
     """An earlier request under the same key has made it, and it was destroyed since."""
 
@@ -114,6 +118,10 @@ class BatchRefused(ServerError):
     def __init__(self, done: Sequence[Any]) -> None:
         super().__init__(done)
         self.done = done
+
+
+class TextTooLarge(ServerError):
+    """A text is larger than what is compared here."""
 
 
 class DocumentTooLarge(ServerError):
@@ -210,8 +218,10 @@ TABLE: dict[type[Exception], Answer] = {
     Overgrown: Answer(413, "library_overgrown", "The library has too many clients or separate deletions", Close.TOO_LARGE),
     WorkerDied: Answer(413, "too_costly", "This update takes more memory than one may", Close.TOO_LARGE),
     DocumentTooLarge: Answer(413, "document_too_large", "The library is too large to be read over REST: sync it", Close.TOO_LARGE),
+    TextTooLarge: Answer(413, "text_too_large", "The text is too large to be compared here: read both", Close.TOO_LARGE),
     PreconditionFailed: Answer(412, "precondition_failed", "It is not what it was: see `current`", Close.FORBIDDEN),
     AlreadyThere: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
+    InBin: Answer(409, "in_bin", "It is in the bin: take it out first", Close.FORBIDDEN),
     Gone: Answer(404, "not_found", "It was created before, and destroyed since", Close.NOT_FOUND),
     AlreadyDone: Answer(409, "already_done", "This was done before, and its answer was too large to be kept", Close.FORBIDDEN),
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
@@ -226,6 +236,7 @@ TABLE: dict[type[Exception], Answer] = {
     BatchRefused: Answer(409, "batch_refused", "One of the operations was refused, so none is done: see `results`", Close.FORBIDDEN),
     query.InvalidCursor: Answer(422, "invalid_cursor", "The cursor is of another list, or none of ours", Close.MALFORMED),
     operations.Exists: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
+    operations.IsCurrent: Answer(409, "is_current", "It is the current version: choose another one first", Close.FORBIDDEN),
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),

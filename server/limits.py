@@ -7,6 +7,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from math import ceil
 from time import time
 from typing import TypeAlias
 from uuid import UUID
@@ -21,8 +22,10 @@ from server.errors import TooManyAttempts
 FAILURE_MINUTES = 15
 FORCE_SECONDS = 5
 """How often a user may have libraries brought up to date: it asks every device and folds every tail."""
+RESTORES_A_MINUTE = 10
+"""How often a user may have a library put back: each folds the tail, keeps a restore point, and reads the library twice."""
 MAX_ADDRESSES = 10_000
-"""Addresses the openings limiter remembers; past it the one not seen for longest is forgotten. About 1.5 MB."""
+"""Addresses a limiter remembers; past it the one not seen for longest is forgotten. About 1.5 MB."""
 _MAX_FORWARDED = 32
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -37,6 +40,7 @@ class Limits:
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
         self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
+        self._restores = RateLimitItemPerMinute(RESTORES_A_MINUTE)
 
     async def attempt(self, address: str) -> None:
         """Count a registration or login from this address.
@@ -68,33 +72,81 @@ class Limits:
         """
         await self._count(self._forces, "force", str(user_id))
 
+    async def restore(self, user_id: UUID) -> None:
+        """Count that the user has a library put back. Raises TooManyAttempts."""
+        await self._count(self._restores, "restore", str(user_id))
+
     async def _count(self, item: RateLimitItem, *names: str) -> None:
         if not await self._limiter.hit(item, *names):
             window = await self._limiter.get_window_stats(item, *names)
             raise TooManyAttempts(int(window.reset_time - time()) + 1)
 
 
-class Openings:
-    """A token bucket for each address, asked before a socket costs anything: no await, no database."""
+class Buckets:
+    """A token bucket for each address, asked before anything costs something: no await, no database."""
 
-    def __init__(self, *, a_minute: int, clock: Callable[[], float], max_addresses: int = MAX_ADDRESSES) -> None:
-        self._burst = float(a_minute)
+    def __init__(
+        self, *, a_minute: float, clock: Callable[[], float], burst: float | None = None, max_addresses: int = MAX_ADDRESSES
+    ) -> None:
+        """`burst` may come at once; without it, what may come in a minute."""
+        self._burst = float(a_minute if burst is None else burst)
         self._a_second = a_minute / 60
         self._clock = clock
         self._max_addresses = max_addresses
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allow(self, address: str) -> bool:
-        """Whether this address may open one more socket now; counts it if so."""
-        now = self._clock()
-        bucket = bucket_of(address)
-        left, since = self._buckets.pop(bucket, (self._burst, now))
-        left = min(self._burst, left + max(0.0, now - since) * self._a_second)
+        """Whether this address may do it once more now; counts it if so."""
+        left = self._left(address)
         allowed = left >= 1
-        self._buckets[bucket] = (left - 1 if allowed else left, now)
+        self._set(address, left - 1 if allowed else left)
+        return allowed
+
+    def take(self, address: str) -> None:
+        """Count that this address does it once more.
+
+        Raises:
+            TooManyAttempts: it may not now.
+        """
+        if not self.allow(address):
+            raise TooManyAttempts(ceil((1 - self._left(address)) / self._a_second))
+
+    def give_back(self, address: str) -> None:
+        """Take back what was counted last: it was none."""
+        self._set(address, min(self._burst, self._left(address) + 1))
+
+    def _left(self, address: str) -> float:
+        now = self._clock()
+        left, since = self._buckets.get(bucket_of(address), (self._burst, now))
+        return min(self._burst, left + max(0.0, now - since) * self._a_second)
+
+    def _set(self, address: str, left: float) -> None:
+        bucket = bucket_of(address)
+        self._buckets[bucket] = left, self._clock()
+        self._buckets.move_to_end(bucket)
         if len(self._buckets) > self._max_addresses:
             self._buckets.popitem(last=False)
-        return allowed
+
+
+class SharedReads:
+    """How often an address may read shared prompts, and how often ask for what is none: whoever tries codes is soon refused all."""
+
+    def __init__(self, *, a_minute: int, failures: int, clock: Callable[[], float]) -> None:
+        self._reads = Buckets(a_minute=a_minute, clock=clock)
+        self._failures = Buckets(a_minute=failures / FAILURE_MINUTES, burst=failures, clock=clock)
+
+    def attempt(self, address: str) -> None:
+        """Count a reading, as failed until `succeeded` says otherwise: of many at once no more pass than may fail.
+
+        Raises:
+            TooManyAttempts: the address has read, or failed, as often as it may.
+        """
+        self._reads.take(address)
+        self._failures.take(address)
+
+    def succeeded(self, address: str) -> None:
+        """The reading that was counted last was none that failed."""
+        self._failures.give_back(address)
 
 
 def bucket_of(address: str) -> str:

@@ -3,7 +3,7 @@
 `RequestLog` is the outermost and answers what nobody else did; then come what an address may be, and the body limits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 from time import perf_counter
@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import is_expected, problem_of
@@ -93,6 +94,32 @@ class RequestLog:
             headers.setdefault(name, value)
         if path.startswith("/api/"):
             headers.setdefault("Cache-Control", "no-store")
+
+
+class Origins:
+    """Lets pages of other origins read: what lies below one path those of any, all else those that are allowed.
+
+    Without credentials: tokens travel in a header, never in a cookie.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: Sequence[str], open_below: str) -> None:
+        self._open_below = open_below
+        self._open = CORSMiddleware(app, allow_origins=["*"], allow_methods=["GET"], expose_headers=["Retry-After", "X-Request-ID"])
+        self._others = (
+            app
+            if not allowed
+            else CORSMiddleware(
+                app,
+                allow_origins=allowed,
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
+                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
+            )
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = scope["type"] == "http" and scope["path"].startswith(self._open_below)
+        await (self._open if is_open else self._others)(scope, receive, send)
 
 
 class ReadableAddress:

@@ -16,7 +16,8 @@ from auth.tokens import Tokens
 from crdt.seed import SEED
 from server.config import Settings
 from server.idempotency import Idempotency
-from server.limits import Limits, Network, Openings, client_address, trusted_networks
+from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
+from server.opened_shares import OpenedShares
 from storage.keyring import Keyring
 from storage.pool import Database
 
@@ -41,7 +42,9 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     limits: Limits
-    openings: Openings
+    openings: Buckets
+    shared_reads: SharedReads
+    opened_shares: OpenedShares
     idempotency: Idempotency
     trusted_proxies: tuple[Network, ...]
     hooks: Hooks
@@ -94,7 +97,11 @@ def make_services(
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
-        openings=Openings(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        shared_reads=SharedReads(
+            a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic
+        ),
+        opened_shares=OpenedShares(database),
         idempotency=Idempotency(database=database, keyring=keyring, clock=clock, random=random),
         trusted_proxies=trusted_networks(settings.trusted_proxies),
         hooks=hooks,

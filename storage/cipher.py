@@ -187,6 +187,11 @@ def answer_place(user_id: UUID, key_hash: bytes, fingerprint: bytes) -> bytes:
     return _ANSWER.pack(b"PS1a", user_id.bytes, key_hash, fingerprint)
 
 
+def share_place(library_id: UUID, share_id: UUID) -> bytes:
+    """The place of what one of a library's share links opens, and with which code."""
+    return _SECRET.pack(b"PS1c", library_id.bytes, share_id.bytes)
+
+
 def library_key_place(library_id: UUID) -> bytes:
     """The place of a library's wrapped data key."""
     return _OWNER.pack(b"PS1L", library_id.bytes)

@@ -54,8 +54,8 @@ from crdt.operations.prompts import (
     set_tags,
 )
 from crdt.operations.tags import delete_tag, merge_tags, register_tag, register_tags, rename_tag, restore_tag, set_tag_color
-from crdt.operations.versions import NewVersion, add_version, choose_version, edit_version, label_version
-from crdt.operations.writing import Exists, Missing
+from crdt.operations.versions import NewVersion, add_version, choose_version, edit_version, label_version, remove_version
+from crdt.operations.writing import Exists, IsCurrent, Missing
 from crdt.tags import normalise_tag
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "REGISTERS",
     "TEMPLATE_REGISTERS",
     "Exists",
+    "IsCurrent",
     "Missing",
     "NewPrompt",
     "NewVersion",
@@ -101,6 +102,7 @@ __all__ = [
     "register_tags",
     "remove_model",
     "remove_tags",
+    "remove_version",
     "rename_tag",
     "restore_category",
     "restore_context",

@@ -8,7 +8,7 @@ from typing import Any
 from crdt import kinds
 from crdt.library import Library, Root
 from crdt.merge_patch import merged
-from crdt.operations.writing import Missing, put
+from crdt.operations.writing import Missing, put, take_away
 from crdt.plain import writable, writable_text
 from crdt.shared import get, plain, reading
 
@@ -69,8 +69,7 @@ def _merge(library: Library, root: Root, prefix: str, patch: Mapping[str, Any]) 
     gone = [prefix + name for name, value in wanted.items() if value is None and prefix + name in there]
 
     def change() -> None:
-        for key in gone:
-            del there[key]
+        take_away(there, gone)
         put(there, {prefix + name: after[name] for name, value in wanted.items() if value is not None})
 
     return library.edit(change)

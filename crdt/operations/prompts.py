@@ -11,7 +11,7 @@ from pycrdt import Map, Text
 from crdt import kinds
 from crdt.library import Library, Mode, Root
 from crdt.operations.versions import NewVersion, check_version, write_version
-from crdt.operations.writing import Exists, Missing, found, mark_deleted, mark_restored, part, put, retype, unused
+from crdt.operations.writing import Exists, Missing, found, mark_deleted, mark_restored, part, put, retype, take_away, unused
 from crdt.plain import writable_text
 from crdt.reader import number_in
 from crdt.shared import get, keys, reading
@@ -123,7 +123,7 @@ def remove_tags(library: Library, prompt_id: str, tags: Collection[str]) -> byte
     registry = Registry(library)
     unwanted = {registry.shown_as(tag) for tag in tags}
     gone = [tag for tag in there.keys() if registry.shown_as(tag) in unwanted]  # noqa: SIM118  # iterating over a Map gives no strings to mypy
-    return library.edit(lambda: _remove(there, gone))
+    return library.edit(lambda: take_away(there, gone))
 
 
 def set_tags(library: Library, prompt_id: str, tags: Collection[str]) -> bytes:
@@ -136,7 +136,7 @@ def set_tags(library: Library, prompt_id: str, tags: Collection[str]) -> bytes:
     new = [key for shown, key in wanted.items() if shown not in has.values()]
 
     def change() -> None:
-        _remove(there, gone)
+        take_away(there, gone)
         put(there, dict.fromkeys(new, True))
 
     return library.edit(change)
@@ -148,7 +148,7 @@ def change_tags(library: Library, prompt_id: str, *, add: Collection[str], remov
     new, gone = dict.fromkeys(sorted({tag_key(tag) for tag in add}), True), [key for key in remove if key in there]
 
     def change() -> None:
-        _remove(there, gone)
+        take_away(there, gone)
         put(there, new)
 
     return library.edit(change)
@@ -212,7 +212,7 @@ def purge_prompts(library: Library, prompt_ids: Collection[str]) -> bytes:
 
     def change() -> None:
         for root, each in gone.items():
-            _remove(library.root(root), each)
+            take_away(library.root(root), each)
 
     return library.edit(change)
 
@@ -230,8 +230,3 @@ def check_prompt(library: Library, prompt_id: str, *, original: bool = False, ta
         part(there, "tags", Map)
     if version is not None:
         part(library.root(Root.TEXTS), version, Text)
-
-
-def _remove(there: Map[Any], gone: Collection[str]) -> None:
-    for key in gone:
-        del there[key]

@@ -10,8 +10,9 @@ from pycrdt import Text
 
 from crdt import kinds
 from crdt.library import Library, Root
-from crdt.operations.writing import Exists, Missing, found, part, put, retype, unused
+from crdt.operations.writing import Exists, IsCurrent, Missing, found, part, put, retype, take_away, unused
 from crdt.plain import writable_text
+from crdt.shared import get, keys, reading
 
 _FIXED: dict[str, kinds.Kind] = {
     "prompt": kinds.text,
@@ -81,9 +82,31 @@ def label_version(library: Library, prompt_id: str, label: str, version_id: str 
         raise ValueError("an empty label")
     labels, key = library.root(Root.LABELS), f"{prompt_id}/{label}"
     if version_id is None:
-        return library.edit(lambda: labels.__delitem__(key) if key in labels else None)
+        return library.edit(lambda: take_away(labels, [key]))
     _check_own(library, prompt_id, version_id)
     return library.edit(lambda: put(labels, {key: version_id}))
+
+
+def remove_version(library: Library, prompt_id: str, version_id: str) -> bytes:
+    """Destroy a version with its text and the prompt's labels at it; what was made from it names a parent that is gone.
+
+    For the server alone: what others type into its text meanwhile goes with it. Raises Missing, IsCurrent.
+    """
+    prompt = found(library, Root.PROMPTS, prompt_id)
+    _check_own(library, prompt_id, version_id)
+    if prompt.get("current") == version_id:
+        raise IsCurrent("the version is the current one")
+    labels = library.root(Root.LABELS)
+    with reading(library.doc) as txn:
+        own = [key for key in keys(labels.integrated, txn) if key.partition("/")[0] == prompt_id]
+        gone = [key for key in own if get(labels.integrated, txn, key) == version_id]
+
+    def change() -> None:
+        take_away(library.root(Root.VERSIONS), [version_id])
+        take_away(library.root(Root.TEXTS), [version_id])
+        take_away(labels, gone)
+
+    return library.edit(change)
 
 
 def check_version(library: Library, version: NewVersion) -> None:

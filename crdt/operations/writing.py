@@ -5,7 +5,8 @@ Nothing is written before everything is checked: an operation that raises has ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pycrdt import Map, Text
@@ -23,6 +24,10 @@ class Missing(CrdtError):
 
 class Exists(CrdtError):
     """There is one with this id already: making it again would drop what others have put into it."""
+
+
+class IsCurrent(CrdtError):
+    """The version is the one whose text the prompt is now."""
 
 
 def found(library: Library, root: Root, key: str) -> Map[Any]:
@@ -55,6 +60,13 @@ def put(there: Map[Any], fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if name not in there or not same(there[name], value):
             there[name] = value
+
+
+def take_away(there: Map[Any], names: Iterable[str]) -> None:
+    """Take these away. Within an edit. A rich-text format that a client has put into a map is listed, and cannot be taken away."""
+    for name in names:
+        with suppress(KeyError):
+            del there[name]
 
 
 def mark_deleted(library: Library, root: Root, key: str, at: int) -> bytes:

@@ -15,7 +15,7 @@ from crdt.operations import Missing, NewPrompt, NewVersion
 from crdt.order import between
 from crdt.plain import same
 from crdt.query import Query
-from crdt.shown import FullPrompt, Prompt
+from crdt.shown import FullPrompt, FullVersion, Prompt
 from crdt.textdiff import rebased
 from crdt.view import View
 from server.errors import AlreadyThere, Damaged, Gone, PreconditionFailed, ServerError, UnknownReference
@@ -88,11 +88,21 @@ def versions(view: View, prompt_id: str) -> bytes:
 
 def version(view: View, prompt_id: str, named: str) -> bytes:
     """One version, by its number or its id, and its text, as JSON. Raises Missing."""
-    state = _state(view, prompt_id)
+    return version_text(view, required(view, prompt_id, None), named_version(view, prompt_id, named))
+
+
+def named_version(view: View, prompt_id: str, named: str) -> FullVersion:
+    """A version by its number or its id. Raises Missing."""
     found = view.version(prompt_id, int(named) if named.isdecimal() and len(named) < MAX_DIGITS else named)
     if found is None:
         raise Missing("no such version")
-    return to_json(version_json(found.version, state.prompt.current, view.labels(prompt_id)) | {"text": found.text})
+    return found
+
+
+def version_text(view: View, state: FullPrompt, version: FullVersion) -> bytes:
+    """A version with its text, as JSON."""
+    prompt = state.prompt
+    return to_json(version_json(version.version, prompt.current, view.labels(prompt.id)) | {"text": version.text})
 
 
 def create(view: View, draft: Draft) -> FullPrompt:

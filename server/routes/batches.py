@@ -1,5 +1,6 @@
 """`POST /api/prompts/batch`: many operations in one transaction."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,15 @@ from server.claim import Claim
 from server.errors import AlreadyDone, BatchRefused, problem_of
 from server.intents.batches import Deleting, Done, Making, Setting, carry_out
 from server.problems import fails
+from server.routes.asking import Served
 from server.routes.at import WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.json_answers import Json
 from server.routes.prompt_bodies import Batch, Create, Delete, Update
 from server.routes.prompt_views import BatchView
 from server.routes.prompts import draft_of, stamp_of
+from server.services import Services
+from server.share_links import end_links_to
 from server.times import ms
 
 MOST_HERE = 20
@@ -24,7 +28,7 @@ router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=Creating
 
 
 @router.post("/batch", responses=fails(batch_refused=409, already_done=409, **WRITES, **ONCE), response_model=BatchView)
-async def batch(body: Batch, at: At, claim: Claimed) -> Response:
+async def batch(body: Batch, at: At, claim: Claimed, services: Served) -> Response:
     """Make, change and delete up to 500 prompts, in this order and committed together; all or nothing where that is asked for."""
     if claim.was_done:
         raise AlreadyDone
@@ -37,9 +41,20 @@ async def batch(body: Batch, at: At, claim: Claimed) -> Response:
         )
     except BatchRefused as refused:
         return problem_of(refused).response({"results": [_result(each) for each in refused.done]})
+    await _end_links(edited.answer, operations, at, services)
     return Json(
         {"results": [_result(each, operation) for each, operation in zip(edited.answer, operations, strict=True)], "seq": edited.seq}
     )
+
+
+async def _end_links(done: Sequence[Done], operations: Sequence[Any], at: AtLibrary, services: Services) -> None:
+    purged = [
+        each.id
+        for each, operation in zip(done, operations, strict=True)
+        if isinstance(operation, Deleting) and operation.purge and each.error is None
+    ]
+    if purged:
+        await end_links_to(purged, at.library.id, services)
 
 
 def _operation(asked: Create | Update | Delete, at: AtLibrary, claim: Claim, number: int) -> Making | Setting | Deleting:

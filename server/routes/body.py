@@ -6,18 +6,17 @@ all but the equal keys; once it has agreed, nesting is bounded and Python's read
 
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from inspect import isclass
 from typing import Any, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from pydantic_core import from_json
 
 from server.errors import Refused
 from server.routes.asking import bearer_token, principal, services_of
+from server.routes.queries import QueryOf
 
 MAX_PARTS = 512 << 10
 """Commas and opening brackets of a body, those in its texts too: to read them takes 0.1 s, and nobody is served meanwhile. Past it: 413."""
@@ -64,13 +63,11 @@ def _with_all_below(dependant: Dependant) -> Iterator[Dependant]:
 
 def _query_of(dependants: Iterable[Dependant]) -> Iterator[tuple[str, bool]]:
     """The names of the query parameters, and whether each may be given several times."""
-    for field in (field for dependant in dependants for field in dependant.query_params):
-        kind = field.field_info.annotation
-        if isclass(kind) and issubclass(kind, BaseModel):
-            for name, each in kind.model_fields.items():
-                yield each.alias or name, get_origin(each.annotation) is list
-        else:
-            yield field.alias, get_origin(kind) is list
+    for dependant in dependants:
+        for field in dependant.query_params:
+            yield field.alias, get_origin(field.field_info.annotation) is list
+        if isinstance(dependant.call, QueryOf):
+            yield from dependant.call.takes_several.items()
 
 
 def _check_query(request: Request, asked: Mapping[str, bool]) -> None:

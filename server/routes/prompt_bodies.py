@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from crdt.library import Mode
@@ -209,7 +209,15 @@ def _moment(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
+def _text(value: object) -> object:
+    if not isinstance(value, str):  # pydantic would take a number for a Unix time, in s or ms as it thinks fit
+        raise PydanticCustomError("moment", "is no text with a date and a time")
+    return value
+
+
 Moment = Annotated[datetime, AfterValidator(_moment)]
+MomentText = Annotated[Moment, BeforeValidator(_text)]
+"""A moment in a body, where it could be a number."""
 
 
 class Listing(BaseModel):

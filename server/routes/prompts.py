@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from crdt.shown import FullPrompt
 from crdt.view import View
@@ -14,13 +15,16 @@ from server.intents import prompts
 from server.intents.prompt_json import HISTORY, USUAL, Shown, chosen, prompt_json
 from server.intents.prompts import Draft, Stamp
 from server.problems import fails
+from server.routes.asking import Served
 from server.routes.at import READS, WRITES, At, AtLibrary
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.etags import IfMatch, IfNoneMatch, is_known, quoted, wanted
 from server.routes.json_answers import Json
 from server.routes.prompt_bodies import FieldList, Listing, NewPrompt, PromptBody, PromptPatch, PutPrompt
 from server.routes.prompt_views import FullPromptView, PromptList
+from server.routes.queries import QueryOf
 from server.routes.texts import MAX_ID
+from server.share_links import end_links_to
 from server.times import ms
 
 router = APIRouter(prefix="/api/prompts", tags=["prompts"], route_class=CreatingRoute)
@@ -33,11 +37,17 @@ Fields = Annotated[
 ]
 CHANGES = {"invalid_etag": 422, "precondition_failed": 412, **WRITES}
 """What every route that changes a prompt can refuse with."""
+_LISTING = QueryOf(Listing)
 _SETS = {"unknown_reference": 422, "damaged": 409, **CHANGES, **ONCE}
 
 
-@router.get("", responses=fails(invalid_cursor=422, **READS), response_model=PromptList)
-async def list_all(at: At, asked: Annotated[Listing, Query()]) -> Response:
+@router.get(
+    "",
+    responses=fails(invalid_cursor=422, **READS),
+    response_model=PromptList,
+    openapi_extra=_LISTING.documented(without=frozenset({"library"})),
+)
+async def list_all(at: At, asked: Annotated[Listing, Depends(_LISTING)]) -> Response:
     """The prompts that fit, a page at a time. What is not changed meanwhile is on one page, once."""
     search = partial(prompts.search, asked=asked.query(), owner_id=at.library.owner_id, fields=chosen(asked.fields))
     return Response(await at.read(search), media_type="application/json")
@@ -49,7 +59,7 @@ async def list_all(at: At, asked: Annotated[Listing, Query()]) -> Response:
 async def create(body: NewPrompt, at: At, claim: Claimed) -> Response:
     """Make a prompt, as the last one."""
     made = (await at.edit(partial(prompts.create, draft=draft_of(body, at, claim, 0)))).answer
-    return _answer(made, at, status=201, headers={"Location": at.address(f"/api/prompts/{made.prompt.id}")})
+    return answer_of(made, at, status=201, headers={"Location": at.address(f"/api/prompts/{made.prompt.id}")})
 
 
 @router.get("/{prompt_id}", responses=fails(**READS) | {304: {"description": "it is known"}}, response_model=FullPromptView)
@@ -82,19 +92,23 @@ async def delete(
     prompt_id: PromptId,
     at: At,
     claim: Claimed,
+    services: Served,
     purge: Annotated[bool, Query(description="destroy it with its history, instead of putting it into the bin")] = False,
     if_match: IfMatch = None,
 ) -> Response:
     """Put a prompt into the bin, where what others edit in it meanwhile stays readable; or destroy it."""
     change = partial(prompts.delete, prompt_id=prompt_id, now=ms(claim.now), purge=purge, if_match=wanted(if_match))
-    return await _changed(at, change, if_match, lambda _: Response(status_code=204))
+    answer = await changed(at, change, if_match, lambda _: Response(status_code=204))
+    if purge and answer.status_code == HTTPStatus.NO_CONTENT:
+        await end_links_to([prompt_id], at.library.id, services)
+    return answer
 
 
 @router.post("/{prompt_id}/restore", responses=fails(**CHANGES), response_model=FullPromptView)
 async def restore(prompt_id: PromptId, at: At, if_match: IfMatch = None) -> Response:
     """Take a prompt out of the bin."""
     change = partial(prompts.restore, prompt_id=prompt_id, if_match=wanted(if_match))
-    return await _changed(at, change, if_match, lambda state: _answer(state, at))
+    return await changed(at, change, if_match, lambda state: answer_of(state, at))
 
 
 def draft_of(body: NewPrompt, at: AtLibrary, claim: Claim, number: int) -> Draft:
@@ -116,10 +130,10 @@ def stamp_of(at: AtLibrary, claim: Claim, number: int) -> Stamp:
 
 async def _set(prompt_id: str, body: PromptBody | PromptPatch, at: AtLibrary, claim: Claim, if_match: str | None) -> Response:
     change = partial(prompts.change, prompt_id=prompt_id, fields=body.fields(), stamp=stamp_of(at, claim, 0), if_match=wanted(if_match))
-    return await _changed(at, change, if_match, lambda state: _answer(state, at))
+    return await changed(at, change, if_match, lambda state: answer_of(state, at))
 
 
-async def _changed(at: AtLibrary, change: Callable[[View], T], if_match: str | None, answer: Callable[[T], Response]) -> Response:
+async def changed(at: AtLibrary, change: Callable[[View], T], if_match: str | None, answer: Callable[[T], Response]) -> Response:
     """The answer to a change; where it asked for another state, the prompt as it is."""
     try:
         return answer((await at.edit(change, on_all=if_match is not None)).answer)
@@ -129,5 +143,6 @@ async def _changed(at: AtLibrary, change: Callable[[View], T], if_match: str | N
         return problem_of(failed).response({"current": current}, headers={"ETag": quoted(state.etag)})
 
 
-def _answer(state: FullPrompt, at: AtLibrary, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def answer_of(state: FullPrompt, at: AtLibrary, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The prompt."""
     return Json(prompt_json(Shown(state=state), at.library.owner_id, USUAL), status=status, etag=state.etag, headers=headers)

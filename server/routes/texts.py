@@ -106,7 +106,7 @@ Email = Annotated[str, StringConstraints(strict=True, max_length=320), AfterVali
 Password = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_password)]
 """A password byte for byte: only too long ones are refused here, the rules for new ones are `auth.passwords`."""
 RefreshToken = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
-Known = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID)]
+Known = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), AfterValidator(_lines)]
 """The id of something that is there already."""
 Color = Annotated[str, StringConstraints(strict=True, pattern=r"^#[0-9a-fA-F]{6}$")]
 """A colour as HTML writes it: `#5b8def`."""

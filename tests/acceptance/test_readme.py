@@ -29,7 +29,9 @@ def test_the_tour_with_curl(tmp_path: Path) -> None:
         )
         ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    made, patched, favourite, tag, found, versioned, history, refused, batch, preferences = map(json.loads, ran.stdout.splitlines())
+    made, patched, favourite, tag, found, versioned, history, diff, restored, labelled, refused, batch, shared, links, preferences = map(
+        read, ran.stdout.splitlines()
+    )
     assert made["tags"] == ["Work", "周报"]
     assert (patched["optimized_text"], patched["model_used"]) == ("# Role\nYou write reports.", "deepseek-chat")
     assert (favourite["original_text"], favourite["favorite"]) == ("Write a short report.", True)
@@ -37,9 +39,18 @@ def test_the_tour_with_curl(tmp_path: Path) -> None:
     assert found["prompts"] == [{"id": made["id"], "title": "Weekly report", "tags": ["Office", "周报"]}]
     assert versioned["optimized_text"] == "# Role\nYou write short reports."
     assert [(each["version"], each["note"]) for each in history["versions"]] == [(2, ""), (1, "first try")]
+    assert [each["text"] for each in diff["segments"] if each["op"] == "insert"] == ["short "]
+    assert (restored["version"], restored["kind"], restored["text"]) == (3, "restore", "# Role\nYou write reports.")
+    assert labelled is None
     assert (refused["code"], refused["current"]["title"]) == ("precondition_failed", "Weekly report")
     assert statuses(batch) == [201, 200]
+    assert links["shares"] == [shared]
+    assert shared["live"]
     assert preferences == {"language": "zh-CN", "ui": {"theme": "dark"}}
+
+
+def read(line: str) -> Any:
+    return json.loads(line) if line else None
 
 
 def statuses(batch: dict[str, Any]) -> list[int]:

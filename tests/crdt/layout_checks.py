@@ -121,6 +121,27 @@ def purged(view: View) -> None:
     assert view.problems == []
 
 
+def version_destroyed(view: View) -> None:
+    found = shown(view)
+    assert [each.id for each in view.versions("p")] == ["v2"]
+    assert (found.prompt.current, found.prompt.labels) == ("v2", {})  # both name what is gone
+    assert found.optimized == "Write a weekly report. 用中文 🙂."
+    assert "v1" not in view.library.root(Root.TEXTS)
+
+
+def made_of_what_is_destroyed(view: View) -> None:
+    found = shown(view)
+    assert [(each.id, each.parent) for each in view.versions("p")] == [("v2", "v1"), ("v3", "v1")]
+    assert (found.prompt.current, found.optimized) == ("v3", "three")
+
+
+def restored_and_typed(view: View) -> None:
+    found = shown(view)
+    assert (found.prompt.current, found.optimized) == ("va", "Write a report.")
+    assert view.text("v2") == "Write a weekly report, typed. 用中文 🙂."
+    assert view.text("v1") == "Write a report."
+
+
 def one_name_for_all(view: View) -> None:
     (tag,) = shown(view).prompt.tags
     assert tag in ("Job", "Task")

@@ -306,6 +306,40 @@ SCENARIOS: list[Scenario] = [
         check=checks.purged,
     ),
     Scenario(
+        name="version destroyed by the server while another types into it and uses it",
+        here=lambda one: ops.remove_version(one, "p", "v1"),
+        there=lambda one: edit_in(
+            one,
+            lambda one: ops.edit_version(one, "v1", "typed Write a report."),
+            lambda one: ops.label_version(one, "p", "production", "v1"),
+            lambda one: ops.choose_version(one, "p", "v1"),
+        ),
+        steps=[
+            ["type", ["texts", "v1"], 0, "typed "],
+            ["set", ["labels", "p/production"], "v1"],
+            ["set", ["prompts", "p", "current"], "v1"],
+        ],
+        check=checks.version_destroyed,
+    ),
+    Scenario(
+        name="version destroyed by the server while another makes one from it",
+        here=lambda one: ops.remove_version(one, "p", "v1"),
+        there=lambda one: ops.add_version(one, "p", version("v3", "three", parent="v1", at=AT + 2)),
+        steps=[
+            ["set", ["versions", "v3"], {"prompt": "p", "parent": "v1", "kind": "optimize", "note": "", "device": "js", "at": AT + 2}],
+            ["text", ["texts", "v3"], "three"],
+            ["set", ["prompts", "p", "current"], "v3"],
+        ],
+        check=checks.made_of_what_is_destroyed,
+    ),
+    Scenario(
+        name="restored as a new version while another types into the current one",
+        here=lambda one: ops.add_version(one, "p", version("va", "Write a report.", parent="v1", kind="restore")),
+        there=lambda one: ops.edit_version(one, "v2", "Write a weekly report, typed. 用中文 🙂."),
+        steps=[["type", ["texts", "v2"], ". 用", ", typed"]],
+        check=checks.restored_and_typed,
+    ),
+    Scenario(
         name="10,000 keystrokes",
         here=lambda one: ops.set_fields(one, "p", {"title": "typed meanwhile"}),
         there=keystrokes,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crdt import operations as ops
 from crdt.errors import CrdtError
 from crdt.library import Library, Root
-from crdt.operations import Exists, Missing, NewPrompt, NewVersion
+from crdt.operations import Exists, IsCurrent, Missing, NewPrompt, NewVersion
 from crdt.plain import MAX_INTEGER
 from crdt.seed import SEED
 from crdt.updates import EMPTY_UPDATE
@@ -203,7 +203,7 @@ def arguments(operation: Callable[..., bytes], draw: Callable[[Any], Any]) -> di
             made[name] = version(draw(IDS), text=draw(ANY), at=draw(ANY), more=draw(st.just({}) | FIELDS))
         elif name in ("fields", "patch", "more"):
             made[name] = draw(FIELDS)
-        elif name == "tags":
+        elif parameter.annotation == "Collection[str]":
             made[name] = draw(st.lists(IDS, max_size=3))
         elif name == "at":
             made[name] = draw(st.just(AT) | ANY)
@@ -267,6 +267,8 @@ def test_what_is_there_is_not_made_again(library: Library, operation: Callable[[
         lambda library: ops.delete_variable(library, "none"),
         lambda library: ops.remove_model(library, "none"),
         lambda library: ops.restore_prompt(library, "none"),
+        lambda library: ops.remove_version(library, "p", "none"),
+        lambda library: ops.remove_version(library, "none", "v1"),
     ],
 )
 def test_what_is_not_there_is_missing(library: Library, operation: Callable[[Library], bytes]) -> None:
@@ -372,3 +374,53 @@ def test_variables_are_strings_by_name(library: Library) -> None:
     ops.set_variable(library, "name", "值 🙂")
     ops.delete_variable(library, "who")
     assert View(library).variables() == {"name": "值 🙂"}
+
+
+def mark(library: Library, client: int, root: Root, key: str) -> None:
+    """Put a rich-text mark at a key of a root, as a client may."""
+    head = bytes((1, 1, client, 0, 6 | 0x20, 1))  # one struct: a ContentFormat
+    library.apply(head + b"".join(bytes((len(text),)) + text.encode() for text in (root.value, key, "bold", "true")) + b"\0")
+    assert key in set(library.root(root).keys())
+
+
+def test_a_rich_text_mark_in_the_place_of_a_label_is_no_reason_not_to_destroy_a_prompt(library: Library) -> None:
+    for client, root in enumerate((Root.LABELS, Root.USES), 70):
+        mark(library, client, root, "p/x")
+    ops.purge_prompts(library, ["p"])
+    assert View(library).prompt("p") is None
+
+
+def test_rich_text_marks_are_no_reason_not_to_destroy_a_version_or_to_take_off_a_label(library: Library) -> None:
+    ops.add_version(library, "p", version("v2", at=AT + 1))
+    library.edit(lambda: library.root(Root.TEXTS).__delitem__("v1"))
+    mark(library, 70, Root.TEXTS, "v1")
+    mark(library, 71, Root.LABELS, "p/x")
+    ops.label_version(library, "p", "x", None)
+    ops.remove_version(library, "p", "v1")
+    assert [each.id for each in View(library).versions("p")] == ["v2"]
+
+
+def test_a_version_is_destroyed_with_its_text_and_the_labels_at_it(library: Library) -> None:
+    ops.create_prompt(library, prompt("q", version=version("w1")))
+    ops.add_version(library, "p", version("v2", parent="v1", at=AT + 1))
+    for prompt_id, label, at in (("p", "a", "v1"), ("p", "b/c", "v1"), ("p", "kept", "v2"), ("q", "a", "w1")):
+        ops.label_version(library, prompt_id, label, at)
+    library.edit(lambda: library.root(Root.LABELS).__setitem__("q/stray", "v1"))
+    before = library.content()
+    with pytest.raises(Missing):
+        ops.remove_version(library, "q", "v1")  # another prompt's
+    with pytest.raises(IsCurrent):
+        ops.remove_version(library, "p", "v2")
+    assert library.content() == before
+    ops.remove_version(library, "p", "v1")
+    assert set(library.root(Root.VERSIONS).keys()) == set(library.root(Root.TEXTS).keys()) == {"v2", "w1"}
+    assert set(library.root(Root.LABELS).keys()) == {"p/kept", "q/a", "q/stray"}
+    view = View(library)
+    assert [(each.id, each.number, each.parent) for each in view.versions("p")] == [("v2", 1, "v1")]
+
+
+def test_a_version_without_a_text_is_destroyed_too(library: Library) -> None:
+    ops.add_version(library, "p", version("v2", at=AT + 1))
+    library.edit(lambda: library.root(Root.TEXTS).__delitem__("v1"))
+    ops.remove_version(library, "p", "v1")
+    assert set(library.root(Root.VERSIONS).keys()) == {"v2"}

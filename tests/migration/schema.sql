@@ -350,6 +350,25 @@ CREATE TABLE public.sessions (
 
 
 --
+-- Name: shares; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.shares (
+    id uuid NOT NULL,
+    library_id uuid NOT NULL,
+    code_hash bytea NOT NULL,
+    prompt_hash bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    opened bigint DEFAULT 0 NOT NULL,
+    last_opened_at timestamp with time zone
+);
+
+
+--
 -- Name: snapshots; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1298,6 +1317,22 @@ ALTER TABLE ONLY public.sessions
 
 
 --
+-- Name: shares shares_code_hash; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.shares
+    ADD CONSTRAINT shares_code_hash UNIQUE (code_hash);
+
+
+--
+-- Name: shares shares_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.shares
+    ADD CONSTRAINT shares_pkey PRIMARY KEY (id);
+
+
+--
 -- Name: snapshots snapshots_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1726,6 +1761,20 @@ CREATE INDEX sessions_user ON public.sessions USING btree (user_id);
 
 
 --
+-- Name: shares_created_by; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX shares_created_by ON public.shares USING btree (created_by);
+
+
+--
+-- Name: shares_library; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX shares_library ON public.shares USING btree (library_id, created_at);
+
+
+--
 -- Name: users_key_id; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -2001,6 +2050,22 @@ ALTER TABLE ONLY public.members
 
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+
+--
+-- Name: shares shares_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.shares
+    ADD CONSTRAINT shares_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+
+--
+-- Name: shares shares_library_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.shares
+    ADD CONSTRAINT shares_library_id_fkey FOREIGN KEY (library_id) REFERENCES public.libraries(id) ON DELETE CASCADE;
 
 
 --

@@ -64,6 +64,11 @@ BODIES = {
     "PUT /api/prompts/{prompt}": '{"title": "t", "original_text": @}',
     "PATCH /api/prompts/{prompt}": '{"optimized_text": @}',
     "POST /api/prompts/batch": '{"operations": [{"op": "create", "title": @}]}',
+    "POST /api/prompts/{prompt}/share": '{"note": @}',
+    "POST /api/prompts/{prompt}/history": '{"text": @}',
+    "POST /api/prompts/{prompt}/history/1/restore": '{"note": @}',
+    "PUT /api/prompts/{prompt}/current": '{"version": @}',
+    "PUT /api/prompts/{prompt}/labels/production": '{"version": @}',
     "POST /api/categories": '{"name": @}',
     "PATCH /api/categories/cat-writing": '{"description": @}',
     "PATCH /api/tags/tag": '{"label": @}',
@@ -73,6 +78,7 @@ BODIES = {
     "PUT /api/variables/name": '{"value": @}',
     "PATCH /api/users/me/preferences": '{"theme": @}',
     "POST /api/sync/force": '{"library": @}',
+    "POST /api/libraries/{library}/restore": '{"at": @}',
 }
 """A body of each route that takes one; a text belongs at the @."""
 UNREADABLE = {
@@ -111,7 +117,7 @@ async def test_bodies_that_readers_read_differently_are_refused(asked: Asked, ro
             body = (BODIES[route][:-1].replace("@", part) + secret + "}").encode()
             answer = await asked.send(route, body)
             assert refusal(answer, "malformed_json", "invalid_request"), name
-    is_optional = route.endswith("force")
+    is_optional = route.endswith(("force", "restore"))
     for body in (b"\xff", b'{"\xc0\x80": 1}', "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b"{}{}", *([] if is_optional else [b""])):
         refusal(await asked.send(route, body), "malformed_json", "invalid_request")
     for body in (b"[]", b'"a"', b"7", *([] if is_optional else [b"null"])):
@@ -184,6 +190,22 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("POST /api/prompts", {"title": "t", "id": ""}),
     ("POST /api/prompts", {"title": "t", "id": "urn:uuid:01a215b1-c612-7000-be9e-c7cf3d802e5e"}),
     ("POST /api/prompts", {"title": "t" * 501}),
+    ("POST /api/prompts/{prompt}/history", {"text": 7}),
+    ("POST /api/prompts/{prompt}/history", {"note": "n" * 1001}),
+    ("POST /api/prompts/{prompt}/history", {"text": "t" * ((256 << 10) + 1)}),
+    ("POST /api/prompts/{prompt}/history/1/restore", {"text": "t"}),
+    ("PUT /api/prompts/{prompt}/current", {"version": 1}),
+    ("PUT /api/prompts/{prompt}/current", {"version": ""}),
+    ("PUT /api/prompts/{prompt}/current", {"version": "v" * 201}),
+    ("PUT /api/prompts/{prompt}/current", {}),
+    ("POST /api/prompts/{prompt}/share", {"version": "nowhere"}),
+    ("POST /api/prompts/{prompt}/share", {"version": None}),
+    ("POST /api/prompts/{prompt}/share", {"expires_in_days": True}),
+    ("POST /api/prompts/{prompt}/share", {"expires_in_days": 1, "expires_at": "2126-01-01"}),
+    ("POST /api/prompts/{prompt}/share", {"expires_at": "1970-01-01"}),
+    ("POST /api/prompts/{prompt}/share", {"expires_at": SECRET}),
+    ("POST /api/prompts/{prompt}/share", {"expires_at": 4_000_000_000}),
+    ("POST /api/prompts/{prompt}/share", {"note": "n" * 1001}),
     ("POST /api/categories", {"name": "n", "id": "a/b"}),
     ("POST /api/categories", {"name": "n", "order": "a"}),
     ("POST /api/categories", {"name": "n", "color": "#12345g"}),

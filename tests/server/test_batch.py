@@ -16,7 +16,7 @@ from server.rooms import Room
 from storage import updates
 from storage.errors import Unavailable
 from storage.pool import Dedicated
-from tests.support.core import Core, Told, core, deleted, eventually, typed, typing, until
+from tests.support.core import WAIT_SECONDS, Core, Told, core, deleted, eventually, typed, typing, until
 from tests.support.cutting_proxy import Cut, CuttingProxy, cutting_proxy
 from tests.support.database import Databases
 
@@ -135,7 +135,7 @@ async def test_a_killed_backend_costs_nothing_but_time(running: Core) -> None:
     for number, update in enumerate(made):
         entries += [running.submit(room, update) for room, _ in rooms]
         if number % 15 == 7:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while not await kill_writers(running.dsn):  # noqa: ASYNC110  # it may just be connecting again
                     await asyncio.sleep(0.002)
         await asyncio.sleep(0.002)

@@ -37,16 +37,35 @@ READS = (
     "/api/templates?deleted=true",
     "/api/variables",
     "/api/users/me/preferences",
+    "/api/shares",
     "/api/sync/status",
 )
-READS_OF_ONE = ("/api/prompts/{}", "/api/prompts/{}?fields=optimization_history", "/api/prompts/{}/history", "/api/prompts/{}/history/1",
-                "/api/categories/{}", "/api/templates/{}")  # fmt: skip
+READS_OF_ONE = (
+    "/api/prompts/{}",
+    "/api/prompts/{}?fields=optimization_history",
+    "/api/prompts/{}/history",
+    "/api/prompts/{}/history/1",
+    "/api/prompts/{}/diff",
+    "/api/prompts/{}/diff?from=original&to=1",
+    "/api/categories/{}",
+    "/api/templates/{}",
+)
 WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("PATCH", "/api/prompts/{}", {"title": "t", "tags": ["a", "new"], "original_text": "o", "optimized_text": "n", "category": "b"}),
     ("PATCH", "/api/prompts/{}", {"favorite": True, "model_used": "m", "optimized_text": "x"}),
     ("PUT", "/api/prompts/{}", {"title": "t"}),
     ("DELETE", "/api/prompts/{}", None),
     ("POST", "/api/prompts/{}/restore", None),
+    ("POST", "/api/prompts/{}/share", {}),
+    ("POST", "/api/prompts/{}/share", {"version": "v1"}),
+    ("POST", "/api/prompts/{}/history/1/restore", None),
+    ("PUT", "/api/prompts/{}/current", {"version": "1"}),
+    ("PUT", "/api/prompts/{}/labels/a", {"version": "2"}),
+    ("DELETE", "/api/prompts/{}/labels/a", None),
+    ("POST", "/api/prompts/{}/history", {}),
+    ("POST", "/api/prompts/{}/history", {"text": "t", "note": "n"}),
+    ("DELETE", "/api/prompts/{}/history/1", None),
+    ("DELETE", "/api/prompts/{}/history/v1", None),
     ("PATCH", "/api/categories/{}", {"name": "n", "parent": "b", "after": ""}),
     ("PATCH", "/api/categories/{}", {"after": "cat-writing", "parent": None}),
     ("DELETE", "/api/categories/{}", None),
@@ -131,6 +150,14 @@ class Damaged:
             for name in names:
                 assert (await self.ask("GET", path.format(quote(name)))).status_code in (200, 404)
 
+    async def share_all(self) -> None:
+        """Share whatever can be, and read it as a stranger does."""
+        for name in IDS:
+            await self.ask("POST", f"/api/prompts/{name}/share", {})
+        for share in (await self.ask("GET", "/api/shares")).json()["shares"]:
+            answer = await self._client.get(f"/api/prompt-source/{share['code']}")
+            assert answer.status_code == (200 if share["live"] else 404), answer.text
+
 
 @pytest.fixture
 async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
@@ -168,11 +195,13 @@ async def test_a_damaged_library_is_read_and_written_without_an_error_of_ours(
         assert set(view.problems) <= {*listed["problems"]} or len(listed["problems"]) == 20
         for method, path, body in FURTHER_WRITES[:6]:
             await there.ask(method, path, body)
+        await there.share_all()
         for (method, path, body), name in zip(WRITES_OF_ONE, names, strict=True):
             await there.ask(method, path.format(quote(name)), body)
         for method, path, body in FURTHER_WRITES:
             await there.ask(method, path, body)
         await there.read_all(names[:2])
+        await there.share_all()
     assert [line for line in logged if line["log_level"] in ("error", "critical")] == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Scope
 
 from server.errors import TooManyAttempts
-from server.limits import Limits, Openings, bucket_of, client_address, trusted_networks
+from server.limits import Buckets, Limits, SharedReads, bucket_of, client_address, trusted_networks
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, rest_api
 
 PROXY = trusted_networks("10.0.0.1, 10.1.0.0/16, ::1")
@@ -108,7 +108,7 @@ async def test_attempts_that_race_do_not_all_pass() -> None:
 
 def test_openings_refill_with_time() -> None:
     now = [100.0]
-    openings = Openings(a_minute=60, clock=lambda: now[0])
+    openings = Buckets(a_minute=60, clock=lambda: now[0])
     assert [openings.allow("192.0.2.1") for _ in range(61)] == [True] * 60 + [False]
     assert openings.allow("192.0.2.2")
     now[0] += 2
@@ -120,11 +120,48 @@ def test_openings_refill_with_time() -> None:
 
 
 def test_openings_remember_a_bounded_number_of_addresses() -> None:
-    openings = Openings(a_minute=1, clock=lambda: 0.0, max_addresses=3)
+    openings = Buckets(a_minute=1, clock=lambda: 0.0, max_addresses=3)
     for last in range(1, 5):
         assert openings.allow(f"192.0.2.{last}")
     assert openings.allow("192.0.2.1")
     assert not openings.allow("192.0.2.4")
+
+
+def test_a_bucket_says_when_there_is_room_again_and_takes_back() -> None:
+    now = [100.0]
+    bucket = Buckets(a_minute=2, burst=3, clock=lambda: now[0])
+    for _ in range(3):
+        bucket.take("192.0.2.1")
+    with pytest.raises(TooManyAttempts) as refusal:
+        bucket.take("192.0.2.1")
+    assert refusal.value.retry_after == 30
+    now[0] += 29
+    with pytest.raises(TooManyAttempts) as refusal:
+        bucket.take("192.0.2.1")
+    assert refusal.value.retry_after == 1
+    now[0] += 1
+    bucket.take("192.0.2.1")
+    bucket.give_back("192.0.2.1")
+    bucket.take("192.0.2.1")
+    for _ in range(9):
+        bucket.give_back("192.0.2.1")
+    assert [bucket.allow("192.0.2.1") for _ in range(4)] == [True, True, True, False]
+
+
+def test_who_reads_what_is_shared_may_fail_less_often_than_read() -> None:
+    reads = SharedReads(a_minute=10, failures=2, clock=lambda: 0.0)
+    for _ in range(6):
+        reads.attempt("192.0.2.1")
+        reads.succeeded("192.0.2.1")
+    for _ in range(2):
+        reads.attempt("192.0.2.1")
+    with pytest.raises(TooManyAttempts):
+        reads.attempt("192.0.2.1")
+    for _ in range(10):
+        reads.attempt("192.0.2.2")
+        reads.succeeded("192.0.2.2")
+    with pytest.raises(TooManyAttempts):
+        reads.attempt("192.0.2.2")
 
 
 def test_addresses_of_one_ipv6_network_count_as_one() -> None:

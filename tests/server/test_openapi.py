@@ -32,13 +32,20 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 """Requests of each kind to each operation."""
 ALLOWED, FORBIDDEN = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]
-PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh"})
+PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"})
 """Operations that need no token; every other one has to ask for one."""
 NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything else is asked with"}
 """Operations that are asked without a token, or with a bad one, only."""
 NOTHING_TO_FORBID = frozenset({"GET /api/users/me", "GET /api/libraries"})
 """Operations without parameters and bodies."""
-WITH_A_PATH_ALONE = frozenset({"GET /api/libraries/{library_id}", "DELETE /api/libraries/{library_id}"})
+WITH_A_PATH_ALONE = frozenset(
+    {
+        "GET /api/libraries/{library_id}",
+        "DELETE /api/libraries/{library_id}",
+        "GET /api/libraries/{library_id}/restore-points",
+        "GET /api/prompt-source/{code}",
+    }
+)
 """Operations of which only the path can be wrong."""
 BEFORE_THE_TOKEN = frozenset({"too_large", "not_found", "method_not_allowed", "malformed_address"})
 """What is wrong with a request before it is known what it asks for: its size, and an address that leads nowhere."""
@@ -55,6 +62,8 @@ OPERATIONS = """
     POST /api/libraries
     GET /api/libraries/{library_id}
     DELETE /api/libraries/{library_id}
+    GET /api/libraries/{library_id}/restore-points
+    POST /api/libraries/{library_id}/restore
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch
@@ -64,7 +73,18 @@ OPERATIONS = """
     DELETE /api/prompts/{prompt_id}
     POST /api/prompts/{prompt_id}/restore
     GET /api/prompts/{prompt_id}/history
+    POST /api/prompts/{prompt_id}/history
     GET /api/prompts/{prompt_id}/history/{version}
+    DELETE /api/prompts/{prompt_id}/history/{version}
+    POST /api/prompts/{prompt_id}/history/{version}/restore
+    GET /api/prompts/{prompt_id}/diff
+    PUT /api/prompts/{prompt_id}/current
+    PUT /api/prompts/{prompt_id}/labels/{label}
+    DELETE /api/prompts/{prompt_id}/labels/{label}
+    POST /api/prompts/{prompt_id}/share
+    GET /api/shares
+    DELETE /api/shares/{share_id}
+    GET /api/prompt-source/{code}
     GET /api/categories
     POST /api/categories
     GET /api/categories/{category_id}
@@ -150,7 +170,12 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
                 (await client.post("/api/prompts", json={"title": "p", "optimized_text": "t", "tags": found["tag"]})).json() for _ in "ab"
             ]
             await client.delete(f"/api/prompts/{made[1]['id']}")
-            found |= {"prompt_id": [each["id"] for each in made], "version": ["1", made[0]["version_id"]]}
+            found |= {"prompt_id": [each["id"] for each in made], "version": ["1", made[0]["version_id"]], "label": ["production"]}
+            await client.put(f"/api/prompts/{made[0]['id']}/labels/production", json={"version": "1"})
+        if "{share_id}" in label or "{code}" in label:
+            prompt = (await client.post("/api/prompts", json={"title": "p"})).json()["id"]
+            share = (await client.post(f"/api/prompts/{prompt}/share", json={})).json()
+            found |= {"share_id": [share["id"]], "code": [share["code"]]}
         if "{template_id}" in label:
             found["template_id"] = [(await client.post("/api/templates", json={"name": "n"})).json()["id"]]
         if "{name}" in label:

@@ -41,6 +41,7 @@ def places() -> st.SearchStrategy[Place]:
         st.tuples(st.sampled_from(ROW_PLACES), ids, numbers, numbers),
         st.tuples(st.sampled_from(OWNER_PLACES), ids),
         st.tuples(st.just(cipher.devices_place), ids, ids.map(lambda question: question.bytes)),
+        st.tuples(st.just(cipher.share_place), ids, ids),
         st.tuples(st.just(cipher.answer_place), ids, hashes, hashes),
         st.tuples(
             st.just(cipher.secret_place), ids, st.sampled_from(["", "refresh", "api-key"]) | st.text(max_size=40).filter(encodable), ids

@@ -27,7 +27,7 @@ from storage.pool import Connection, Database
 from tests.support.born import make_older
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 MIB = 1 << 20
 
 

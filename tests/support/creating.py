@@ -79,7 +79,7 @@ async def names(rest: Rest, token: str) -> list[str]:
 
 async def rows(rest: Rest) -> list[dict[str, Any]]:
     async with rest.services.database.acquire() as connection:
-        return [dict(row) for row in await connection.fetch("SELECT * FROM idempotency_keys ORDER BY claimed_at")]
+        return [dict(row) for row in await connection.fetch("SELECT * FROM idempotency_keys ORDER BY user_id, key_hash")]
 
 
 def restarted(rest: Rest, keyring: Keyring | None = None) -> Rest:

@@ -33,7 +33,13 @@ from tests.support.rest import PASSWORD, cheap_passwords
 from tests.support.wire_client import WireClient
 
 SIGNING_KEY = ("s1", bytes(range(32)))
-GENEROUS: dict[str, Any] = {"login_attempts_a_minute": 100_000, "login_failures_an_account": 100_000, "openings_a_minute": 1_000_000}
+GENEROUS: dict[str, Any] = {
+    "login_attempts_a_minute": 100_000,
+    "login_failures_an_account": 100_000,
+    "openings_a_minute": 1_000_000,
+    "shared_reads_a_minute": 1_000_000,
+    "shared_failures_an_address": 1_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
