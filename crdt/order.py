@@ -38,6 +38,15 @@ def between(before: str | None, after: str | None) -> str:
         after = None
 
 
+def spread(before: str | None, count: int) -> list[str]:
+    """So many places, one behind the other, after `before`."""
+    places = []
+    for _ in range(count):
+        before = between(before, None)
+        places.append(before)
+    return places
+
+
 def _counted_up(before: str) -> str | None:
     """The next number of so many digits, one that does not end with the first; None past the last of them."""
     number = 0

@@ -108,7 +108,13 @@ def _middleware(services: Services) -> list[Middleware]:
         Middleware(RequestLog, random=services.random, https=settings.production),
         Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/"),
         Middleware(ReadableAddress),
-        Middleware(BodyLimit, small=settings.max_body_bytes, batch=settings.max_batch_bytes, upload=settings.max_upload_bytes),
+        Middleware(
+            BodyLimit,
+            small=settings.max_body_bytes,
+            batch=settings.max_batch_bytes,
+            file=settings.max_import_bytes,
+            upload=settings.max_upload_bytes,
+        ),
     ]
 
 

@@ -6,9 +6,10 @@ document; ids are kept, so that the same file is known again wherever it comes.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from crdt.library import Mode
 from crdt.plain import writable_text
@@ -19,15 +20,15 @@ VERSION = 1
 """Raised where a reader of the one before would lose something."""
 
 
-def _whole(value: float) -> int:
-    if value != int(value):
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value != int(value):
         raise ValueError("not a whole number")
     return int(value)
 
 
 Text = Annotated[StrictStr, AfterValidator(writable_text)]
 Id = Annotated[Text, Field(min_length=1, max_length=200)]
-Time = Annotated[StrictInt | StrictFloat, Field(ge=0, le=MAX_TIME), AfterValidator(_whole)]
+Time = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_TIME)]
 """ms since 1970."""
 
 

@@ -176,7 +176,8 @@ async def test_queries_at_the_bounds_are_answered(raw: Raw, query: str) -> None:
 
 async def test_a_misspelt_or_repeated_parameter_is_not_taken_for_none(raw: Raw) -> None:
     for method, path, body in (*ROUTES[:-2], ("POST", "/api/prompts", {"title": "t"}), ("GET", "/api/sync/status", None),
-                               ("POST", "/api/tags/merge", {"tags": ["tag"], "into": "x"}), ("GET", "/api/users/me", None)):  # fmt: skip
+                               ("POST", "/api/tags/merge", {"tags": ["tag"], "into": "x"}),
+                               ("POST", "/api/import", {}), ("GET", "/api/users/me", None)):  # fmt: skip
         path = path.format(raw.prompt)
         sign = "&" if "?" in path else "?"
         answer = await raw(method, f"{path}{sign}libary={raw.user.library_id}", (), body)

@@ -118,6 +118,9 @@ async def test_a_body_that_grows_too_large_in_chunks_is_refused(rest: Rest) -> N
         ("POST", "/api/prompts", 10_000),
         ("POST", "/api/sync/force", 10_000),
         ("POST", "/api/sync/x", 50_000),
+        ("POST", "/api/import", 40_000),
+        ("PUT", "/api/import", 10_000),
+        ("POST", "/api/import/", 10_000),
     ],
 )
 async def test_each_kind_of_body_has_its_bound(database_dsn: str, method: str, path: str, most: int) -> None:
@@ -125,7 +128,8 @@ async def test_each_kind_of_body_has_its_bound(database_dsn: str, method: str, p
         for _ in range(count):
             yield b" " * 1000
 
-    async with rest_api(database_dsn, routers=[_readers()], max_body_bytes=10_000, max_batch_bytes=30_000, max_upload_bytes=50_000) as rest:
+    bounds = {"max_body_bytes": 10_000, "max_batch_bytes": 30_000, "max_import_bytes": 40_000, "max_upload_bytes": 50_000}
+    async with rest_api(database_dsn, routers=[_readers()], **bounds) as rest:
         for content in (b" " * most, chunks(most // 1000)):
             response = await rest.client.request(method, path, content=content, headers=JSON)
             assert response.json() == most or response.status_code == 401, "refused for its size"
