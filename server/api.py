@@ -18,7 +18,7 @@ from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, ReadableAddress, RequestLog
-from server.routes import auth, batches, categories, history, libraries, preferences, prompts, tags, templates, users, variables
+from server.routes import auth, batches, categories, history, libraries, preferences, prompts, stats, tags, templates, users, variables
 from server.routes.documented import Documented
 from server.services import Services
 from storage.errors import StorageError
@@ -79,7 +79,7 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
-    resources = (auth, preferences, users, libraries, batches, prompts, history, categories, tags, templates, variables)
+    resources = (auth, preferences, users, libraries, stats, batches, prompts, history, categories, tags, templates, variables)
     for router in (*(resource.router for resource in resources), *routers):
         app.include_router(router)
     return app
@@ -101,7 +101,15 @@ def _middleware(services: Services) -> list[Middleware]:
                 allow_origins=list(settings.allowed_origins),
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
+                expose_headers=[
+                    "Content-Disposition",
+                    "ETag",
+                    "Idempotency-Replayed",
+                    "Location",
+                    "Retry-After",
+                    "X-Left-Out",
+                    "X-Request-ID",
+                ],
             ),
         )
     return layers

@@ -23,6 +23,7 @@ from server.jobs import Jobs
 from server.member import Device as StockDevice
 from server.neighbours import Neighbours
 from server.rooms import Room, Rooms
+from server.routes.export import export_router
 from server.routes.health import health_routes
 from server.routes.status import status_router
 from server.routes.sync import sync_routes
@@ -90,7 +91,10 @@ class Application:
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
         self._api: ASGIApp = create_api(
-            services, self.editor, routes=[*health, *sync_routes(services, self.hall)], routers=[status_router(self.overseer)]
+            services,
+            self.editor,
+            routes=[*health, *sync_routes(services, self.hall)],
+            routers=[status_router(self.overseer), export_router(self.hall)],
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted

@@ -55,17 +55,18 @@ class Editor:
         self._hall = hall
         self._documents = documents
 
-    async def read(self, library: Library, question: Callable[[View], T]) -> T:
+    async def read(self, library: Library, question: Callable[[View], T], *, away: bool = False) -> T:
         """What a function answers on the library as it was when `library` was asked for, or later. It must not change anything.
 
-        It may run in another process, so it is a function of a module, or a partial of one.
+        It may run in another process, so it is a function of a module, or a partial of one. `away` has it done in a document process in any
+        case: it takes long.
 
         Raises:
             what the question raises; as `Documents.run` and `Hall.room_of`.
         """
         self._documents.start()
         async with self._documents.turn(library.id):
-            return (await self._documents.run(await self._hall.room_of(library), question)).answer
+            return (await self._documents.run(await self._hall.room_of(library), question, away=away)).answer
 
     async def edit(
         self, library: Library, change: Callable[[View], T], *, session_id: UUID, on_all: bool = False, away: bool = False

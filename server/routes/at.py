@@ -26,9 +26,9 @@ class AtLibrary:
     principal: Principal
     _editor: Editor
 
-    async def read(self, question: Callable[[View], T]) -> T:
+    async def read(self, question: Callable[[View], T], *, away: bool = False) -> T:
         """See `Editor.read`."""
-        return await self._editor.read(self.library, question)
+        return await self._editor.read(self.library, question, away=away)
 
     async def edit(self, change: Callable[[View], T], *, on_all: bool = False, away: bool = False) -> Edited[T]:
         """See `Editor.edit`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from crdt.library import Mode
 from crdt.plain import writable_text
@@ -18,16 +18,17 @@ FORMAT: Literal["promptsync/library"] = "promptsync/library"
 VERSION = 1
 """Raised where a reader of the one before would lose something."""
 
+MOST_PROBLEMS = 1_000
+"""Problems that a file tells of; of more, the first ones by their places."""
 
-def _whole(value: float) -> int:
-    if value != int(value):
-        raise ValueError("not a whole number")
-    return int(value)
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Text = Annotated[StrictStr, AfterValidator(writable_text)]
 Id = Annotated[Text, Field(min_length=1, max_length=200)]
-Time = Annotated[StrictInt | StrictFloat, Field(ge=0, le=MAX_TIME), AfterValidator(_whole)]
+Time = Annotated[StrictInt, Field(ge=0, le=MAX_TIME), BeforeValidator(_whole)]
 """ms since 1970."""
 
 
@@ -167,6 +168,8 @@ class LibraryFile(Item):
     preferences: dict[str, Any] = Field(default_factory=dict)
     device_preferences: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By device."""
+    problems: list[Text] = Field(default_factory=list)
+    """What is damaged in the library, or was left out of the file; at most MOST_PROBLEMS. Nothing is read from them."""
 
 
 SECTIONS = ("prompts", "categories", "tags", "templates", "contexts", "models", "variables", "preferences", "device_preferences")
