@@ -18,6 +18,7 @@ from server.transfer.app_facts import (
     RECORD_TYPES,
     SETTING_CHARACTERS,
     SETTINGS,
+    TEMPLATE_LANGUAGES,
     Provider,
 )
 from server.transfer.app_filing import as_uuid, chain_id_of, chain_of, iso
@@ -29,7 +30,7 @@ UNKNOWN = "unknown"
 
 
 class History(NamedTuple):
-    """The records that are kept, newest first; whose they are; and what there was no room for."""
+    """The records that are kept, newest first; whose current versions are among them; and what there was no room for."""
 
     records: list[dict[str, Any]]
     prompts: frozenset[str]
@@ -84,7 +85,7 @@ def history_of(file: LibraryFile) -> History:
         before[record.chain_id] = number + 1, made["id"]
         written.append(made)
     lost = [f"versions/{record.version.id}: not in the history, which holds {MOST_RECORDS} records" for record in found[:-MOST_RECORDS]]
-    return History(written[::-1], frozenset(record.prompt_id for record in kept), lost)
+    return History(written[::-1], frozenset(record.prompt_id for record in kept if record.version.id == record.prompt.current), lost)
 
 
 def _records(prompt: FilePrompt) -> Iterator[_Record]:
@@ -195,7 +196,8 @@ def _model_meta(model: FileModel, capabilities: Mapping[str, Any]) -> dict[str, 
 
 
 def _template(template: FileTemplate) -> dict[str, Any]:
-    optional = {"description": template.description, "language": template.language.partition("-")[0]}
+    language = template.language.partition("-")[0]
+    optional = {"description": template.description, "language": language if language in TEMPLATE_LANGUAGES else None}
     return {
         "id": template.id,
         "name": template.name or template.id,

@@ -21,6 +21,7 @@ FAVORITES_BYTES = 8 << 20
 """The most that it takes of all favourites together."""
 SETTING_CHARACTERS = 1_000
 """The longest value of a setting that it takes."""
+TEMPLATE_LANGUAGES = frozenset({"zh", "en"})
 
 SETTINGS = {
     "app:settings:ui:theme-id": "theme",

@@ -22,7 +22,8 @@ ASSET = "asset"
 
 def is_favorite(prompt: FilePrompt) -> bool:
     """Whether the prompt is exported as a favourite."""
-    return prompt.favorite or import_key(prompt).startswith(FAVORITE_KEY) or not chain_of(prompt)
+    came_from_one = import_key(prompt).startswith(FAVORITE_KEY) or any(version.kind == ASSET for version in prompt.versions)
+    return prompt.favorite or came_from_one or not chain_of(prompt)
 
 
 def chain_of(prompt: FilePrompt) -> list[FileVersion]:

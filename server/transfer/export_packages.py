@@ -47,7 +47,7 @@ def library_zip(file: LibraryFile) -> tuple[bytes, list[str]]:
 
 
 def backup_zip(file: LibraryFile) -> tuple[bytes, list[str]]:
-    """Prompt Optimizer's full backup: prompts of which the history has nothing are favourites. The images that these name are missing."""
+    """Prompt Optimizer's full backup: what the history has no room for are favourites. The images that these name are told as missing."""
     history = history_of(file)
     favorites, lost = favorites_data(file, elsewhere=history.prompts)
     manifest = {

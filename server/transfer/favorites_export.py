@@ -54,7 +54,8 @@ def _bounded(found: Iterable[_Favorite]) -> tuple[list[dict[str, Any]], list[str
             lost.append(f"{place}: no favourite, since it has no text")
             continue
         made = favorite.made(favorite.prompt.versions)
-        if (size := len(to_json(made))) > FAVORITE_BYTES:
+        size = len(to_json(made))
+        if size > FAVORITE_BYTES and len(favorite.prompt.versions) > 1:
             lost.append(f"{place}: as a favourite only with its current version, since it takes more than {FAVORITE_BYTES} bytes")
             made = favorite.made([version for version in favorite.prompt.versions if version.id == favorite.prompt.current])
             size = len(to_json(made))
