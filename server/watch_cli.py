@@ -44,7 +44,7 @@ def watch(
     """
     with explained():
         signed_in = None
-        token = _given_token(token_file)
+        token = given_token(token_file)
         if token is None and email is not None:
             signed_in = sign_in(url, email, typer.prompt("Password", hide_input=True))
         try:
@@ -128,7 +128,8 @@ def _plain(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def _given_token(file: Path | None) -> str | None:
+def given_token(file: Path | None) -> str | None:
+    """The token in the file, or in the environment; None where there is neither."""
     if file is not None:
         return file.read_text().strip()
     token = ClientSettings().token

@@ -76,7 +76,7 @@ def library_file(view: View, *, name: str, now: int) -> LibraryFile:
         "contexts": reading.contexts(view),
         "models": reading.models(view),
         "variables": view.variables(),
-        "preferences": reading.free("prefs", view.preferences()),
+        "preferences": reading.free("prefs", _there(view.preferences())),
         "device_preferences": reading.device_preferences(view),
     }
     problems = sorted({*reading.problems, *view.problems})[:MOST_PROBLEMS]
@@ -179,9 +179,9 @@ class _Reading:
     def device_preferences(self, view: View) -> dict[str, dict[str, Any]]:
         found = {}
         for device, values in view.all_device_prefs().items():
-            kept = {name: value for name, value in values.items() if device and name}
-            if len(kept) < len(values):
+            if not device or "" in values:
                 self.note(f"device_prefs: {device}: not a device's preference")
+            kept = {name: value for name, value in _there(values).items() if device and name}
             if kept:
                 found[device] = self.free(f"device_prefs/{device}", kept)
         return found
@@ -235,6 +235,11 @@ def in_order(value: Any) -> Any:
     if isinstance(value, list):
         return [in_order(each) for each in value]
     return value
+
+
+def _there(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are something: null is what is not there, or cannot be read."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _placed(root: str, items: Iterable[Any]) -> Iterable[tuple[Any, str]]:

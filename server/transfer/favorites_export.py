@@ -171,8 +171,9 @@ class _Favorite:
         }
 
     def _content(self, text: str) -> dict[str, Any]:
-        messages = self.prompt.messages
-        if self._mode.sub_mode == "conversation" and messages and len(self.prompt.versions) < 2:
+        messages = self.prompt.messages or []
+        is_conversation = bool(messages) and all(_text(_map(each).get("role")) and "content" in each for each in messages)
+        if self._mode.sub_mode == "conversation" and is_conversation and len(self.prompt.versions) < 2:
             return {"kind": "messages", "messages": messages}
         return {"kind": "image-prompt" if self._mode.image else "text", "text": text}
 

@@ -55,6 +55,8 @@ OPERATIONS = """
     POST /api/libraries
     GET /api/libraries/{library_id}
     DELETE /api/libraries/{library_id}
+    GET /api/library/stats
+    GET /api/export
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch

@@ -21,6 +21,7 @@ PLAIN_NAMES = st.sampled_from(["temperature", "seed", "格式", "a/b", "", "zoom
 """Names that no secret has."""
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN_NAMES, inner, max_size=3), max_leaves=5)
 MAPS = st.dictionaries(PLAIN_NAMES, VALUES, max_size=3)
+MESSAGES = st.fixed_dictionaries({"role": TEXTS, "content": TEXTS})
 TAGS = st.sampled_from(["work", "Home", "写作", "a", "b", "c"])
 CATEGORIES = st.sampled_from(["cat-writing", "x", "y", "gone"])
 DEVICES = st.sampled_from(["desk", "phone"])
@@ -43,9 +44,9 @@ def libraries(draw: st.DrawFn) -> Library:
     for tag, into in draw(st.lists(st.tuples(TAGS, TAGS), max_size=3)):
         ops.merge_tags(library, [tag], into, at=draw(TIMES)) if _is_there(library, tag) else None
     for number in range(draw(st.integers(0, 2))):
-        content = draw(TEXTS | st.lists(st.fixed_dictionaries({"role": TEXTS, "content": TEXTS}), max_size=2))
+        content = draw(TEXTS | st.lists(MESSAGES, max_size=2))
         ops.create_template(library, f"t{number}", {"name": draw(TEXTS), "language": draw(TEXTS), "content": content}, at=draw(TIMES))
-        lists = {name: draw(st.lists(MAPS, max_size=2)) for name in ("messages", "tools")}
+        lists = {name: draw(st.lists(MAPS | VALUES, max_size=2)) for name in ("messages", "tools")}
         fields = {"title": draw(TEXTS), "order": draw(TEXTS), "variables": draw(MAPS), **lists}
         ops.create_context(library, f"c{number}", fields, at=draw(TIMES))
         if draw(st.booleans()):
@@ -62,7 +63,7 @@ def libraries(draw: st.DrawFn) -> Library:
 
 
 def _prompt(draw: st.DrawFn, library: Library, prompt_id: str) -> None:
-    more = {"variables": draw(MAPS), "messages": draw(st.none() | st.lists(VALUES, max_size=2)), "favorite": draw(st.booleans()),
+    more = {"variables": draw(MAPS), "messages": draw(st.none() | st.lists(VALUES | MESSAGES, max_size=2)), "favorite": draw(st.booleans()),
             "pinned": draw(st.booleans()), "media": draw(st.lists(TEXTS, max_size=2)), "source": draw(VALUES)}  # fmt: skip
     ops.create_prompt(
         library,
