@@ -33,5 +33,21 @@ def between(before: str | None, after: str | None) -> str:
         after = None
 
 
+def spread(before: str | None, count: int) -> list[str]:
+    """So many places, one behind the other, after `before`; none of them longer than need be, as places made one by one would become."""
+    base, width = between(before, None), 1
+    while len(DIGITS) ** width < count:
+        width += 1
+    return [base + _digits(number, width) + DIGITS[len(DIGITS) // 2] for number in range(count)]
+
+
+def _digits(number: int, width: int) -> str:
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, len(DIGITS))
+        digits = DIGITS[digit] + digits
+    return digits
+
+
 def _place(text: str | None) -> str | None:
     return text if text and _VALUES.keys() >= set(text) else None

@@ -90,7 +90,13 @@ def _middleware(services: Services) -> list[Middleware]:
     layers = [
         Middleware(RequestLog, random=services.random, https=settings.production),
         Middleware(ReadableAddress),
-        Middleware(BodyLimit, small=settings.max_body_bytes, batch=settings.max_batch_bytes, upload=settings.max_upload_bytes),
+        Middleware(
+            BodyLimit,
+            small=settings.max_body_bytes,
+            batch=settings.max_batch_bytes,
+            file=settings.max_import_bytes,
+            upload=settings.max_upload_bytes,
+        ),
     ]
     if settings.allowed_origins:
         # no credentials: tokens travel in a header, never in a cookie

@@ -18,6 +18,7 @@ from server.channel import Channel
 from server.compactor import Compactor
 from server.documents import Documents
 from server.editor import Editor
+from server.file_reader import FileReader
 from server.follower import Follower
 from server.jobs import Jobs
 from server.member import Device as StockDevice
@@ -25,6 +26,7 @@ from server.neighbours import Neighbours
 from server.rooms import Room, Rooms
 from server.routes.export import export_router
 from server.routes.health import health_routes
+from server.routes.imports import import_router
 from server.routes.status import status_router
 from server.routes.sync import sync_routes
 from server.services import Services
@@ -87,6 +89,7 @@ class Application:
         self.shelf.on_broken = self.compactor.broken
         self.documents = Documents(self.shelf, processes=settings.document_workers, cache_bytes=settings.open_document_bytes)
         self.editor = Editor(services, self.hall, self.documents)
+        self.file_reader = FileReader(largest=settings.max_import_bytes)
         self.overseer = Overseer(self.hall, self.census, self.compactor)
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
@@ -94,7 +97,7 @@ class Application:
             services,
             self.editor,
             routes=[*health, *sync_routes(services, self.hall)],
-            routers=[status_router(self.overseer), export_router(self.hall)],
+            routers=[status_router(self.overseer), export_router(self.hall), import_router(self.file_reader)],
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted
@@ -125,6 +128,7 @@ class Application:
                 self.overseer.close()
                 self.workers.close()
                 self.documents.close()
+                self.file_reader.close()
 
     async def _load(self, library_id: UUID) -> Room:
         room = await self.shelf.room(library_id)

@@ -66,6 +66,7 @@ def main() -> None:
     from server.compact_cli import compact
     from server.epoch_cli import app as epoch
     from server.export_cli import export
+    from server.import_cli import import_file
     from server.jobs_cli import app as jobs
     from server.keys_cli import app as keys
     from server.library_cli import app as library
@@ -81,6 +82,7 @@ def main() -> None:
     app.command()(compact)
     app.command()(export)
     app.command()(watch)
+    app.command(name="import")(import_file)
     app.command()(worker)
     app()
 

@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(128 << 20, description="largest update by `POST /api/sync`; past it: 413")
     max_body_bytes: int = Field(1 << 20, description="largest JSON body; past it: 413")
     max_batch_bytes: int = Field(8 << 20, description="largest body of `POST /api/prompts/batch`; past it: 413")
+    max_import_bytes: int = Field(64 << 20, ge=1024, description="largest file of `POST /api/import`; past it: 413")
     outbox_bytes: int = Field(1 << 20, description="what a slow reader may leave unread before it is closed with 1013")
     opening_bytes: int = Field(256 << 20, description="opening answers in flight in this process; past it openings wait")
     opening_stall_seconds: float = Field(

@@ -42,7 +42,8 @@ INLINE_GROWN_BYTES = INLINE_BYTES * 3 // 2
 DOCUMENT_BYTES = 64 << 20
 """Past this a library is not made into a document, which takes about ten times as much memory: REST answers 413; devices sync as ever."""
 GROWN_BYTES, SMALL_BYTES = 48 << 20, 64 << 10
-"""Past the first, an edit over REST may write no more than the second: what frees space, and single edits, still go. Past it: 413."""
+"""Past the first, an edit over REST may write no more than the second: what frees space, and single edits, still go. Past it: 413; likewise
+where an edit would make the library one that is not made into a document any more."""
 CALL_SECONDS = 10.0
 """How long one call may take in a document process before the process is ended: 413."""
 START_SECONDS = 60.0

@@ -18,7 +18,7 @@ from crdt.updates import EMPTY_UPDATE
 from crdt.view import View
 from server.awaited import REFUSALS, Awaited, NotStored
 from server.batch import Basis, Entry, Refusal
-from server.documents import GROWN_BYTES, SMALL_BYTES, Documents, Ran
+from server.documents import DOCUMENT_BYTES, GROWN_BYTES, SMALL_BYTES, Documents, Ran
 from server.errors import DocumentTooLarge, TryLater
 from server.rooms import Room
 from server.services import Services
@@ -195,7 +195,7 @@ class _Trial:
         self._check_client()
         if ran.head > room.head:
             raise NotStored(Refusal.OUTDATED)
-        if ran.size > GROWN_BYTES and len(ran.update) > SMALL_BYTES:
+        if len(ran.update) > SMALL_BYTES and (ran.size > GROWN_BYTES or ran.size + len(ran.update) > DOCUMENT_BYTES):
             raise DocumentTooLarge
         client_id, held = room.server_client_id, ran.inspected.held
         clock = held[1] if held else None

@@ -128,6 +128,42 @@ class TookTooLong(WorkerDied):
     """A worker process was ended, since it took too long."""
 
 
+class UnknownFile(ServerError):
+    """The file is none that can be imported: another app's, or none at all."""
+
+
+class NewerFile(ServerError):
+    """The file is of a later version of our format than this server reads."""
+
+
+class MalformedFile(ServerError):
+    """The file breaks off, is damaged, or is not the JSON or zip that it begins as: `what` says which."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class UnsupportedEncoding(ServerError):
+    """The file's text is not UTF-8; `what` says what it looks like."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class TooManyValues(ServerError):
+    """The file has more values than are read at once."""
+
+
+class UnsafePackage(ServerError):
+    """A package that is made to harm; `what` is what about it: entries, name, duplicate, size or ratio."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class Refused(HTTPException):
     """A refusal of a request's form, raised where FastAPI reads the body (it lets only HTTPException through)."""
 
@@ -181,6 +217,12 @@ TABLE: dict[type[Exception], Answer] = {
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
     UnknownReference: Answer(422, "unknown_reference", "A field names something that is not in the library", Close.MALFORMED),
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
+    UnknownFile: Answer(422, "unknown_file", "This is no file that can be imported here", Close.MALFORMED),
+    NewerFile: Answer(422, "newer_file", "The file is of a later version than this server reads", Close.MALFORMED),
+    MalformedFile: Answer(422, "malformed_file", "The file is damaged, or not all of it is there", Close.MALFORMED),
+    UnsupportedEncoding: Answer(422, "unsupported_encoding", "The file's text must be UTF-8", Close.MALFORMED),
+    TooManyValues: Answer(413, "too_many_values", "The file has more values than are read at once: split it", Close.TOO_LARGE),
+    UnsafePackage: Answer(422, "unsafe_package", "The zip has names or sizes that no backup has", Close.MALFORMED),
     BatchRefused: Answer(409, "batch_refused", "One of the operations was refused, so none is done: see `results`", Close.FORBIDDEN),
     query.InvalidCursor: Answer(422, "invalid_cursor", "The cursor is of another list, or none of ours", Close.MALFORMED),
     operations.Exists: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
@@ -248,7 +290,7 @@ def _detail(error: BaseException) -> str | None:
             return rule
         case UnknownReference(name=name):
             return name
-        case Damaged(what=what):
+        case Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
             return what
         case _:
             return None

@@ -16,9 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from server.errors import ServerError
 from server.intents.exporting import Format
-from server.sign_in import ANSWER_SECONDS, sign_in, sign_out, title_of
-from server.terminal import explained, fail
-from server.watch_cli import DEFAULT_URL, given_token
+from server.sign_in import ANSWER_SECONDS, given_token, sign_in, sign_out, title_of
+from server.terminal import DEFAULT_URL, explained, fail
 from storage.privatefile import create_private, replace_private
 
 PIECE_BYTES = 256 << 10

@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 REQUEST_ID_BYTES = 8
 UPLOAD_PREFIX, NO_UPLOAD = "/api/sync/", "/api/sync/force"
 """Updates too large for a socket come below the one."""
-BATCH_PATH = "/api/prompts/batch"
-"""Many prompts at once come here; everything else keeps to the small limit."""
+BATCH_PATH, IMPORT_PATH = "/api/prompts/batch", "/api/import"
+"""Many prompts at once come to the one, files to the other; everything else keeps to the small limit."""
 DISCARDED_TIMES = 2
 """A body of up to so many times the largest limit is read to its end and thrown away by uvicorn. Past it the connection is closed, and a
 client that is still sending reads a reset instead of the answer."""
@@ -123,16 +123,17 @@ class _Body(Enum):
 
     SMALL = "small"
     BATCH = "batch"
+    IMPORT = "import"
     UPLOAD = "upload"
 
 
 class BodyLimit:
     """Refuses bodies that are too large with a problem: by their announced length at once, else when the bound is passed."""
 
-    def __init__(self, app: ASGIApp, *, small: int, batch: int, upload: int) -> None:
+    def __init__(self, app: ASGIApp, *, small: int, batch: int, file: int, upload: int) -> None:
         self._app = app
-        self._discarded = DISCARDED_TIMES * max(small, batch, upload)
-        self._limits = {_Body.SMALL: small, _Body.BATCH: batch, _Body.UPLOAD: upload}
+        self._discarded = DISCARDED_TIMES * max(small, batch, file, upload)
+        self._limits = {_Body.SMALL: small, _Body.BATCH: batch, _Body.IMPORT: file, _Body.UPLOAD: upload}
         # what comes in chunks is counted by starlette's own, whose exception the application's handler answers
         self._counted = {kind: RequestBodyLimitMiddleware(app, limit) for kind, limit in self._limits.items()}
 
@@ -153,6 +154,8 @@ class BodyLimit:
 def _body_of(method: str, path: str) -> _Body:
     if method == "POST" and path == BATCH_PATH:
         return _Body.BATCH
+    if method == "POST" and path == IMPORT_PATH:
+        return _Body.IMPORT
     if method == "POST" and path.startswith(UPLOAD_PREFIX) and path != NO_UPLOAD:
         return _Body.UPLOAD
     return _Body.SMALL

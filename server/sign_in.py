@@ -5,8 +5,10 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from server.config import ClientSettings
 from server.errors import ServerError
 
 ANSWER_SECONDS = 20.0
@@ -22,6 +24,14 @@ class SignedIn:
 
     access_token: str = field(repr=False)
     sync_token: str = field(repr=False)
+
+
+def given_token(file: Path | None) -> str | None:
+    """The token in the file, or in the environment; None where there is neither. It is never an argument: others see those."""
+    if file is not None:
+        return file.read_text().strip()
+    token = ClientSettings().token
+    return None if token is None else token.get_secret_value()
 
 
 def sign_in(url: str, email: str, password: str) -> SignedIn:

@@ -12,6 +12,9 @@ from server.errors import ServerError
 from server.logs import configure_logs
 from storage.errors import SchemaMismatch, StorageError
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""The server that commands speak to unless they are told of another one."""
+
 
 @contextmanager
 def explained() -> Iterator[None]:
@@ -38,6 +41,11 @@ def fail(text: str) -> NoReturn:
     """End the command with this sentence and exit code 1."""
     typer.echo(f"promptsync: {text}", err=True)
     raise typer.Exit(1) from None
+
+
+def printable(text: str) -> str:
+    """Text of others without what would move the cursor or change colours."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def settings_of_terminal(**given: object) -> Settings:

@@ -17,11 +17,9 @@ from rich.markup import escape
 from crdt.library_copy import LibraryCopy
 from protocol.client_events import Failed, LibraryClosed, LibraryEvent, PresenceHeard, Received
 from server.client import ClientError, ClosedForGood, Connected, Disconnected, Library, SyncClient
-from server.config import ClientSettings
-from server.sign_in import SignedIn, sign_in, sign_out
-from server.terminal import explained, fail
+from server.sign_in import SignedIn, given_token, sign_in, sign_out
+from server.terminal import DEFAULT_URL, explained, fail, printable
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 MOST_NAMES = 3
 """Prompts that are named on a line; the others are counted."""
 MOST_NAME_CHARACTERS = 40
@@ -52,9 +50,9 @@ def watch(
         except KeyboardInterrupt:  # at the prompt
             pass
         except ClosedForGood as error:
-            fail(f"the server closed it with {error.code}: {_plain(error.reason)}{_advice(error.code)}")
+            fail(f"the server closed it with {error.code}: {printable(error.reason)}{_advice(error.code)}")
         except (ClientError, ValueError) as error:
-            fail(_plain(str(error)))
+            fail(printable(str(error)))
         finally:
             if signed_in is not None:
                 sign_out(url, signed_in)
@@ -106,7 +104,7 @@ class _Teller:
                 self._here = len(library.present)
                 self._say(f"{self._here} here")
             case LibraryClosed(_, code, reason) if not event.permanent:
-                self._say(f"the library was closed with {code}: {escape(_plain(reason))}; it is opened again")
+                self._say(f"the library was closed with {code}: {escape(printable(reason))}; it is opened again")
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{datetime.now():%H:%M:%S}[/dim]  {text}", soft_wrap=True)
@@ -118,22 +116,9 @@ def _told(written: set[str], deleted: set[str]) -> str:
 
 
 def _names(names: set[str]) -> str:
-    shown = [escape(_plain(name)[:MOST_NAME_CHARACTERS]) for name in sorted(names)[:MOST_NAMES]]
+    shown = [escape(printable(name)[:MOST_NAME_CHARACTERS]) for name in sorted(names)[:MOST_NAMES]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _plain(text: str) -> str:
-    """Text of others without what would move the cursor or change colours."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def given_token(file: Path | None) -> str | None:
-    """The token in the file, or in the environment; None where there is neither."""
-    if file is not None:
-        return file.read_text().strip()
-    token = ClientSettings().token
-    return None if token is None else token.get_secret_value()
 
 
 def _token(token: str | None, signed_in: SignedIn | None) -> str:

@@ -88,6 +88,15 @@ class Workers:
             self.close()  # nothing else ends what is being worked on
             raise WorkerDied from None
 
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """What a function of a module returns, called in a worker.
+
+        Raises:
+            what it raises.
+            WorkerDied: see there.
+        """
+        return await self._run(function, *arguments)
+
     async def _run(self, function: Callable[..., Result], *arguments: object, again: bool = True) -> Result:
         pool, closings = self._pool or self._start(self._count), self._closings
         self._pool = pool

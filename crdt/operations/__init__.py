@@ -26,10 +26,18 @@ from crdt.operations.items import (
     set_template_fields,
 )
 from crdt.operations.models import MODEL_REGISTERS, remove_model, set_model_fields
-from crdt.operations.preferences import delete_variable, merge_device_prefs, merge_preferences, set_variable
+from crdt.operations.preferences import (
+    add_device_prefs,
+    add_preferences,
+    delete_variable,
+    merge_device_prefs,
+    merge_preferences,
+    set_variable,
+)
 from crdt.operations.prompts import (
     REGISTERS,
     NewPrompt,
+    add_examples,
     add_tags,
     change_tags,
     check_prompt,
@@ -39,12 +47,13 @@ from crdt.operations.prompts import (
     edit_original,
     purge_prompt,
     purge_prompts,
+    raise_uses,
     remove_tags,
     restore_prompt,
     set_fields,
     set_tags,
 )
-from crdt.operations.tags import delete_tag, merge_tags, register_tag, register_tags, rename_tag, set_tag_color
+from crdt.operations.tags import delete_tag, merge_tags, register_tag, register_tags, rename_tag, restore_tag, set_tag_color
 from crdt.operations.versions import NewVersion, add_version, choose_version, edit_version, label_version
 from crdt.operations.writing import Exists, Missing
 from crdt.tags import normalise_tag
@@ -59,6 +68,9 @@ __all__ = [
     "Missing",
     "NewPrompt",
     "NewVersion",
+    "add_device_prefs",
+    "add_examples",
+    "add_preferences",
     "add_tags",
     "add_version",
     "change_tags",
@@ -84,6 +96,7 @@ __all__ = [
     "normalise_tag",
     "purge_prompt",
     "purge_prompts",
+    "raise_uses",
     "register_tag",
     "register_tags",
     "remove_model",
@@ -92,6 +105,7 @@ __all__ = [
     "restore_category",
     "restore_context",
     "restore_prompt",
+    "restore_tag",
     "restore_template",
     "set_category_fields",
     "set_context_fields",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crdt import kinds
 from crdt.library import Library, Root
 from crdt.merge_patch import merged
 from crdt.operations.writing import Missing, put
@@ -22,9 +23,17 @@ def merge_preferences(library: Library, patch: Mapping[str, Any]) -> bytes:
 
 def merge_device_prefs(library: Library, device: str, patch: Mapping[str, Any]) -> bytes:
     """The same for what holds on one device. Raises ValueError for what is no JSON, or for a device's id with a slash."""
-    if not writable_text(device) or "/" in device:
-        raise ValueError("not a device's id")
-    return _merge(library, Root.DEVICE_PREFS, f"{device}/", patch)
+    return _merge(library, Root.DEVICE_PREFS, _prefix(device), patch)
+
+
+def add_preferences(library: Library, values: Mapping[str, Any]) -> bytes:
+    """Preferences as they stand, null within them too; a key that is there keeps its value. Raises ValueError for what is no JSON."""
+    return _add(library, Root.PREFS, "", values)
+
+
+def add_device_prefs(library: Library, device: str, values: Mapping[str, Any]) -> bytes:
+    """The same for what holds on one device. Raises ValueError for what is no JSON, or for a device's id with a slash."""
+    return _add(library, Root.DEVICE_PREFS, _prefix(device), values)
 
 
 def set_variable(library: Library, name: str, value: str) -> bytes:
@@ -39,6 +48,17 @@ def delete_variable(library: Library, name: str) -> bytes:
     if name not in variables:
         raise Missing("no such variable")
     return library.edit(lambda: variables.__delitem__(name))
+
+
+def _prefix(device: str) -> str:
+    if not writable_text(device) or "/" in device:
+        raise ValueError("not a device's id")
+    return f"{device}/"
+
+
+def _add(library: Library, root: Root, prefix: str, values: Mapping[str, Any]) -> bytes:
+    wanted, there = kinds.mapping(values), library.root(root)
+    return library.edit(lambda: put(there, {prefix + name: value for name, value in wanted.items() if prefix + name not in there}))
 
 
 def _merge(library: Library, root: Root, prefix: str, patch: Mapping[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from pycrdt import Map, Text
 from crdt import kinds
 from crdt.library import Library, Mode, Root
 from crdt.operations.versions import NewVersion, check_version, write_version
-from crdt.operations.writing import Missing, found, mark_deleted, mark_restored, part, put, retype, unused
+from crdt.operations.writing import Exists, Missing, found, mark_deleted, mark_restored, part, put, retype, unused
 from crdt.plain import writable_text
 from crdt.reader import number_in
 from crdt.shared import get, keys, reading
@@ -51,7 +51,11 @@ class NewPrompt:
     mode: Mode = Mode.BASIC_SYSTEM
     version: NewVersion | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Any of the other registers: variables, messages, favorite, pinned, media, source."""
+    """Any of the other registers: variables, messages, favorite, pinned, media, source, touched_at."""
+    history: Sequence[NewVersion] = ()
+    """Further versions, which are not used: of a prompt that comes from elsewhere with its past."""
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    deleted_at: int | None = None
 
 
 def create_prompt(library: Library, prompt: NewPrompt) -> bytes:
@@ -74,16 +78,27 @@ def create_prompt(library: Library, prompt: NewPrompt) -> bytes:
         "touched_at": prompt.created_at,
     }
     fields: dict[str, Any] = kinds.checked(registers | dict(prompt.more), _KINDS)
-    fields |= {"current": None, "deleted_at": None, "created_at": kinds.time(prompt.created_at), "created_by": writable_text(prompt.device)}
-    original, tags, version = writable_text(prompt.original), [tag_key(tag) for tag in prompt.tags], prompt.version
-    if version is not None:
+    deleted_at = None if prompt.deleted_at is None else kinds.time(prompt.deleted_at)
+    fields |= {
+        "current": None,
+        "deleted_at": deleted_at,
+        "created_at": kinds.time(prompt.created_at),
+        "created_by": writable_text(prompt.device),
+    }
+    original, tags = writable_text(prompt.original), [tag_key(tag) for tag in prompt.tags]
+    examples = kinds.mapping(prompt.examples)
+    versions = [*prompt.history, *([prompt.version] if prompt.version is not None else [])]
+    for version in versions:
         check_version(library, version)
-        fields["current"] = version.id
+    if len({version.id for version in versions}) < len(versions):
+        raise Exists("two versions of one id")
+    if prompt.version is not None:
+        fields["current"] = prompt.version.id
 
     def change() -> None:
-        containers = {"original": Text(original), "tags": Map(dict.fromkeys(tags, True)), "examples": Map({})}
+        containers = {"original": Text(original), "tags": Map(dict.fromkeys(tags, True)), "examples": Map(examples)}
         library.root(Root.PROMPTS)[prompt_id] = Map(fields | containers)
-        if version is not None:
+        for version in versions:
             write_version(library, prompt_id, version)
 
     return library.edit(change)
@@ -150,6 +165,20 @@ def count_use(library: Library, prompt_id: str, device: str) -> bytes:
     uses, key = library.root(Root.USES), f"{prompt_id}/{writable_text(device)}"
     before = number_in(uses.get(key)) or 0
     return library.edit(lambda: uses.__setitem__(key, before + 1))
+
+
+def raise_uses(library: Library, prompt_id: str, uses: Mapping[str, int]) -> bytes:
+    """Count what devices are known to have used the prompt elsewhere: a count that is higher here stays. Raises Missing, ValueError."""
+    found(library, Root.PROMPTS, prompt_id)
+    there = library.root(Root.USES)
+    wanted = {f"{prompt_id}/{writable_text(device)}": kinds.time(count) for device, count in kinds.mapping(uses).items()}
+    return library.edit(lambda: put(there, {key: count for key, count in wanted.items() if count > (number_in(there.get(key)) or 0)}))
+
+
+def add_examples(library: Library, prompt_id: str, examples: Mapping[str, Any]) -> bytes:
+    """Further examples of a prompt; those whose ids are there stay as they are. Raises Missing, ValueError."""
+    there, wanted = part(found(library, Root.PROMPTS, prompt_id), "examples", Map), kinds.mapping(examples)
+    return library.edit(lambda: put(there, {name: value for name, value in wanted.items() if name not in there}))
 
 
 def delete_prompt(library: Library, prompt_id: str, at: int) -> bytes:

@@ -31,6 +31,15 @@ def register_tags(library: Library, tags: Iterable[str], *, at: int) -> bytes:
     return _write(library, {key: {"label": label, "created_at": at} for key, label in wanted.items() if key not in there})
 
 
+def restore_tag(library: Library, tag: str, label: str, *, at: int, color: str | None = None, merged_into: str | None = None) -> bytes:
+    """An entry as it was in another registry; one that is there keeps what it has. Raises ValueError."""
+    key, there = tag_key(tag), library.root(Root.TAGS)
+    entry = {"label": tag_label(label), "created_at": kinds.time(at)} | _color(color)
+    if merged_into is not None and tag_key(merged_into) != key:
+        entry["merged_into"] = tag_key(merged_into)
+    return _write(library, {key: entry} if key not in there else {})
+
+
 def rename_tag(library: Library, tag: str, name: str, *, at: int) -> bytes:
     """Show a tag under another name, or the same in another case. A tag that has the name already is merged with it.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from crdt.contents import MAX_DEPTH
 from crdt.shown import FullVersion, WholePrompt
 from crdt.view import View
 from server.errors import DocumentTooLarge
@@ -24,11 +25,13 @@ from server.transfer.library_file import (
     Item,
     LibraryFile,
 )
-from server.transfer.secrets import url_without_secrets, without_secrets
+from server.transfer.secrets import content_without_secrets, setting_without_secrets, without_secrets
 
 MAX_EXPORT_BYTES = 128 << 20
 """Bytes of an export: twice the largest document that REST opens, since JSON escapes and Prompt Optimizer's forms hold texts twice. Past
 it: 413, devices sync as ever."""
+_PLAIN = frozenset({"id", "name", "provider", "model", "request_style"})
+"""Fields of a model that are no secret, whatever they are like."""
 MAX_ID = 200
 """Characters of an id in a file; what has a longer one, or an empty one, is left out."""
 
@@ -76,7 +79,7 @@ def library_file(view: View, *, name: str, now: int) -> LibraryFile:
         "contexts": reading.contexts(view),
         "models": reading.models(view),
         "variables": view.variables(),
-        "preferences": reading.free("prefs", _there(view.preferences())),
+        "preferences": reading.preferences("prefs", view.preferences()),
         "device_preferences": reading.device_preferences(view),
     }
     problems = sorted({*reading.problems, *view.problems})[:MOST_PROBLEMS]
@@ -115,7 +118,7 @@ class _Reading:
             messages=in_order(prompt.messages),
             examples=in_order(whole.examples),
             media=in_order(whole.media),
-            source=self.free(f"{place}/source", prompt.source),
+            source=in_order(content_without_secrets(prompt.source, f"{place}/source", self._cut, depth=MAX_DEPTH)),
             current=current,
             versions=versions,
             labels=dict(sorted(labels.items())),
@@ -167,38 +170,31 @@ class _Reading:
         return self._parts((FileContext, place, _fields(each)) for each, place in _placed("contexts", view.contexts()))
 
     def models(self, view: View) -> list[FileModel]:
-        found = []
-        for each, place in _placed("models", view.models()):
-            fields = _fields(each) | {"params": self.free(f"{place}/params", each.params)}
-            fields["capabilities"] = self.free(f"{place}/capabilities", each.capabilities)
-            fields["base_url"], cut = url_without_secrets(each.base_url)
-            self._cut(f"{place}/base_url", cut)
-            found.append((FileModel, place, fields))
-        return self._parts(found)
+        return self._parts(
+            (FileModel, place, {"id": each.id} | without_secrets(_fields(each), place, self._cut, plain=_PLAIN, depth=MAX_DEPTH))
+            for each, place in _placed("models", view.models())
+        )
+
+    def preferences(self, place: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        found = {name: setting_without_secrets(name, each, f"{place}/{name}", self._cut, depth=MAX_DEPTH) for name, each in values.items()}
+        return in_order(_there(found))  # type: ignore[no-any-return]  # of the same kind
 
     def device_preferences(self, view: View) -> dict[str, dict[str, Any]]:
         found = {}
         for device, values in view.all_device_prefs().items():
             if not device or "" in values:
                 self.note(f"device_prefs: {device}: not a device's preference")
-            kept = {name: value for name, value in _there(values).items() if device and name}
+            kept = self.preferences(f"device_prefs/{device}", {name: value for name, value in values.items() if device and name})
             if kept:
-                found[device] = self.free(f"device_prefs/{device}", kept)
+                found[device] = kept
         return found
 
-    def free(self, place: str, value: Any) -> Any:
-        """A value that is whatever clients have made it, without secrets, the same in every process."""
-        kept, cut = without_secrets(value)
-        self._cut(place, cut)
-        return in_order(kept)
-
-    def _cut(self, place: str, cut: Iterable[str]) -> None:
-        for each in cut:
-            self.note(f"{place}/{each}: called as a secret is, and left out")
+    def _cut(self, place: str, kind: str) -> None:
+        self.note(f"{place}: left out, since it looks like a secret ({kind})")
 
     def _map(self, place: str, value: Any) -> dict[str, Any] | None:
         if value is None or isinstance(value, dict):
-            return self.free(place, value)  # type: ignore[no-any-return]  # of the same kind
+            return in_order(without_secrets(value, place, self._cut, depth=MAX_DEPTH))  # type: ignore[no-any-return]  # of the same kind
         self.note(f"{place}: not a map")
         return None
 

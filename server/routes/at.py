@@ -1,7 +1,7 @@
 """Which library a request is about, and whether the asking user may see it: a dependency that the library's routes share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -10,7 +10,9 @@ from auth.sessions import Principal
 from crdt.view import View
 from server.editor import Edited, Editor
 from server.routes.asking import SIGNED_IN, Asking, Served
+from server.routes.standing import as_it_stands
 from server.routes.texts import Id
+from server.services import Services
 from storage import libraries
 from storage.errors import NotFound
 from storage.libraries import Library
@@ -33,6 +35,10 @@ class AtLibrary:
     async def edit(self, change: Callable[[View], T], *, on_all: bool = False, away: bool = False) -> Edited[T]:
         """See `Editor.edit`."""
         return await self._editor.edit(self.library, change, session_id=self.principal.session_id, on_all=on_all, away=away)
+
+    async def as_it_stands(self, services: Services) -> "AtLibrary":
+        """See `standing.as_it_stands`."""
+        return replace(self, library=await as_it_stands(services, self.library, self.principal.session_id))
 
     def address(self, path: str) -> str:
         """Where something of this library is found: without a name it is the user's own that is meant."""

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from auth.errors import SessionEnded
 from auth.permissions import may_write
 from auth.tokens import Audience
 from crdt.errors import CrdtError
@@ -29,12 +28,12 @@ from server.problems import fails
 from server.routes.asking import SIGNED_IN, bearer_token
 from server.routes.documented import Documented
 from server.routes.pieces import send_pieces
+from server.routes.standing import as_it_stands
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
 from storage.errors import NotFound, StorageError, Unavailable
 from storage.libraries import Library
-from storage.standings import standings
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +100,7 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
         async with uploads.taken(_announced(request, hall.settings.max_upload_bytes)):
             asked = await _read(request, kind)
             async with turns if asked.update else nullcontext():
-                library = await _as_it_stands(services, library, session_id)
+                library = await as_it_stands(services, library, session_id)
                 outcome = await _store(services, hall, library, session_id, asked.update) if asked.update is not None else None
         asked = replace(asked, update=None)  # it is stored: not kept while the answer is made
         if kind == MSGPACK:
@@ -155,23 +154,6 @@ async def _library(services: Services, request: Request) -> tuple[Library, UUID]
     return library, principal.session_id
 
 
-async def _as_it_stands(services: Services, library: Library, session_id: UUID) -> Library:
-    """The library, where it stands and the role in it now: the body may have been minutes on its way, and a revoked session must not write.
-
-    Raises:
-        SessionEnded: the session was revoked or is over.
-        NotFound: the library is deleted, or the user is no member any more.
-    """
-    async with services.database.acquire() as connection:
-        known = await standings(connection, [(session_id, library.id)])
-    standing = known.get((session_id, library.id))
-    if standing is None:
-        raise SessionEnded
-    if standing.role is None or standing.place is None:
-        raise NotFound
-    return replace(library, role=standing.role, head=standing.place.head, epoch=standing.place.epoch)
-
-
 async def _store(services: Services, hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:
     """Store an update through the devices' write path, or raise what became of it instead."""
     room = await hall.rooms.open(library.id)
@@ -179,7 +161,7 @@ async def _store(services: Services, hall: Hall, library: Library, session_id: U
     if update == EMPTY_UPDATE:
         return Outcome(room.head, False)
     inspected = await hall.workers.inspect(update, Limits(size=hall.settings.max_upload_bytes))
-    library = await _as_it_stands(services, library, session_id)  # asked again: large ones wait long for their turn, and are read long
+    library = await as_it_stands(services, library, session_id)  # asked again: large ones wait long for their turn, and are read long
     awaited = Awaited()
     room = await hall.rooms.open(library.id)  # asked again: it may have been dropped while the update was inspected
     entry = Entry(room, update, inspected, session_id, may_write(library.role), awaited)

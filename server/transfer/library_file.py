@@ -6,6 +6,7 @@ document; ids are kept, so that the same file is known again wherever it comes.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
@@ -17,18 +18,19 @@ from crdt.reader import MAX_TIME
 FORMAT: Literal["promptsync/library"] = "promptsync/library"
 VERSION = 1
 """Raised where a reader of the one before would lose something."""
-
 MOST_PROBLEMS = 1_000
 """Problems that a file tells of; of more, the first ones by their places."""
 
 
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value != int(value):
+        raise ValueError("not a whole number")
+    return int(value)
 
 
 Text = Annotated[StrictStr, AfterValidator(writable_text)]
 Id = Annotated[Text, Field(min_length=1, max_length=200)]
-Time = Annotated[StrictInt, Field(ge=0, le=MAX_TIME), BeforeValidator(_whole)]
+Time = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_TIME)]
 """ms since 1970."""
 
 

@@ -1,78 +1,196 @@
-"""What looks like a secret in a JSON value, and the value without it: keys, tokens and headers travel in no file.
+"""Secrets in a file's items: cut out before anything else sees the item, and told by their places alone.
 
-It is told by what its place is called, or by what the keys of the large providers are like. For configurations and settings: in what
-somebody has written, an example of a key is no secret.
+Two measures. Configurations (models, settings) hold keys by design: there everything that is called like a secret, or looks like one, goes.
+Content (prompts, conversations) is what somebody has written: there only a value goes whose name leaves no doubt.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-_SECRET = re.compile(
-    r"(api|access|secret|private|subscription|master|account|auth|license|encryption|signing|goog|client)key(id)?$|apikeys$"
-    r"|(access|auth|api|bearer|refresh|session|security|id|personal|sync)token$|^(x?token|apitokens|authtokens|bearer|jwt|auth)$"
-    r"|secrets?$|passw(or)?d$|^(pass|pwd)$|passphrase$|credentials?$|authorization$|cookies?$|headers$"
+from server.transfer.json_text import MAX_DEPTH, check_depth
+
+Found = Callable[[str, str], None]
+"""Told the place and the kind of each secret."""
+
+_UNLIKE = re.compile(r"[^a-z0-9]")
+_HEADERS = re.compile(r".*headers?")
+_DOUBTLESS = re.compile(
+    r"(.*api|x?.*secret|.*private|.*subscription)keys?|(proxy)?authorization|(.*(access|refresh|auth|bearer|session|api|id))tokens?"
+    r"|.*(clientsecret|appsecret)|.*passwords?|passwd|passphrase"
 )
-"""Names, lower case and without what is neither letter nor digit. `max_tokens`, `stop_token` and `keywords` are none of these."""
-_KEY = re.compile(
-    r"(?<![A-Za-z0-9])((sk|pk|rk)-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{20,}|(gh[a-z]|gsk|hf)_[A-Za-z0-9]{16,}|xox[a-z]-[A-Za-z0-9-]{16,}"
-    r"|xai-[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_-]{8,}[.][A-Za-z0-9_-]{8,}|[Bb]earer [^ ]{8,})"
+_LIKELY = re.compile(r".*(keys?|secrets?|tokens?|credentials?|passwords?|passwd|passphrase|cookies?|bearer|accesskeyid|signature)|auth|pwd")
+_NO_SECRETS = re.compile(
+    r".*(max|min|completion|prompt|input|output|total|budget|thinking|stop|special|context|num|used)\w*tokens?|tokens"
+    r"|.*(model|mode|submode|label|labels|description|unit|template|category|sort|storage|i18n|locale|hot|shortcut)keys?"
 )
-"""What keys and tokens are like, wherever they stand."""
-_IN_QUERY = frozenset({"key", "sig", "signature"})
-"""What is a secret as a parameter of an address, and may be anything elsewhere."""
+_LOOKS = re.compile(
+    r"(?<![A-Za-z0-9])((sk|pk|rk)-[A-Za-z0-9_-]{12,}|AIza[A-Za-z0-9_-]{20,}|(gsk|ghp|gho|hf|xox[abps])[_-][A-Za-z0-9-]{16,}|xai-[A-Za-z0-9]{16,}"
+    r"|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*|[Bb]earer\s+\S{8,})"
+)
+_QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
+_FORMS = frozenset({"connectionSchema", "parameterDefinitions", "fieldTypes"})
+"""Descriptions of what may be configured: they name keys, and hold none."""
+_NO_KIND, _LOOKS_LIKE = "secret", "looks_like_a_key"
 
 
-def is_secret(name: str) -> bool:
-    """Whether what is called so is likely a secret: a key, a token, a password, or headers, whose values are."""
-    return _SECRET.search("".join(character for character in name.lower() if character.isalnum())) is not None
+def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str] = frozenset(), depth: int = MAX_DEPTH) -> Any:
+    """A configuration without its secrets. `plain` are names at its top that are none. Raises TooDeep past so deep."""
+    check_depth(item, depth)
+    if isinstance(item, dict):
+        return {
+            name: kept
+            for name, value in item.items()
+            if (kept := value if name in plain and isinstance(value, str) else _kept(name, value, f"{place}/{name}", found)) is not _CUT
+        }
+    kept = _kept("", item, place, found)
+    return None if kept is _CUT else kept
 
 
-def without_secrets(value: Any) -> tuple[Any, list[str]]:
-    """The JSON value without what is called as secrets are, or is like one, and where it was: `headers`, `call/api_key`, `list/0/token`.
-
-    What is `null`, true or false is no secret, and stays; in a list, the place of one is empty. The value itself is left as it is.
-    """
-    places: list[str] = []
-    return _cut(value, "", places), places
+def setting_without_secrets(name: str, value: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
+    """A setting's value without its secrets; None where it is one. Raises TooDeep past so deep."""
+    check_depth(value, depth)
+    kept = _kept(re.split(r"[:/.]", name)[-1], value, place, found)
+    return None if kept is _CUT else kept
 
 
-def url_without_secrets(url: str) -> tuple[str, list[str]]:
-    """An address without user, password and parameters that are called as secrets are, and which of these there were.
+def variable_without_secret(name: str, value: Any, place: str, found: Found) -> Any:
+    """A variable's value; None where it is one beyond doubt, by its name or its look. Raises TooDeep."""
+    check_depth(value)
+    if isinstance(value, str) and value and (_is_doubtless(name) or _LOOKS.search(value)):
+        found(place, _kind(_UNLIKE.sub("", name.lower())) if _is_doubtless(name) else _LOOKS_LIKE)
+        return None
+    return _content(value, place, found)
 
-    Nothing of it where a key stands in it otherwise, or where it is none and has an @.
-    """
+
+def content_without_secrets(item: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
+    """Content without the values whose names leave no doubt. Raises TooDeep past so deep."""
+    check_depth(item, depth)
+    return _content(item, place, found)
+
+
+_CUT = object()
+
+
+def _kept(name: str, value: Any, place: str, found: Found) -> Any:
+    """What is kept of a configuration's value, _CUT for nothing."""
+    like = _UNLIKE.sub("", name.lower())
+    if name in _FORMS:
+        return _CUT
+    if _HEADERS.fullmatch(like) and isinstance(value, str | list | dict):
+        for where in _texts(value, place):
+            found(where, "header")
+        return _CUT
+    if _is_secret(like) and (isinstance(value, str | list | dict) or (isinstance(value, int | float) and not isinstance(value, bool))):
+        if not isinstance(value, str | list | dict) or any(True for _ in _texts(value, place)):
+            found(place, _kind(like))
+        return _CUT
+    match value:
+        case str():
+            return _kept_text(value, place, found)
+        case list():
+            return [kept for number, each in enumerate(value) if (kept := _kept("", each, f"{place}/{number}", found)) is not _CUT]
+        case dict():
+            called = value.get("name", value.get("key"))
+            if isinstance(called, str) and isinstance(value.get("value"), str) and _is_secret(_UNLIKE.sub("", called.lower())):
+                found(f"{place}/value", _kind(_UNLIKE.sub("", called.lower())))
+                value = {each: part for each, part in value.items() if each != "value"}
+                return {each: part for each, part in value.items() if isinstance(part, str)}
+            return {each: kept for each, part in value.items() if (kept := _kept(each, part, f"{place}/{each}", found)) is not _CUT}
+    return value
+
+
+def _kept_text(text: str, place: str, found: Found) -> Any:
+    if text[:1] in ("{", "[") and (inner := _json(text)) is not None:
+        told: list[tuple[str, str]] = []
+        kept = _kept("", inner, place, lambda where, kind: told.append((where, kind)))
+        for where, kind in told:
+            found(where, kind)
+        return json.dumps(kept, ensure_ascii=False) if told else text
+    if text.lstrip()[:8].lower().startswith(("http://", "https://")):
+        text = _address(text.strip(), place, found)
+    if _LOOKS.search(text):
+        found(place, _LOOKS_LIKE)
+        return _CUT
+    return text
+
+
+def _address(text: str, place: str, found: Found) -> str:
+    """An address without a password, and without what in its query is a key."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(text)
         query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
-        return ("", ["address"]) if "@" in url else (url, [])
-    found = [name for name, _ in query if _is_in_query(name)]
-    host = parts.netloc.rpartition("@")[2]
-    if not found and host == parts.netloc:
-        return ("", ["address"]) if _KEY.search(url) else (url, [])
-    kept = urlencode([(name, value) for name, value in query if not _is_in_query(name)]) if found else parts.query
-    return urlunsplit(parts._replace(netloc=host, query=kept)), [*found, *(["user"] if host != parts.netloc else [])]
+        found(place, "address")
+        return ""
+    kept = [(name, value) for name, value in query if not (value and _QUERY.fullmatch(_UNLIKE.sub("", name.lower())))]
+    has_user = "@" in parts.netloc
+    if len(kept) == len(query) and not has_user:
+        return text
+    found(place, "address")
+    return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), parts.fragment).geturl()
 
 
-def _is_in_query(name: str) -> bool:
-    return is_secret(name) or name.lower() in _IN_QUERY
+def _content(value: Any, place: str, found: Found) -> Any:
+    match value:
+        case list():
+            return [_content(each, f"{place}/{number}", found) for number, each in enumerate(value)]
+        case dict():
+            kept = {}
+            for name, each in value.items():
+                if isinstance(each, str):
+                    if each and _is_doubtless(name):
+                        found(f"{place}/{name}", _kind(_UNLIKE.sub("", name.lower())))
+                        continue
+                    kept[name] = each
+                else:
+                    kept[name] = _content(each, f"{place}/{name}", found)
+            return kept
+    return value
 
 
-def _cut(value: Any, place: str, places: list[str]) -> Any:
-    if isinstance(value, str) and _KEY.search(value):
-        places.append(place.removesuffix("/"))
+@lru_cache(maxsize=1024)
+def _is_doubtless(name: str) -> bool:
+    return _DOUBTLESS.fullmatch(_UNLIKE.sub("", name.lower())) is not None
+
+
+def _is_secret(like: str) -> bool:
+    if _DOUBTLESS.fullmatch(like):
+        return True
+    return bool(_LIKELY.fullmatch(like)) and not _NO_SECRETS.fullmatch(like)
+
+
+def _kind(like: str) -> str:
+    for part, kind in (("key", "api_key"), ("token", "token"), ("pass", "password"), ("pwd", "password"), ("auth", "header")):
+        if part in like:
+            return kind
+    return _NO_KIND
+
+
+def _texts(value: Any, place: str) -> Iterator[str]:
+    """The places of the texts and numbers in a value that are not empty."""
+    match value:
+        case list():
+            for number, each in enumerate(value):
+                yield from _texts(each, f"{place}/{number}")
+        case dict():
+            for name, each in value.items():
+                yield from _texts(each, f"{place}/{name}")
+        case str() if value:
+            yield place
+        case int() | float() if not isinstance(value, bool):
+            yield place
+
+
+def _json(text: str) -> Any:
+    try:
+        value = json.loads(text)
+        check_depth(value)
+    except (ValueError, RecursionError):
         return None
-    if isinstance(value, list):
-        return [_cut(each, f"{place}{number}/", places) for number, each in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    kept = {}
-    for name, each in value.items():
-        if each is not None and not isinstance(each, bool) and (is_secret(name) or (isinstance(each, str) and _KEY.search(each))):
-            places.append(f"{place}{name}")
-        else:
-            kept[name] = _cut(each, f"{place}{name}/", places)
-    return kept
+    return value

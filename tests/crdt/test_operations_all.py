@@ -88,6 +88,11 @@ AGAIN: list[Callable[[Library], bytes]] = [
     lambda library: ops.set_variable(library, "who", "me"),
     lambda library: ops.merge_preferences(library, {"ui": {"size": 2, "theme": None}, "gone": None, "new": {"a": None, "b": [1, 2.5]}}),
     lambda library: ops.merge_device_prefs(library, "d", {"ui": {"panel": 3}}),
+    lambda library: ops.add_preferences(library, {"ui": {"theme": "light"}, "new": {"a": None}}),
+    lambda library: ops.add_device_prefs(library, "d", {"ui": 1, "new": 2}),
+    lambda library: ops.add_examples(library, "p", {"e": {"input": "x"}}),
+    lambda library: ops.raise_uses(library, "p", {"d": 3}),
+    lambda library: ops.restore_tag(library, "job", "Job", at=AT, color="#fff", merged_into="work"),
 ]
 
 
@@ -97,6 +102,35 @@ def test_the_same_again_writes_nothing(library: Library, operation: Callable[[Li
     before = library.content()
     assert operation(library) == EMPTY_UPDATE
     assert library.content() == before
+
+
+def test_what_is_added_beside_what_is_there_changes_none_of_it(library: Library) -> None:
+    ops.add_preferences(library, {"ui": {"theme": "light"}, "new": {"a": None}})
+    ops.add_device_prefs(library, "d", {"ui": 1, "new": 2})
+    ops.count_use(library, "p", "d")
+    ops.raise_uses(library, "p", {"d": 1, "e": 5})
+    ops.raise_uses(library, "p", {"e": 4})
+    for example in ("first", "second"):
+        ops.add_examples(library, "p", {"e": example})
+    ops.restore_tag(library, "Work", "other", at=AT, merged_into="job")
+    view = View(library)
+    assert view.preferences() == {"ui": {"theme": "dark", "size": 1}, "flag": True, "one": 1, "new": {"a": None}}
+    assert view.device_prefs("d") == {"ui": {"panel": 2}, "new": 2}
+    found = view.full("p")
+    assert found is not None
+    assert (found.examples, found.prompt.uses, found.prompt.tags) == ({"e": "first"}, 6, ("Work",))
+
+
+def test_a_prompt_is_made_with_its_past_at_once(library: Library) -> None:
+    past = [version("w1", at=AT), version("w2", at=AT + 1, parent="w1")]
+    made = prompt("q", history=past, version=version("w3", at=AT + 2), examples={"e": 1}, deleted_at=AT + 9, more={"touched_at": AT + 3})
+    other = Library.load(library.content(), 9)
+    other.apply(ops.create_prompt(library, made))
+    found = View(other).full("q")
+    assert found is not None
+    assert (found.prompt.current, found.prompt.versions, found.examples) == ("w3", 3, {"e": 1})
+    assert (found.prompt.deleted_at, found.prompt.touched_at) == (AT + 9, AT + 3)
+    assert [each.id for each in View(other).versions("q")] == ["w1", "w2", "w3"]
 
 
 def test_true_is_another_value_than_one(library: Library) -> None:
@@ -206,6 +240,8 @@ def test_whatever_it_is_given_an_operation_writes_or_raises_and_never_both(opera
     [
         lambda library: ops.create_prompt(library, prompt("p")),
         lambda library: ops.create_prompt(library, prompt("q", version=version("v1"))),
+        lambda library: ops.create_prompt(library, prompt("q", history=[version("v2"), version("v1")])),
+        lambda library: ops.create_prompt(library, prompt("q", history=[version("v2")], version=version("v2"))),
         lambda library: ops.add_version(library, "p", version("v1")),
         lambda library: ops.create_category(library, "cat-writing", name="x", order="a", at=AT),
         lambda library: ops.create_template(library, "t", {}, at=AT),
@@ -257,6 +293,13 @@ def test_what_is_not_there_is_missing(library: Library, operation: Callable[[Lib
         lambda library: ops.set_model_fields(library, "m", {"key_ref": KEY_REF | {"key": "sk-secret"}}),
         lambda library: ops.set_category_fields(library, "cat-writing", {"parent": "cat-writing"}),
         lambda library: ops.merge_device_prefs(library, "a/b", {"x": 1}),
+        lambda library: ops.add_device_prefs(library, "a/b", {"x": 1}),
+        lambda library: ops.add_preferences(library, {"ok": 1, "x": float("inf")}),
+        lambda library: ops.add_examples(library, "p", {"ok": 1, "\ud800": 2}),
+        lambda library: ops.raise_uses(library, "p", {"ok": 1, "d": -1}),
+        lambda library: ops.restore_tag(library, " ", "x", at=AT),
+        lambda library: ops.create_prompt(library, prompt("q", examples={"e": float("nan")})),
+        lambda library: ops.create_prompt(library, prompt("q", deleted_at=-1)),
         lambda library: ops.rename_tag(library, "work", " ", at=AT),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdt.order import DIGITS, between
+from crdt.order import DIGITS, between, spread
 
 PLACES = st.text(DIGITS, min_size=1, max_size=6).filter(lambda text: text[-1] != DIGITS[0])
 
@@ -31,6 +31,15 @@ def test_a_place_lies_between_its_neighbours(one: str | None, other: str | None)
 @pytest.mark.parametrize(("before", "after"), [("b", "a"), ("a", "a"), ("中", "a0"), ("", None), ("a0", "b")])
 def test_bounds_that_are_none_still_give_a_place(before: str, after: str | None) -> None:
     assert between(before, after)
+
+
+@given(st.none() | PLACES, st.integers(0, 5000))
+def test_places_spread_behind_one_are_in_order_and_short(before: str | None, count: int) -> None:
+    places = spread(before, count)
+    assert len(places) == count
+    assert places == sorted(set(places))
+    assert before is None or all(before < place and place[-1] != DIGITS[0] for place in places)
+    assert len(max(places, key=len, default="")) <= len(before or "") + 6
 
 
 def test_appending_and_inserting_anywhere_keeps_the_order_and_the_places_short() -> None:

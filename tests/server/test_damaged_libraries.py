@@ -21,6 +21,7 @@ from server.intents.exporting import Format
 from tests.crdt.garbage import WRITES, Write, write
 from tests.support.rest import code_of
 from tests.support.running import Running, User
+from tests.support.samples import own_file
 
 EXAMPLES = 3
 """Libraries that are damaged; each is asked some eighty times."""
@@ -63,11 +64,27 @@ WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("DELETE", "/api/tags/{}", None),
     ("DELETE", "/api/prompts/{}?purge=true", None),
 )
+FILE = own_file(
+    prompts=[
+        own_file()["prompts"][0] | {"id": name, "versions": [], "current": None, "category": "b", "tags": ["a", "z"], "labels": {}}
+        for name in IDS
+    ],
+    categories=[{"id": name, "name": name, "parent": "b"} for name in IDS],
+    templates=[{"id": name, "name": name} for name in IDS],
+    contexts=[{"id": name} for name in IDS],
+    models=[{"id": name} for name in IDS],
+    tags=[{"tag": name, "label": name} for name in IDS],
+    variables=dict.fromkeys(IDS, "v"),
+    preferences=dict.fromkeys(IDS, 1),
+    device_preferences={name: dict.fromkeys(IDS, 1) for name in IDS},
+)
+"""A file that names everything that is damaged."""
 FURTHER_WRITES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/api/prompts", {"title": "t", "tags": ["a", "B", "c"], "category": "b"}),
     ("POST", "/api/categories", {"name": "n", "parent": "a"}),
     ("POST", "/api/templates", {"name": "n"}),
     ("POST", "/api/tags/merge", {"tags": ["a", "b"], "into": "c"}),
+    ("POST", "/api/import", FILE),
     ("PATCH", "/api/users/me/preferences", {"title": {"p": 1}, "p": None, "theme": "dark"}),
     ("POST", "/api/prompts/batch", {"operations": [{"op": "update", "id": name, "title": "t", "tags": ["z"]} for name in IDS]}),
     ("POST", "/api/prompts/batch", {"operations": [{"op": "delete", "id": name, "purge": True} for name in IDS], "atomic": True}),
@@ -152,7 +169,7 @@ async def test_a_damaged_library_is_read_and_written_without_an_error_of_ours(
         query.run(view, Query())
         listed = (await there.ask("GET", "/api/prompts")).json()
         assert set(view.problems) <= {*listed["problems"]} or len(listed["problems"]) == 20
-        for method, path, body in FURTHER_WRITES[:5]:
+        for method, path, body in FURTHER_WRITES[:6]:
             await there.ask(method, path, body)
         for (method, path, body), name in zip(WRITES_OF_ONE, names, strict=True):
             await there.ask(method, path.format(quote(name)), body)

@@ -86,6 +86,7 @@ OPERATIONS = """
     GET /api/variables
     PUT /api/variables/{name}
     DELETE /api/variables/{name}
+    POST /api/import
     GET /api/sync/status
     POST /api/sync/force
     POST /api/sync/{library_id}

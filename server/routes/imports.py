@@ -1,0 +1,134 @@
+"""`POST /api/import`: a file of ours or of Prompt Optimizer brought into a library."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from auth.errors import Forbidden
+from auth.permissions import may_write
+from server.errors import Refused
+from server.file_reader import FileReader
+from server.intents.importing import WouldImport, bring
+from server.problems import fails
+from server.routes.asking import Served
+from server.routes.at import WRITES, At
+from server.routes.creating import ONCE, Claimed, CreatingRoute
+from server.routes.json_answers import Json
+from server.times import ms
+from server.transfer.detect import Kind
+from server.transfer.problems import Reason
+
+TYPES = ("application/json", "application/zip", "application/octet-stream")
+"""What a file may be sent as; what it is, its content says."""
+UPLOAD_SECONDS = 120.0
+"""How long a file may take to arrive: it holds its part of what may be in memory at once. Past it: 408."""
+
+_FILE = {"type": "string", "format": "binary"}
+_BODY = {"required": True, "content": {kind: {"schema": {} if kind == TYPES[0] else _FILE} for kind in TYPES}}
+_REFUSALS = {
+    "unknown_file": 422,
+    "newer_file": 422,
+    "malformed_file": 422,
+    "unsupported_encoding": 422,
+    "unsafe_package": 422,
+    "too_many_values": 413,
+    "too_slow": 408,
+}
+
+
+class Counts(BaseModel):
+    """What became of a section's items."""
+
+    created: int
+    merged: int = Field(description="they were there, and lacked something that the file has")
+    unchanged: int
+    skipped: int
+
+
+class ProblemOfFile(BaseModel):
+    """Something in the file that is not in the library as it is there."""
+
+    file: str = Field(description="of a package; else `file`, or what kind of file it is")
+    section: str
+    item: str = Field(description="its id or key, or its place in the section")
+    code: Reason
+    where: str | None = Field(description="the field")
+    error: bool = Field(description="whether something is lost that a library could have kept")
+
+
+class LeftOutSecret(BaseModel):
+    """A secret of the file that is nowhere now."""
+
+    place: str
+    kind: str
+
+
+class ImportReport(BaseModel):
+    """What became of a file."""
+
+    kind: Kind
+    dry_run: bool
+    sections: dict[str, Counts]
+    problems: list[ProblemOfFile]
+    more_problems: int
+    errors: int = Field(description="how many of all problems are errors")
+    left_out: list[LeftOutSecret]
+    more_left_out: int
+    resources_left_out: int = Field(description="images in the package: their ids are kept, their bytes are not")
+    seq: int = Field(description="where the library stands with it")
+
+
+def import_router(reader: FileReader) -> APIRouter:
+    """The route, over what reads files."""
+    router = APIRouter(prefix="/api/import", tags=["import"], route_class=CreatingRoute)
+
+    async def arrived(request: Request, at: At) -> AsyncIterator[bytes]:
+        """The file, of which the memory is counted until the answer is made. Kept in memory: it may hold keys, and a disk remembers."""
+        if not may_write(at.library.role):
+            raise Forbidden
+        _check_type(request.headers)
+        async with reader.budget.taken(_announced(request.headers)):
+            try:
+                file = await asyncio.wait_for(request.body(), UPLOAD_SECONDS)
+            except TimeoutError:
+                raise Refused(408, "too_slow", f"The file did not arrive within {UPLOAD_SECONDS:.0f} s") from None
+            yield file
+
+    @router.post("", responses=fails(**_REFUSALS, **WRITES, **ONCE), response_model=ImportReport, openapi_extra={"requestBody": _BODY})
+    async def bring_in(
+        at: At,
+        file: Annotated[bytes, Depends(arrived)],
+        claim: Claimed,
+        services: Served,
+        dry_run: Annotated[bool, Query(description="say what would happen, and store nothing")] = False,
+    ) -> Response:
+        """Bring a file into a library, in one transaction. What is there stays as it is: a file that comes again changes nothing."""
+        reading = await reader.read(file, at.library.id, ms(claim.now))
+        at = await at.as_it_stands(services)
+        try:
+            edited = await at.edit(partial(bring, reading=reading, now=ms(claim.now), dry_run=dry_run), away=True)
+        except WouldImport as would:
+            return Json(_answer(would.report, True, at.library.head))
+        return Json(_answer(edited.answer, False, edited.seq))
+
+    return router
+
+
+def _answer(report: Mapping[str, Any], dry_run: bool, seq: int) -> dict[str, Any]:
+    return {**report, "dry_run": dry_run, "seq": seq}
+
+
+def _check_type(headers: Mapping[str, str]) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in TYPES or headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "unsupported_media_type", f"The body must be the file, not compressed again, as {', '.join(TYPES)}")
+
+
+def _announced(headers: Mapping[str, str]) -> int:
+    """How many bytes the file has, as far as the client tells; one that comes in chunks may be as large as any."""
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 1 << 62

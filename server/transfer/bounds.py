@@ -1,0 +1,56 @@
+"""How much of a file is taken: bounds that the readers of all formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from server.transfer.library_file import LibraryFile
+from server.transfer.problems import SINGLE, Findings, Reason
+
+T = TypeVar("T")
+
+MOST = {
+    "prompts": 10_000,
+    "categories": 2_000,
+    "tags": 10_000,
+    "templates": 2_000,
+    "contexts": 2_000,
+    "models": 500,
+    "variables": 1_000,
+    "preferences": 1_000,
+    "device_preferences": 1_000,
+}
+"""Items of a section that are taken from one file; those past it are skipped (`too_many`). A person's library has hundreds of prompts."""
+MOST_VERSIONS = 1_000
+"""Versions of one prompt, the newest. Past it the older ones are left out (`too_many`)."""
+MOST_ALL_VERSIONS = 50_000
+"""Versions of all prompts of a file: so many are brought in within the seconds that one call may take. Prompts past it are skipped."""
+MOST_PARTS = 2_000
+"""Tags, labels, examples and devices of one prompt together. Past it the prompt is skipped (`too_many`)."""
+MAX_TEXT = 1 << 20
+"""Characters of a text: four times what REST takes, since devices may have written more. Past it the item is skipped (`too_large`)."""
+MAX_ITEM_BYTES = 4 << 20
+"""JSON of one value of a prompt, a conversation or a model (its messages, say). Past it the item is skipped (`too_large`)."""
+
+
+def bounded(library: LibraryFile, findings: Findings) -> LibraryFile:
+    """The library without the prompts that are past what one may have, or past what all of them may."""
+    kept, versions = [], 0
+    for prompt in library.prompts:
+        parts = len(prompt.tags) + len(prompt.labels) + len(prompt.examples) + len(prompt.uses)
+        if parts > MOST_PARTS or versions + len(prompt.versions) > MOST_ALL_VERSIONS:
+            findings.skip(SINGLE, "prompts", prompt.id, Reason.TOO_MANY, "versions" if parts <= MOST_PARTS else None)
+            continue
+        versions += len(prompt.versions)
+        kept.append(prompt)
+    return library.model_copy(update={"prompts": kept})
+
+
+def taken(items: Sequence[T], file: str, section: str, findings: Findings) -> Sequence[T]:
+    """The items up to the section's bound, having told of the rest."""
+    rest = len(items) - MOST[section]
+    if rest > 0:
+        findings.skip(file, section, f"#{MOST[section]}", Reason.TOO_MANY)
+        findings.skipped[section] += rest - 1
+    return items[: MOST[section]]
