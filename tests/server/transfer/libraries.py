@@ -68,8 +68,8 @@ def _prompt(draw: st.DrawFn, library: Library, prompt_id: str) -> None:
             "pinned": draw(st.booleans()), "media": draw(st.lists(TEXTS, max_size=2)), "source": draw(VALUES)}  # fmt: skip
     ops.create_prompt(
         library,
-        NewPrompt(id=prompt_id, title=draw(TEXTS), description=draw(TEXTS), created_at=draw(TIMES), device=draw(DEVICES), order=draw(ORDERS),
-                  original=draw(TEXTS), tags=draw(st.sets(TAGS, max_size=3)), category=draw(st.none() | CATEGORIES),
+        NewPrompt(id=prompt_id, title=draw(TEXTS), description=draw(TEXTS), created_at=draw(TIMES), device=draw(DEVICES),
+                  order=draw(ORDERS), original=draw(TEXTS), tags=draw(st.sets(TAGS, max_size=3)), category=draw(st.none() | CATEGORIES),
                   mode=draw(st.sampled_from(list(Mode))), more=more),
     )  # fmt: skip
     made: list[str] = []
