@@ -21,7 +21,7 @@ from server.transfer.app_facts import (
     TEMPLATE_LANGUAGES,
     Provider,
 )
-from server.transfer.app_filing import as_uuid, chain_id_of, chain_of, iso
+from server.transfer.app_filing import CHAIN_KEY, as_uuid, chain_of, iso, origin
 from server.transfer.library_file import FileContext, FileModel, FilePrompt, FileTemplate, FileVersion, LibraryFile
 
 APP_VERSION = 1
@@ -90,7 +90,7 @@ def history_of(file: LibraryFile) -> History:
 
 def _records(prompt: FilePrompt) -> Iterator[_Record]:
     """The prompt's, oldest first, with times that never go back. What was optimised is the parent's, unless the version has its own."""
-    chain_id = chain_id_of(prompt)
+    chain_id = as_uuid(origin(prompt, CHAIN_KEY) or prompt.id)
     originals: dict[str, str] = {}
     at = 1
     for place, version in enumerate(chain_of(prompt)):

@@ -7,7 +7,6 @@ versions is of a kind that records are. It may be both.
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from server.times import moment
@@ -22,7 +21,7 @@ ASSET = "asset"
 
 def is_favorite(prompt: FilePrompt) -> bool:
     """Whether the prompt is exported as a favourite."""
-    came_from_one = import_key(prompt).startswith(FAVORITE_KEY) or any(version.kind == ASSET for version in prompt.versions)
+    came_from_one = origin(prompt, FAVORITE_KEY) is not None or any(version.kind == ASSET for version in prompt.versions)
     return prompt.favorite or came_from_one or not chain_of(prompt)
 
 
@@ -33,17 +32,15 @@ def chain_of(prompt: FilePrompt) -> list[FileVersion]:
     return [version for version in prompt.versions if version.text and version.kind != ASSET]
 
 
-def import_key(prompt: FilePrompt) -> str:
-    """Where the prompt came from; empty where it was made here."""
-    key: Any = prompt.source.get("import_key") if isinstance(prompt.source, dict) else None
-    return key if isinstance(key, str) else ""
+def origin(prompt: FilePrompt, kind: str) -> str | None:
+    """The id of the favourite, or of the chain, that the prompt came from; None where it came from none.
 
-
-def chain_id_of(prompt: FilePrompt) -> str:
-    """The id of the prompt's chain: the one that it came from, if it came from one."""
-    named = [prompt.source.get(name) for name in ("import_key", "chain")] if isinstance(prompt.source, dict) else []
-    keys = [key.removeprefix(CHAIN_KEY) for key in named if isinstance(key, str) and key.startswith(CHAIN_KEY)]
-    return as_uuid(next((key for key in keys if key), prompt.id))
+    One that several came together in has its `import_key` from one of them, and the others' beside it.
+    """
+    source = prompt.source if isinstance(prompt.source, dict) else {}
+    also = source.get("also")
+    keys = [source.get("import_key"), source.get("chain"), *(also if isinstance(also, list) else ())]
+    return next((key.removeprefix(kind) for key in keys if isinstance(key, str) and key.startswith(kind) and key != kind), None)
 
 
 def as_uuid(name: str) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from crdt.chains import ends
 from server.transfer.app_facts import FAVORITE_BYTES, FAVORITES_BYTES, MODES
-from server.transfer.app_filing import FAVORITE_KEY, as_uuid, chain_of, import_key, is_favorite, iso
+from server.transfer.app_filing import FAVORITE_KEY, as_uuid, chain_of, is_favorite, iso, origin
 from server.transfer.library_file import FileCategory, FilePrompt, FileTag, FileVersion, LibraryFile
 
 FAVORITES_VERSION = "1.0"
@@ -86,8 +86,7 @@ class _Favorite:
     def __init__(self, prompt: FilePrompt, filing: _Filing) -> None:
         self.prompt = prompt
         self._mode = MODES[prompt.mode]
-        key = import_key(prompt)
-        self.id = key.removeprefix(FAVORITE_KEY) if key.startswith(FAVORITE_KEY) and key != FAVORITE_KEY else prompt.id
+        self.id = origin(prompt, FAVORITE_KEY) or prompt.id
         self._current = next((version for version in prompt.versions if version.id == prompt.current), None)
         self.content = (self._current.text if self._current is not None else "") or prompt.original or _said(prompt.messages)
         self.updated_at = max([prompt.touched_at, prompt.created_at, *(version.at for version in prompt.versions)])

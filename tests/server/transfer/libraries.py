@@ -24,6 +24,7 @@ MAPS = st.dictionaries(PLAIN_NAMES, VALUES, max_size=3)
 MESSAGES = st.fixed_dictionaries({"role": TEXTS, "content": TEXTS})
 TAGS = st.sampled_from(["work", "Home", "写作", "a", "b", "c"])
 CATEGORIES = st.sampled_from(["cat-writing", "x", "y", "gone"])
+ORDERS = st.sampled_from(["a0", "a0V", "Zz", "n1"])
 DEVICES = st.sampled_from(["desk", "phone"])
 KINDS = st.sampled_from(["optimize", "iterate", "edit", "restore", "asset", "userOptimize", "import"])
 
@@ -34,7 +35,7 @@ def libraries(draw: st.DrawFn) -> Library:
     library = Library.load(SEED, 5)
     for category in draw(st.sets(st.sampled_from(["x", "y"]))):
         below = {"parent": draw(st.none() | st.just("cat-writing")), "color": draw(st.none() | TEXTS)}
-        ops.create_category(library, category, name=draw(NAMES), order=draw(TEXTS), at=draw(TIMES), more=below)
+        ops.create_category(library, category, name=draw(NAMES), order=draw(ORDERS), at=draw(TIMES), more=below)
         if draw(st.booleans()):
             ops.delete_category(library, category, draw(TIMES))
     for number in range(draw(st.integers(0, 3))):
@@ -47,7 +48,7 @@ def libraries(draw: st.DrawFn) -> Library:
         content = draw(TEXTS | st.lists(MESSAGES, max_size=2))
         ops.create_template(library, f"t{number}", {"name": draw(TEXTS), "language": draw(TEXTS), "content": content}, at=draw(TIMES))
         lists = {name: draw(st.lists(MAPS | VALUES, max_size=2)) for name in ("messages", "tools")}
-        fields = {"title": draw(TEXTS), "order": draw(TEXTS), "variables": draw(MAPS), **lists}
+        fields = {"title": draw(TEXTS), "order": draw(ORDERS), "variables": draw(MAPS), **lists}
         ops.create_context(library, f"c{number}", fields, at=draw(TIMES))
         if draw(st.booleans()):
             ops.delete_template(library, f"t{number}", draw(TIMES))
@@ -55,7 +56,7 @@ def libraries(draw: st.DrawFn) -> Library:
     for model in draw(st.sets(st.sampled_from(["deepseek", "my/own"]))):
         ops.set_model_fields(library, model, {"name": draw(TEXTS), "enabled": draw(st.booleans()), "params": draw(MAPS),
                                               "capabilities": draw(MAPS), "key_ref": {"mode": "server", "secret_id": "s"}})  # fmt: skip
-    for name in draw(st.sets(TEXTS, max_size=3)):
+    for name in draw(st.sets(NAMES, max_size=3)):
         ops.set_variable(library, name, draw(TEXTS))
     ops.merge_preferences(library, draw(MAPS))
     ops.merge_device_prefs(library, "phone", {name or "-": value for name, value in draw(MAPS).items()})
@@ -67,8 +68,8 @@ def _prompt(draw: st.DrawFn, library: Library, prompt_id: str) -> None:
             "pinned": draw(st.booleans()), "media": draw(st.lists(TEXTS, max_size=2)), "source": draw(VALUES)}  # fmt: skip
     ops.create_prompt(
         library,
-        NewPrompt(id=prompt_id, title=draw(TEXTS), description=draw(TEXTS), created_at=draw(TIMES), device=draw(DEVICES), order=draw(TEXTS),
-                  original=draw(TEXTS), tags=draw(st.sets(TAGS, max_size=3)), category=draw(st.none() | CATEGORIES),
+        NewPrompt(id=prompt_id, title=draw(TEXTS), description=draw(TEXTS), created_at=draw(TIMES), device=draw(DEVICES),
+                  order=draw(ORDERS), original=draw(TEXTS), tags=draw(st.sets(TAGS, max_size=3)), category=draw(st.none() | CATEGORIES),
                   mode=draw(st.sampled_from(list(Mode))), more=more),
     )  # fmt: skip
     made: list[str] = []

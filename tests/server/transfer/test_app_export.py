@@ -148,6 +148,7 @@ def test_what_the_history_has_no_room_for_is_a_favourite_in_a_backup(library: Li
 def test_favourites_and_history_are_told_apart(library: Library) -> None:
     prompt(library, "marked", version("v1", "1"), favorite=True)
     prompt(library, "imported", version("v2", "2", "asset"), source={"import_key": "fav:fav_1795380006100_5o7pwtab4"})
+    prompt(library, "both", version("v6", "6"), source={"import_key": f"chain:{CHAIN}", "also": ["fav:fav_2"]})
     prompt(library, "optimised", version("v3", "3"))
     prompt(library, "typed", version("v4", "4", "edit"))
     prompt(library, "unwritten", original="only this")
@@ -155,8 +156,12 @@ def test_favourites_and_history_are_told_apart(library: Library) -> None:
     prompt(library, "deleted", version("v5", "5"), favorite=True)
     ops.delete_prompt(library, "deleted", AT)
     found = favorites(library)
-    assert found.keys() == {"marked", "imported", "typed", "unwritten"}
-    assert {record["optimizedPrompt"] for record in history(library)} == {"1", "3"}
+    assert found.keys() == {"marked", "imported", "both", "typed", "unwritten"}
+    assert {record["optimizedPrompt"] for record in history(library)} == {"1", "3", "6"}
+    assert (found["both"]["id"], [record["chainId"] for record in history(library) if record["optimizedPrompt"] == "6"]) == (
+        "fav_2",
+        [CHAIN],
+    )
     assert found["imported"]["id"] == "fav_1795380006100_5o7pwtab4"
     assert found["unwritten"]["content"] == "only this"
     (root,) = [record["id"] for record in history(library) if record["optimizedPrompt"] == "1"]
