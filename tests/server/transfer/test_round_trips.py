@@ -46,22 +46,31 @@ def file_of(library: Library) -> LibraryFile:
     return library_file(View(library), name="n", now=AT)
 
 
+def same_but_for_names(one: LibraryFile, other: LibraryFile) -> bool:
+    """Whether both say the same, but for tags that prompts have and nobody had registered: those are, on their way."""
+    known = {tag.tag for tag in one.tags}
+    assert {tag.tag for tag in other.tags} - known <= {tag for prompt in one.prompts for tag in prompt.tags}
+    return one == other.model_copy(update={"tags": [tag for tag in other.tags if tag.tag in known]})
+
+
 @often
 @given(library=libraries())
 def test_our_own_format_brings_everything_elsewhere(library: Library) -> None:
     for format in (Format.LIBRARY, Format.LIBRARY_ZIP):
         other = fresh()
         brought(other, exported(library, format))
-        assert file_of(other) == file_of(library)
+        assert same_but_for_names(file_of(library), file_of(other))
 
 
 @often
 @given(library=libraries())
 def test_a_file_that_comes_back_changes_nothing(library: Library) -> None:
-    before = library.content()
-    for format in (Format.LIBRARY, Format.LIBRARY_ZIP):
-        brought(library, exported(library, format))
-        assert library.content() == before
+    file, before = file_of(library), exported(library, Format.LIBRARY)
+    brought(library, before)
+    assert same_but_for_names(file, file_of(library))
+    content = library.content()
+    brought(library, exported(library, Format.LIBRARY_ZIP))
+    assert library.content() == content
 
 
 def of_app(*names: str) -> Library:
@@ -85,7 +94,11 @@ def test_the_shapes_are_those_of_the_apps_own_files() -> None:
         (package.read("favorites.json"), FAVORITES),
         (package.read("manifest.json"), FAVORITES_MANIFEST),
     ):
-        assert list(misfits(json.loads(value), shape)) == []
+        assert [each for each in misfits(json.loads(value), shape) if not each.endswith(NOT_KEPT)] == []
+
+
+NOT_KEPT = ("description: is missing", "parameterDefinitions: is missing")
+"""What the samples are without: the app's own texts."""
 
 
 @pytest.mark.parametrize("names", [("app-data.json",), ("favorites.json",), ("app-data.json", "favorites.json")])
@@ -128,5 +141,5 @@ def test_what_the_app_wrote_is_in_what_it_gets_back() -> None:
 
 
 RECORD = ("originalPrompt", "optimizedPrompt", "type", "version", "timestamp", "modelKey", "modelName", "templateId", "iterationNote")
-FAVORITE = ("id", "title", "content", "description", "tags", "createdAt", "updatedAt", "useCount", "functionMode", "optimizationMode",
+FAVORITE = ("id", "title", "content", "description", "tags", "useCount", "functionMode", "optimizationMode",
             "imageSubMode")  # fmt: skip
