@@ -6,7 +6,7 @@ from uuid import UUID
 
 from server.budget import ByteBudget
 from server.errors import TookTooLong
-from server.transfer.reading import read
+from server.transfer.reading import read, sliced
 from server.workers import Workers
 
 READ_SECONDS = 60.0
@@ -27,8 +27,8 @@ class FileReader:
         self._turn = asyncio.Lock()
         self._ending: asyncio.TimerHandle | None = None
 
-    async def read(self, data: bytes, library_id: UUID, now: int) -> bytes:
-        """The file as a pickled `Reading`, for this library.
+    async def read(self, data: bytes, library_id: UUID, now: int) -> list[bytes]:
+        """The file for this library, as pickled `Reading`s: slices that are brought in one after the other.
 
         Raises:
             what `reading.read` raises.
@@ -53,5 +53,5 @@ class FileReader:
         self._workers.close()
 
 
-def _read(data: bytes, library_id: UUID, now: int) -> bytes:
-    return pickle.dumps(read(data, library_id, now), pickle.HIGHEST_PROTOCOL)
+def _read(data: bytes, library_id: UUID, now: int) -> list[bytes]:
+    return [pickle.dumps(each, pickle.HIGHEST_PROTOCOL) for each in sliced(read(data, library_id, now))]

@@ -73,7 +73,9 @@ def send(url: str, token: str, file: Path, library: UUID | None, *, dry_run: boo
     asked = {name: value for name, value in (("library", library), ("dry_run", "true" if dry_run else None)) if value is not None}
     address = f"{url.rstrip('/')}/api/import{f'?{urlencode(asked)}' if asked else ''}"
     size = file.stat().st_size
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with file.open("rb") as opened, bar:
         sending = _Sending(opened, bar, bar.add_task("sending", total=size))
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream", "Content-Length": str(size)}

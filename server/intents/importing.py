@@ -1,4 +1,4 @@
-"""A file's library brought into another one, in one transaction. These functions run where the document lies.
+"""A file's library (or a slice of a very large one) brought into another, in one transaction. These functions run where the document lies.
 
 What is there stays as it is, whatever the file says of it: a prompt gets the versions, tags, examples and labels that it lacks, and nothing
 that somebody has edited since is taken back. So bringing a file in twice changes nothing the second time. What was put into the bin stays

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crdt.operations import Exists, Missing
 from server.transfer.library_file import SECTIONS
-from server.transfer.problems import Reason
+from server.transfer.problems import MOST_TOLD, Reason
 from server.transfer.reading import Reading
 
+FOLLOWING = "prompts"
+"""The one section that the slices of a file after the first have items of."""
 OUTCOMES = ("created", "merged", "unchanged", "skipped")
 
 
@@ -69,3 +71,18 @@ class Tally:
             "more_left_out": findings.more_left_out,
             "resources_left_out": findings.resources,
         }
+
+
+def together(reports: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What became of a file that was brought in in slices."""
+    first, *more = reports
+    problems = [problem for report in reports for problem in report["problems"]]
+    prompts = {outcome: sum(report["sections"][FOLLOWING][outcome] for report in reports) for outcome in OUTCOMES}
+    return {
+        **first,
+        "sections": {**first["sections"], FOLLOWING: prompts},
+        "problems": problems[:MOST_TOLD],
+        "more_problems": first["more_problems"] + sum(report["more_problems"] for report in more) + len(problems[MOST_TOLD:]),
+        "errors": sum(report["errors"] for report in reports),
+        "updates": len(reports),
+    }

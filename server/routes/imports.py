@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -13,6 +13,7 @@ from auth.permissions import may_write
 from server.errors import Refused
 from server.file_reader import FileReader
 from server.intents.importing import WouldImport, bring
+from server.intents.tally import together
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import WRITES, At
@@ -79,6 +80,7 @@ class ImportReport(BaseModel):
     left_out: list[LeftOutSecret]
     more_left_out: int
     resources_left_out: int = Field(description="images in the package: their ids are kept, their bytes are not")
+    updates: int = Field(description="in how many updates it came: one, unless it has thousands of prompts; each is whole")
     seq: int = Field(description="where the library stands with it")
 
 
@@ -106,20 +108,21 @@ def import_router(reader: FileReader) -> APIRouter:
         services: Served,
         dry_run: Annotated[bool, Query(description="say what would happen, and store nothing")] = False,
     ) -> Response:
-        """Bring a file into a library, in one transaction. What is there stays as it is: a file that comes again changes nothing."""
-        reading = await reader.read(file, at.library.id, ms(claim.now))
+        """Bring a file into a library. What is there stays as it is: a file that comes again changes nothing."""
+        slices = await reader.read(file, at.library.id, ms(claim.now))
         at = await at.as_it_stands(services)
-        try:
-            edited = await at.edit(partial(bring, reading=reading, now=ms(claim.now), dry_run=dry_run), away=True)
-        except WouldImport as would:
-            return Json(_answer(would.report, True, at.library.head))
-        return Json(_answer(edited.answer, False, edited.seq))
+        seq, reports = at.library.head, []
+        for each in slices:
+            try:
+                edited = await at.edit(partial(bring, reading=each, now=ms(claim.now), dry_run=dry_run), away=True)
+            except WouldImport as would:
+                reports.append(would.report)
+            else:
+                seq = edited.seq
+                reports.append(edited.answer)
+        return Json({**together(reports), "dry_run": dry_run, "seq": seq})
 
     return router
-
-
-def _answer(report: Mapping[str, Any], dry_run: bool, seq: int) -> dict[str, Any]:
-    return {**report, "dry_run": dry_run, "seq": seq}
 
 
 def _check_type(headers: Mapping[str, str]) -> None:

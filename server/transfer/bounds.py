@@ -11,7 +11,7 @@ from server.transfer.problems import SINGLE, Findings, Reason
 T = TypeVar("T")
 
 MOST = {
-    "prompts": 10_000,
+    "prompts": 20_000,
     "categories": 2_000,
     "tags": 10_000,
     "templates": 2_000,
@@ -24,8 +24,11 @@ MOST = {
 """Items of a section that are taken from one file; those past it are skipped (`too_many`). A person's library has hundreds of prompts."""
 MOST_VERSIONS = 1_000
 """Versions of one prompt, the newest. Past it the older ones are left out (`too_many`)."""
-MOST_ALL_VERSIONS = 50_000
-"""Versions of all prompts of a file: so many are brought in within the seconds that one call may take. Prompts past it are skipped."""
+MOST_ALL_VERSIONS = 100_000
+"""Versions of all prompts of a file. Prompts past it are skipped (`too_many`)."""
+SLICE_PROMPTS, SLICE_VERSIONS = 2_000, 10_000
+"""Prompts and their versions that are brought in at once, which takes a second and a half: so long other libraries wait, and a call that
+takes ten is ended. Past it the file comes in several updates, and the answer says in how many."""
 MOST_PARTS = 2_000
 """Tags, labels, examples and devices of one prompt together. Past it the prompt is skipped (`too_many`)."""
 MAX_TEXT = 1 << 20

@@ -12,11 +12,11 @@ from server.errors import MalformedFile, UnknownFile, UnsupportedEncoding
 from server.transfer.app_file import take_apart
 from server.transfer.app_library import library_of
 from server.transfer.app_parts import AppParts
-from server.transfer.bounds import bounded
+from server.transfer.bounds import SLICE_PROMPTS, SLICE_VERSIONS, bounded
 from server.transfer.detect import Kind, is_zip, kind_of
 from server.transfer.fields import Ids
 from server.transfer.json_text import json_in
-from server.transfer.library_file import LibraryFile
+from server.transfer.library_file import FilePrompt, LibraryFile
 from server.transfer.own_file import OwnFile
 from server.transfer.package import Package
 from server.transfer.problems import SINGLE, Findings, Reason
@@ -52,6 +52,24 @@ def read(data: bytes, library_id: UUID, now: int) -> Reading:
     """
     reading = _read(data, library_id, now)
     return replace(reading, library=bounded(reading.library, reading.findings))
+
+
+def sliced(reading: Reading) -> list[Reading]:
+    """The reading in slices of so much as is brought in at once: all but prompts, and what is told, with the first of them."""
+    slices: list[list[FilePrompt]] = [[]]
+    versions = 0
+    for prompt in reading.library.prompts:
+        versions += len(prompt.versions)
+        if slices[-1] and (len(slices[-1]) == SLICE_PROMPTS or versions > SLICE_VERSIONS):
+            slices.append([])
+            versions = len(prompt.versions)
+        slices[-1].append(prompt)
+    first, *more = slices
+    rest = LibraryFile(categories=reading.library.categories)  # by which prompts find theirs
+    return [
+        replace(reading, library=reading.library.model_copy(update={"prompts": first})),
+        *(Reading(reading.kind, rest.model_copy(update={"prompts": each}), Findings()) for each in more),
+    ]
 
 
 def _read(data: bytes, library_id: UUID, now: int) -> Reading:

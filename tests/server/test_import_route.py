@@ -15,6 +15,7 @@ from crdt.library import Root
 from crdt.operations import NewPrompt
 from server import editor
 from server.routes import imports
+from server.transfer.bounds import SLICE_PROMPTS
 from tests.support.core import new_keyring
 from tests.support.library_replica import LibraryReplica, newcomer, store
 from tests.support.raw_http import raw_request
@@ -119,6 +120,24 @@ async def test_a_file_is_one_update(server: Running, user: User, client: httpx2.
     before = len(await server.log(user.library_id))
     await brought(client, backup())
     assert len(await server.log(user.library_id)) == before + 1
+
+
+async def test_a_file_of_thousands_of_prompts_comes_in_several_updates(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    prompt = own_file()["prompts"][1]
+    listed = [prompt | {"id": f"p{number}", "order": ""} for number in range(SLICE_PROMPTS + 10)]
+    file = json_bytes(own_file(prompts=[*listed, {"id": "wrong"}, prompt | {"id": "a/b"}]))
+    before = len(await server.log(user.library_id))
+    would, done = await brought(client, file, "?dry_run=true"), await brought(client, file)
+    assert done["sections"]["prompts"] == {"created": SLICE_PROMPTS + 10, "merged": 0, "unchanged": 0, "skipped": 2}
+    assert done["sections"]["categories"]["created"] == 1
+    assert (done["updates"], done["errors"], [each["item"] for each in done["problems"]]) == (2, 2, ["wrong", "a/b"])
+    assert {name: would[name] for name in would if name not in ("seq", "dry_run")} == {
+        name: done[name] for name in done if name not in ("seq", "dry_run")
+    }
+    assert len(await server.log(user.library_id)) == before + 2
+    assert done["seq"] == await head_of(client)
+    again = await brought(client, file)
+    assert (again["sections"]["prompts"]["unchanged"], again["seq"]) == (SLICE_PROMPTS + 10, done["seq"])
 
 
 async def test_a_dry_run_stores_nothing_and_says_what_would_happen(server: Running, user: User, client: httpx2.AsyncClient) -> None:

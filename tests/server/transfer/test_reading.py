@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from server.errors import MalformedFile, NewerFile, TooManyValues, UnknownFile, UnsafePackage, UnsupportedEncoding
 from server.transfer import bounds
+from server.transfer import reading as readings
 from server.transfer.detect import Kind
 from server.transfer.library_file import SECTIONS, LibraryFile
 from server.transfer.problems import MAX_NAME, MOST_TOLD, Reason
+from server.transfer.reading import sliced
 from tests.server.transfer.app_files import prompts_of, reading_of, told
 from tests.support.samples import CANARY, app_file, backup, every_file, favorites_file, json_bytes, own_file, packed
 
@@ -181,6 +183,21 @@ def test_versions_are_bounded_over_all_prompts_and_parts_in_each(monkeypatch: py
     assert [each.id for each in reading.library.prompts] == ["a", "e"]
     assert [(each[1], each[3]) for each in told(reading.findings)] == [("b", "versions"), ("c", "versions"), ("d", None)]
     assert reading.findings.skipped["prompts"] == 3
+
+
+@pytest.mark.parametrize(("prompts", "versions", "sizes"), [(2, 100, [2, 2, 1]), (100, 4, [2, 2, 1]), (100, 1, [1] * 5), (100, 100, [5])])
+def test_a_large_file_comes_in_slices(monkeypatch: pytest.MonkeyPatch, prompts: int, versions: int, sizes: list[int]) -> None:
+    monkeypatch.setattr(readings, "SLICE_PROMPTS", prompts)
+    monkeypatch.setattr(readings, "SLICE_VERSIONS", versions)
+    prompt, first = own_file()["prompts"][0], own_file()["prompts"][0]["versions"][0]
+    listed = [prompt | {"id": name, "versions": [first | {"id": f"{name}1"}, first | {"id": f"{name}2"}]} for name in "abcde"]
+    whole = reading_of(own_file(prompts=listed))
+    slices = sliced(whole)
+    assert [len(each.library.prompts) for each in slices] == sizes
+    assert [prompt for each in slices for prompt in each.library.prompts] == whole.library.prompts
+    assert slices[0].library.templates == whole.library.templates
+    assert all(each.library.templates == [] and each.library.categories == whole.library.categories for each in slices[1:])
+    assert [each.findings.left_out for each in slices[1:]] == [[]] * (len(sizes) - 1)
 
 
 # --- whatever it is
