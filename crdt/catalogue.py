@@ -118,6 +118,12 @@ class Catalogue:
                 self._read_tag(key, self._entries, txn)
         return self._entries
 
+    def registry(self, txn: Txn) -> dict[str, TagEntry]:
+        """The same without circles: each is broken at its smallest key."""
+        entries = self.entries(txn)
+        broken = breaks({key: entry.merged_into for key, entry in entries.items() if entry.merged_into is not None})
+        return {key: entry._replace(merged_into=None) if key in broken else entry for key, entry in entries.items()}
+
     def key_of(self, tag: str, txn: Txn) -> str:
         """The key that a tag is shown as, after merges."""
         key = normalise_tag(tag)

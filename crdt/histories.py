@@ -42,15 +42,26 @@ class Histories:
         """One of the prompt's versions, by its number or id; None where there is none such."""
         for number, entry in enumerate(self.entries(prompt_id, txn), 1):
             if number_or_id in (number, entry.id) and not isinstance(number_or_id, bool):
-                read = self._reader(entry.id, txn)
-                return FullVersion(
-                    version=self._version(entry, prompt_id, number, txn),
-                    text=self.text(entry.id, txn),
-                    input=read.text_or_none("input"),
-                    params=read.plain("params"),
-                    usage=read.plain("usage"),
-                )
+                return self._full(entry, prompt_id, number, txn)
         return None
+
+    def full(self, prompt_id: str, txn: Txn) -> list[FullVersion]:
+        """All of the prompt's versions with their texts, oldest first."""
+        return [self._full(entry, prompt_id, number, txn) for number, entry in enumerate(self.entries(prompt_id, txn), 1)]
+
+    def made(self, prompts: Iterable[str], txn: Txn) -> list[tuple[int, str]]:
+        """When and on which device each version of these prompts was made: much faster than reading them."""
+        found = []
+        for prompt_id in prompts:
+            for entry in self.entries(prompt_id, txn):
+                device = get(self._versions, txn, entry.id).get("device")
+                found.append((entry.at, device if isinstance(device, str) else ""))
+        return found
+
+    def prompts(self, txn: Txn) -> dict[str, list[Entry]]:
+        """Every prompt that versions name, whether it is there or not, and those versions."""
+        self._sort_out(txn)
+        return self._entries
 
     def text(self, version_id: str, txn: Txn) -> str:
         """A version's text; empty where there is none."""
@@ -104,6 +115,16 @@ class Histories:
         for prompt_id in touched:
             self._entries[prompt_id].sort()
         return touched
+
+    def _full(self, entry: Entry, prompt_id: str, number: int, txn: Txn) -> FullVersion:
+        read = self._reader(entry.id, txn)
+        return FullVersion(
+            version=self._version(entry, prompt_id, number, txn),
+            text=self.text(entry.id, txn),
+            input=read.text_or_none("input"),
+            params=read.plain("params"),
+            usage=read.plain("usage"),
+        )
 
     def _version(self, entry: Entry, prompt_id: str, number: int, txn: Txn) -> Version:
         read = self._reader(entry.id, txn)

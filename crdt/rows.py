@@ -117,6 +117,17 @@ class Rows:
                 row.prompt = replace(row.prompt, tags=shown.labels, category=category)
                 self._forget_words(row)
 
+    def used(self, prompt_id: str, txn: Txn) -> dict[str, int]:
+        """How often each device has used the prompt."""
+        counts: dict[str, int] = {}
+        for device, value in self.uses.of(prompt_id, txn).items():
+            number = number_in(value)
+            if number is None:
+                self._problems.note(f"prompts/{prompt_id}", f"uses/{prompt_id}/{device}: not a number")
+            else:
+                counts[device] = number
+        return counts
+
     def texts(self, row: Row, txn: Txn) -> tuple[str, str]:
         """The original, and the text of the version that is used: empty before there is one."""
         if row.texts is None:
@@ -163,7 +174,7 @@ class Rows:
             model=current.model if current is not None else None,
             versions=len(entries),
             labels=self._labels(prompt_id, entries, txn),
-            uses=self._uses(prompt_id, txn),
+            uses=sum(self.used(prompt_id, txn).values()),
             created_at=read.time("created_at"),
             touched_at=touched,
             updated_at=max(touched, entries[-1].at) if entries else touched,
@@ -191,15 +202,6 @@ class Rows:
             return {}
         known = {entry.id for entry in entries}
         return {label: version for label, version in labels.items() if isinstance(version, str) and version in known}
-
-    def _uses(self, prompt_id: str, txn: Txn) -> int:
-        total = 0
-        for device, value in self.uses.of(prompt_id, txn).items():
-            number = number_in(value)
-            if number is None:
-                self._problems.note(f"prompts/{prompt_id}", f"uses/{prompt_id}/{device}: not a number")
-            total += number or 0
-        return total
 
 
 def normalised(text: str) -> str:

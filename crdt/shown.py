@@ -88,6 +88,24 @@ class FullPrompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholePrompt:
+    """A prompt with everything that is its own, as it is written: what a copy of it needs."""
+
+    prompt: Prompt
+    original: str
+    examples: dict[str, Any]
+    media: list[Any]
+    tags: tuple[str, ...]
+    """The keys that it is filed under, sorted; before merges."""
+    category: str | None
+    """As it is named, whatever has become of it."""
+    uses: dict[str, int]
+    """By device."""
+    versions: list[FullVersion]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Category:
     """A category; `parent` is None also where it is not there, or where following parents would lead in a circle."""
 

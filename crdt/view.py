@@ -21,7 +21,8 @@ from crdt.plain import canonical
 from crdt.reader import Problems
 from crdt.rows import TEXT_FIELDS, Row, Rows
 from crdt.shared import Txn, reading
-from crdt.shown import Category, Context, FullPrompt, FullVersion, ModelConfig, Prompt, Tag, Template, Version
+from crdt.shown import Category, Context, FullPrompt, FullVersion, ModelConfig, Prompt, Tag, Template, Version, WholePrompt
+from crdt.tags import TagEntry
 from crdt.workbench import Workbench
 
 ETAG_BYTES = 16
@@ -100,6 +101,36 @@ class View:
             versions = [entry.id for entry in self._histories.entries(prompt_id, txn)]
         state = {name: getattr(prompt, name) for name in Prompt.__slots__} | shown | {"versions": versions}
         return FullPrompt(prompt=prompt, **shown, etag=blake2b(canonical(state), digest_size=ETAG_BYTES).hexdigest())
+
+    def whole(self, prompt_id: str) -> WholePrompt | None:
+        """One prompt with all of its versions and texts, as it is written; None where there is none."""
+        with self._reading() as txn:
+            row, there = self._rows.row(prompt_id, txn), self._rows.map_of(prompt_id, txn)
+            if row is None or there is None:
+                return None
+            read = self._rows.reader(prompt_id, there, TEXT_FIELDS, txn)
+            tags, category = row.filed
+            return WholePrompt(
+                prompt=row.prompt,
+                original=read.content("original"),
+                examples=read.mapping("examples"),
+                media=read.list_or_none("media") or [],
+                tags=tuple(sorted(tags)),
+                category=category,
+                uses=self._rows.used(prompt_id, txn),
+                versions=self._histories.full(prompt_id, txn),
+            )
+
+    def made(self) -> list[tuple[int, str]]:
+        """When and on which device each prompt's versions were made, in no order."""
+        with self._reading() as txn:
+            return self._histories.made(self._rows.ids(txn), txn)
+
+    def strays(self) -> list[str]:
+        """The versions whose prompt is not there: it was not made yet, or is no prompt."""
+        with self._reading() as txn:
+            there = set(self._rows.ids(txn))
+            return sorted(entry.id for prompt_id, own in self._histories.prompts(txn).items() if prompt_id not in there for entry in own)
 
     def filed(self, prompt_id: str) -> tuple[tuple[str, ...], str | None]:
         """The keys of a prompt's tags and its category as they are written, before merges, and whatever has become of the category."""
@@ -180,6 +211,11 @@ class View:
             entries = self._catalogue.entries(txn)
             return [self._tag(key, counts.get(key, 0), txn) for key in sorted(entries.keys() | counts.keys())]
 
+    def registry(self) -> dict[str, TagEntry]:
+        """The tags that are registered, by key, each with what it was merged into; no circles."""
+        with self._reading() as txn:
+            return dict(sorted(self._catalogue.registry(txn).items()))
+
     def tag_label(self, tag: str) -> str:
         """How a tag is shown: by the name it was registered or merged under, else by its key."""
         with self._reading() as txn:
@@ -216,6 +252,11 @@ class View:
         """What holds on one device."""
         with self._reading() as txn:
             return self._workbench.device_prefs(device, txn)
+
+    def all_device_prefs(self) -> dict[str, dict[str, Any]]:
+        """What holds on each device, by its id."""
+        with self._reading() as txn:
+            return self._workbench.all_device_prefs(txn)
 
     def models(self) -> list[ModelConfig]:
         """How models are called, by name and id."""

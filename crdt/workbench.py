@@ -56,6 +56,9 @@ class Workbench:
     def device_prefs(self, device: str, txn: Txn) -> dict[str, Any]:
         return dict(sorted(self._device_prefs.of(device, txn).items()))
 
+    def all_device_prefs(self, txn: Txn) -> dict[str, dict[str, Any]]:
+        return {device: self.device_prefs(device, txn) for device in sorted(self._device_prefs.owners(txn))}
+
     def models(self, txn: Txn) -> list[ModelConfig]:
         """By name and id; a config of which no known field is there is none."""
         found = (self._model(config_id, txn) for config_id in self._models.owners(txn))

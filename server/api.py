@@ -27,6 +27,7 @@ from server.routes import (
     prompt_source,
     prompts,
     shares,
+    stats,
     tags,
     templates,
     users,
@@ -94,7 +95,7 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, batches, prompts, history, versions),
+        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):

@@ -25,6 +25,7 @@ from server.member import Device as StockDevice
 from server.neighbours import Neighbours
 from server.restorer import Restorer
 from server.rooms import Room, Rooms
+from server.routes.export import export_router
 from server.routes.health import health_routes
 from server.routes.imports import import_router
 from server.routes.restoring import restoring_router
@@ -99,7 +100,12 @@ class Application:
             services,
             self.editor,
             routes=[*health, *sync_routes(services, self.hall)],
-            routers=[status_router(self.overseer), restoring_router(self.restorer), import_router(self.file_reader)],
+            routers=[
+                status_router(self.overseer),
+                restoring_router(self.restorer),
+                export_router(self.hall),
+                import_router(self.file_reader),
+            ],
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
         services.hooks.library_deleted = self.neighbours.library_deleted

@@ -65,6 +65,7 @@ def main() -> None:
     """Run the command line: the groups are added here, where they are really needed."""
     from server.compact_cli import compact
     from server.epoch_cli import app as epoch
+    from server.export_cli import export
     from server.import_cli import import_file
     from server.jobs_cli import app as jobs
     from server.keys_cli import app as keys
@@ -79,6 +80,7 @@ def main() -> None:
     app.add_typer(jobs, name="jobs")
     app.add_typer(library, name="library")
     app.command()(compact)
+    app.command()(export)
     app.command()(watch)
     app.command(name="import")(import_file)
     app.command()(worker)

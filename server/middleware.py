@@ -113,7 +113,10 @@ class Origins:
                 allow_origins=allowed,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
+                expose_headers=[
+                    *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location"),
+                    *("Retry-After", "X-Left-Out", "X-Request-ID"),
+                ],
             )
         )
 

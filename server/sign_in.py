@@ -40,7 +40,7 @@ def sign_in(url: str, email: str, password: str) -> SignedIn:
         answer = _post(f"{url.rstrip('/')}/api/auth/login", {"email": email, "password": password}, {})
         return SignedIn(answer["access_token"], answer["sync_token"])
     except urllib.error.HTTPError as error:
-        raise SignInFailed(f"{url} does not let {email} in: {_title(error)}") from None
+        raise SignInFailed(f"{url} does not let {email} in: {title_of(error)}") from None
     except (OSError, ValueError, KeyError) as error:
         raise SignInFailed(f"{url} does not answer as a promptsync server: {error}") from None
 
@@ -63,7 +63,8 @@ def _post(url: str, body: dict[str, str], headers: dict[str, str]) -> dict[str, 
     return found if isinstance(found, dict) else {}
 
 
-def _title(error: urllib.error.HTTPError) -> str:
+def title_of(error: urllib.error.HTTPError) -> str:
+    """What the server says of a refusal."""
     with suppress(OSError, ValueError, AttributeError):
         return str(json.loads(error.read()).get("title") or error.code)
     return str(error.code)

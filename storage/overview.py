@@ -25,6 +25,28 @@ _OF_USER = """
 """
 
 
+# Sealed bytes are stored as they are, so their lengths are known without reading them.
+_STORED = """
+    SELECT log.updates, log.bytes, kept.snapshots, kept.bytes AS snapshot_bytes
+    FROM (
+        SELECT count(*) AS updates, coalesce(sum(octet_length(sealed)), 0)::bigint AS bytes FROM updates WHERE library_id = $1
+    ) AS log, (
+        SELECT count(*) AS snapshots, coalesce(sum(octet_length(sealed) + octet_length(sealed_knowledge)), 0)::bigint AS bytes
+        FROM snapshots WHERE library_id = $1
+    ) AS kept
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the database keeps of a library, in bytes as they are sealed."""
+
+    updates: int
+    update_bytes: int
+    snapshots: int
+    snapshot_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """One library: its newest verified snapshot (seq 0: none), the updates after it with their bytes as stored, and what is set apart."""
@@ -60,3 +82,10 @@ async def of_user(connection: Connection, user_id: UUID, library_id: UUID | None
         )
         for row in await connection.fetch(_OF_USER, user_id, library_id)
     ]
+
+
+async def stored(connection: Connection, library_id: UUID) -> Stored:
+    """What the log and the snapshots of a library take."""
+    row = await connection.fetchrow(_STORED, library_id)
+    assert row is not None  # noqa: S101  # sums always are
+    return Stored(updates=row["updates"], update_bytes=row["bytes"], snapshots=row["snapshots"], snapshot_bytes=row["snapshot_bytes"])

@@ -41,6 +41,10 @@ _MARK_USED = """
 """
 
 _DEVICES = "SELECT id, device_id, device_name, platform FROM sessions WHERE user_id = $1 AND id = ANY($2)"
+_DEVICE_NAMES = """
+    SELECT DISTINCT ON (device_id) device_id, device_name, platform FROM sessions
+    WHERE user_id = $1 AND device_id = ANY($2) ORDER BY device_id, created_at DESC
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +186,14 @@ async def devices(connection: Connection, user_id: UUID, session_ids: Iterable[U
     return {
         row["id"]: DeviceNames(id=row["device_id"], name=row["device_name"], platform=row["platform"])
         for row in await connection.fetch(_DEVICES, user_id, list(session_ids))
+    }
+
+
+async def device_names(connection: Connection, user_id: UUID, device_ids: Iterable[UUID]) -> dict[UUID, DeviceNames]:
+    """What the user called these devices the last time; those of others, and those of which no session is kept, are absent."""
+    return {
+        row["device_id"]: DeviceNames(id=row["device_id"], name=row["device_name"], platform=row["platform"])
+        for row in await connection.fetch(_DEVICE_NAMES, user_id, list(device_ids))
     }
 
 

@@ -27,6 +27,7 @@ from server.errors import Refused, TryLater, WorkerDied
 from server.problems import fails
 from server.routes.asking import SIGNED_IN, bearer_token
 from server.routes.documented import Documented
+from server.routes.pieces import send_pieces
 from server.routes.standing import as_it_stands
 from server.services import Services
 from server.sockets import Hall
@@ -41,8 +42,6 @@ INSPECTED_AT_ONCE = 2
 """Uploads inspected and stored at once in this process: each may take many times its size in a worker; others wait."""
 UPLOAD_SECONDS = 120.0
 """How long a body may take to arrive: it holds its part of what may be in memory at once, which is two of the largest uploads."""
-PIECE_BYTES = 256 << 10
-"""An answer is written in pieces of this, so that one that is not read is noticed."""
 
 _BYTES = {"type": "string", "format": "binary"}
 _OPERATION = {
@@ -212,10 +211,4 @@ class _Exchanged(Response):
             body = encode_answered(self._answered)
             self.headers["content-length"] = str(len(body))
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            try:
-                for start in range(0, len(body), PIECE_BYTES):
-                    piece, more = body[start : start + PIECE_BYTES], start + PIECE_BYTES < len(body)
-                    async with asyncio.timeout(self._hall.settings.opening_stall_seconds):
-                        await send({"type": "http.response.body", "body": piece, "more_body": more})
-            except TimeoutError:
-                log.info("answer_not_read", bytes=len(body))
+            await send_pieces(send, body, stall_seconds=self._hall.settings.opening_stall_seconds)

@@ -18,6 +18,8 @@ from crdt.reader import MAX_TIME
 FORMAT: Literal["promptsync/library"] = "promptsync/library"
 VERSION = 1
 """Raised where a reader of the one before would lose something."""
+MOST_PROBLEMS = 1_000
+"""Problems that a file tells of; of more, the first ones by their places."""
 
 
 def _whole(value: object) -> int:
@@ -168,6 +170,8 @@ class LibraryFile(Item):
     preferences: dict[str, Any] = Field(default_factory=dict)
     device_preferences: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By device."""
+    problems: list[Text] = Field(default_factory=list)
+    """What is damaged in the library, or was left out of the file; at most MOST_PROBLEMS. Nothing is read from them."""
 
 
 SECTIONS = ("prompts", "categories", "tags", "templates", "contexts", "models", "variables", "preferences", "device_preferences")

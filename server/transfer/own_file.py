@@ -38,7 +38,7 @@ _LISTS: dict[str, type[Item]] = {
     "contexts": FileContext,
     "models": FileModel,
 }
-_TOP = frozenset({"format", "version", "exported_at", "name", *SECTIONS})
+_TOP = frozenset({"format", "version", "exported_at", "name", "problems", *SECTIONS})
 
 
 class NotAnItem(ValueError):

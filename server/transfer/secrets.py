@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from server.transfer.json_text import check_depth
+from server.transfer.json_text import MAX_DEPTH, check_depth
 
 Found = Callable[[str, str], None]
 """Told the place and the kind of each secret."""
@@ -39,9 +39,9 @@ _FORMS = frozenset({"connectionSchema", "parameterDefinitions", "fieldTypes"})
 _NO_KIND, _LOOKS_LIKE = "secret", "looks_like_a_key"
 
 
-def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str] = frozenset()) -> Any:
-    """A configuration without its secrets. `plain` are names at its top that are none. Raises TooDeep."""
-    check_depth(item)
+def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str] = frozenset(), depth: int = MAX_DEPTH) -> Any:
+    """A configuration without its secrets. `plain` are names at its top that are none. Raises TooDeep past so deep."""
+    check_depth(item, depth)
     if isinstance(item, dict):
         return {
             name: kept
@@ -52,9 +52,9 @@ def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str
     return None if kept is _CUT else kept
 
 
-def setting_without_secrets(name: str, value: Any, place: str, found: Found) -> Any:
-    """A setting's value without its secrets; None where it is one. Raises TooDeep."""
-    check_depth(value)
+def setting_without_secrets(name: str, value: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
+    """A setting's value without its secrets; None where it is one. Raises TooDeep past so deep."""
+    check_depth(value, depth)
     kept = _kept(re.split(r"[:/.]", name)[-1], value, place, found)
     return None if kept is _CUT else kept
 
@@ -68,9 +68,9 @@ def variable_without_secret(name: str, value: Any, place: str, found: Found) -> 
     return _content(value, place, found)
 
 
-def content_without_secrets(item: Any, place: str, found: Found) -> Any:
-    """Content without the values whose names leave no doubt. Raises TooDeep."""
-    check_depth(item)
+def content_without_secrets(item: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
+    """Content without the values whose names leave no doubt. Raises TooDeep past so deep."""
+    check_depth(item, depth)
     return _content(item, place, found)
 
 

@@ -151,6 +151,8 @@ def _wrong_queries() -> Iterator[str]:
 async def test_queries_out_of_bounds_are_refused(raw: Raw) -> None:
     for query in _wrong_queries():
         assert await raw.refused("GET", f"/api/prompts?{query}") == (422, "invalid_request"), query
+    for query in ("format=", "format=%00", "format=Library", f"format={SECRET}", "format=app&format=app", "library=me", "formats=app"):
+        assert await raw.refused("GET", f"/api/export?{query}") == (422, "invalid_request"), query
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,7 @@ async def test_queries_at_the_bounds_are_answered(raw: Raw, query: str) -> None:
 
 async def test_a_misspelt_or_repeated_parameter_is_not_taken_for_none(raw: Raw) -> None:
     for method, path, body in (*ROUTES[:-2], ("POST", "/api/prompts", {"title": "t"}), ("GET", "/api/sync/status", None),
+                               ("GET", "/api/export", None), ("GET", "/api/library/stats", None),
                                ("POST", "/api/tags/merge", {"tags": ["tag"], "into": "x"}),
                                ("POST", "/api/import", {}), ("GET", "/api/users/me", None)):  # fmt: skip
         path = path.format(raw.prompt)
@@ -257,6 +260,8 @@ async def test_without_a_good_token_nothing_else_matters(server: Running, header
         ("GET", "/api/prompts?unknown=1", b""),
         ("GET", "/api/prompts/%00", b""),
         ("GET", "/api/libraries/no-id", b""),
+        ("GET", "/api/export?format=no-format", b""),
+        ("GET", "/api/library/stats?unknown=1", b""),
         ("POST", "/api/prompts", b'{"title": NaN}'),
         ("POST", "/api/prompts", b'{"unknown": 1}'),
         ("POST", "/api/categories?library=me", b"{}"),

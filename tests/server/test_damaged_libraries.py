@@ -17,6 +17,7 @@ from crdt.operations import NewPrompt, NewVersion, create_category, create_promp
 from crdt.query import Query
 from crdt.seed import SEED
 from crdt.view import View
+from server.intents.exporting import Format
 from tests.crdt.garbage import WRITES, Write, write
 from tests.support.rest import code_of
 from tests.support.running import Running, User
@@ -39,6 +40,8 @@ READS = (
     "/api/users/me/preferences",
     "/api/shares",
     "/api/sync/status",
+    "/api/library/stats",
+    *(f"/api/export?format={format.value}" for format in Format),
 )
 READS_OF_ONE = (
     "/api/prompts/{}",

@@ -64,6 +64,8 @@ OPERATIONS = """
     DELETE /api/libraries/{library_id}
     GET /api/libraries/{library_id}/restore-points
     POST /api/libraries/{library_id}/restore
+    GET /api/library/stats
+    GET /api/export
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch

@@ -127,3 +127,13 @@ async def test_who_locks_second_sees_what_the_first_did(database: Database, sess
             return locked.counter
 
     assert sorted(await asyncio.gather(*(advance() for _ in range(6)))) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_device_is_called_what_its_newest_session_says(database: Database, session: NewSession) -> None:
+    newest = replace(session, id=uuid4(), device_name="renamed", created_at=session.created_at + timedelta(days=1))
+    async with database.transaction() as connection:
+        await sessions.revoke(connection, session.id, now=session.created_at, reason="test")
+        await sessions.create(connection, newest)
+        names = await sessions.device_names(connection, session.user_id, [session.device_id, uuid4()])
+        assert {device: each.name for device, each in names.items()} == {session.device_id: "renamed"}
+        assert await sessions.device_names(connection, uuid4(), [session.device_id]) == {}
