@@ -14,9 +14,10 @@ from benchmarks.rest import rest
 from benchmarks.scenarios import WORKS as WORKS_ON_ANY
 from benchmarks.scenarios import Peer, Plan, Row, own_server, table
 from benchmarks.several import several
+from benchmarks.transfer import transfer
 
-WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest}
-"""The last three only on servers of our own."""
+WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest, "transfer": transfer}
+"""The last four only on servers of our own."""
 
 EXAMPLES = """\
 works:
@@ -28,6 +29,7 @@ works:
   several  CPU for a delivery by two processes against one, in turns: workers on one port, and separate servers
   beside   another library's p99 while much is compacted or purged, against without
   rest     lists, searches, edits and batches over REST in a library of 7 MB, and another library's p99 meanwhile
+  transfer an export of that library and imports of it, and another library's p99 meanwhile
 
 examples:
   python -m benchmarks                          everything, some five minutes
