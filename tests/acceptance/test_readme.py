@@ -20,18 +20,20 @@ def section(title: str) -> list[tuple[str, str]]:
 
 def test_the_tour_with_curl(tmp_path: Path) -> None:
     register = section("Quick start")[0][1]
-    (first, typing, second) = section("A tour with curl")
+    (first, typing, second, third) = section("A tour with curl")
     with Server() as server:
         (tmp_path / "edit-on-tablet.py").write_text(typing[1].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
-        script = "set -eu\n" + register + first[1] + second[1]
+        script = "set -eu\n" + register + first[1] + second[1] + third[1]
         script = script.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace(
             ".venv/bin/python", f"PYTHONPATH={ROOT} {sys.executable}"
         )
         ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    made, patched, favourite, tag, found, versioned, history, diff, restored, labelled, refused, batch, shared, links, preferences = map(
-        read, ran.stdout.splitlines()
+    answers = list(map(read, ran.stdout.splitlines()))
+    made, patched, favourite, tag, found, versioned, history, diff, restored, labelled, refused, batch, shared, links, preferences = (
+        answers[:15]
     )
+    imported, stats, destroyed, preview, put_back = answers[15:]
     assert made["tags"] == ["Work", "周报"]
     assert (patched["optimized_text"], patched["model_used"]) == ("# Role\nYou write reports.", "deepseek-chat")
     assert (favourite["original_text"], favourite["favorite"]) == ("Write a short report.", True)
@@ -47,6 +49,12 @@ def test_the_tour_with_curl(tmp_path: Path) -> None:
     assert links["shares"] == [shared]
     assert shared["live"]
     assert preferences == {"language": "zh-CN", "ui": {"theme": "dark"}}
+    assert imported["sections"]["prompts"] == {"created": 0, "merged": 0, "unchanged": 2, "skipped": 0}
+    assert (stats["prompts"]["live"], stats["versions"]) == (2, 3)
+    assert destroyed is None
+    back = {"count": 1, "prompts": [{"id": made["id"], "title": "Weekly report"}]}
+    assert preview["changes"]["brought_back"] == put_back["changes"]["brought_back"] == back
+    assert put_back["seq"] > put_back["point"]
 
 
 def read(line: str) -> Any:
