@@ -12,12 +12,13 @@ from uuid import UUID
 from auth import refresh_tokens
 from auth.errors import InvalidRefreshToken, RefreshReused, SessionEnded
 from auth.refresh_tokens import Standing, Verdict
-from auth.tokens import Audience, Tokens
+from auth.tokens import Audience, Claims, Tokens
 from storage import sessions
 from storage.cipher import DataKey, secret_place, user_key_place
 from storage.keyring import Keyring
+from storage.libraries import Library
 from storage.pool import Connection, Database
-from storage.sessions import LockedSession
+from storage.sessions import Identity, LockedSession
 from storage.users import User
 
 REVOKED_REUSE = "refresh_reuse"
@@ -172,10 +173,22 @@ class Sessions:
         claims = self._tokens.verify(token, audiences, now=now)
         async with self._database.acquire() as connection:
             identity = await sessions.identify(connection, claims.session_id, now=now)
-            if identity is None or identity.user.id != claims.user_id:
-                raise SessionEnded
-            if claims.generation == identity.counter and not identity.current_used:
-                await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
+            return await self._principal(connection, claims, identity, now)
+
+    async def authenticate_in(
+        self, token: str, audiences: Collection[Audience], library_id: UUID | None, *, now: datetime
+    ) -> tuple[Principal, Library | None]:
+        """The same, and at once a library as that user sees it, without an id the account's own: None where it is none of the user's."""
+        claims = self._tokens.verify(token, audiences, now=now)
+        async with self._database.acquire() as connection:
+            identity, library = await sessions.identify_in(connection, claims.session_id, library_id, now=now) or (None, None)
+            return await self._principal(connection, claims, identity, now), library
+
+    async def _principal(self, connection: Connection, claims: Claims, identity: Identity | None, now: datetime) -> Principal:
+        if identity is None or identity.user.id != claims.user_id:
+            raise SessionEnded
+        if claims.generation == identity.counter and not identity.current_used:
+            await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
         return Principal(user=identity.user, session_id=identity.session_id, device_id=identity.device_id, expires_at=identity.expires_at)
 
     async def end(self, token: str, *, now: datetime) -> None:

@@ -6,7 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from storage.conflicts import conflicts
-from storage.pool import Connection
+from storage.libraries import Library, Role
+from storage.pool import Connection, Record
 from storage.users import User, user_of
 
 _INSERT = """
@@ -35,6 +36,14 @@ _ALIVE = "s.revoked_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 
 _IDENTIFY = f"""
     SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND {_ALIVE}
+"""  # noqa: S608  # constants only
+_IDENTIFY_IN = f"""
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at,
+        l.id AS l_id, l.name AS l_name, l.owner_id AS l_owner_id, l.created_at AS l_created_at, l.head AS l_head, l.epoch AS l_epoch, m.role
+    FROM sessions s JOIN users u ON u.id = s.user_id
+    LEFT JOIN members m ON m.user_id = u.id AND m.library_id = coalesce($3, u.library_id)
+    LEFT JOIN libraries l ON l.id = m.library_id AND l.deleted_at IS NULL
+    WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
 _MARK_USED = """
     UPDATE sessions SET current_used = true, last_seen_at = $3 WHERE id = $1 AND refresh_counter = $2 AND NOT current_used
@@ -169,8 +178,31 @@ async def revoke_device(connection: Connection, user_id: UUID, device_id: UUID, 
 async def identify(connection: Connection, session_id: UUID, *, now: datetime) -> Identity | None:
     """The session and its user while both may be served: one look-up by primary key."""
     row = await connection.fetchrow(_IDENTIFY, session_id, now)
+    return None if row is None else _identity(row)
+
+
+async def identify_in(
+    connection: Connection, session_id: UUID, library_id: UUID | None, *, now: datetime
+) -> tuple[Identity, Library | None] | None:
+    """The same, and a library as that user sees it (without an id the account's own); see `libraries.for_user`."""
+    row = await connection.fetchrow(_IDENTIFY_IN, session_id, now, library_id)
     if row is None:
         return None
+    library = None
+    if row["l_id"] is not None:
+        library = Library(
+            id=row["l_id"],
+            name=row["l_name"],
+            owner_id=row["l_owner_id"],
+            role=Role(row["role"]),
+            created_at=row["l_created_at"],
+            head=row["l_head"],
+            epoch=row["l_epoch"],
+        )
+    return _identity(row), library
+
+
+def _identity(row: Record) -> Identity:
     return Identity(
         session_id=row["session_id"],
         device_id=row["device_id"],

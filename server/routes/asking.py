@@ -44,19 +44,19 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
-async def _token(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str:
+async def token_of(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str:
     return bearer_token(request)
 
 
 Served = Annotated[Services, Depends(_services)]
-Token = Annotated[str, Depends(_token)]
+Token = Annotated[str, Depends(token_of)]
 
 
-async def principal(
-    token: Token,
-    services: Served,
-) -> Principal:
+async def principal(request: Request, token: Token, services: Served) -> Principal:
     """Who asks, by an access token whose session is alive at this moment."""
+    known = getattr(request.state, "principal", None)  # asked already, with the library that the request is about
+    if isinstance(known, Principal):
+        return known
     return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())
 
 

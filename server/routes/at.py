@@ -7,13 +7,13 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Query, Request
 
 from auth.sessions import Principal
+from auth.tokens import Audience
 from crdt.view import View
 from server.editor import Edited, Editor
-from server.routes.asking import SIGNED_IN, Asking, Served
+from server.routes.asking import SIGNED_IN, Served, Token
 from server.routes.standing import as_it_stands
 from server.routes.texts import Id
 from server.services import Services
-from storage import libraries
 from storage.errors import NotFound
 from storage.libraries import Library
 
@@ -47,17 +47,17 @@ class AtLibrary:
 
 async def at_library(
     request: Request,
-    asking: Asking,
+    token: Token,
     services: Served,
     library: Annotated[Id | None, Query(description="which library; without it the asking user's own")] = None,
 ) -> AtLibrary:
     """The library that `?library=` names.
 
     Raises:
-        NotFound: there is no such library, or it is none of the user's business.
+        as `principal`; NotFound: there is no such library, or it is none of the user's business.
     """
-    async with services.database.acquire() as connection:
-        found = await libraries.for_user(connection, library or asking.user.library_id, asking.user.id)
+    asking, found = await services.sessions.authenticate_in(token, {Audience.ACCESS}, library, now=services.clock())
+    request.state.principal = asking
     if found is None:
         raise NotFound
     editor = request.app.state.editor

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from server.errors import Refused
-from server.routes.asking import bearer_token, principal, services_of
+from server.routes.asking import bearer_token, principal, services_of, token_of
 from server.routes.queries import QueryOf
 
 MAX_PARTS = 512 << 10
@@ -32,7 +32,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         everything = list(_with_all_below(self.dependant))
         asked = dict(_query_of(everything))
-        needs_token = any(dependant.call is principal for dependant in everything)
+        needs_token = any(dependant.call is token_of for dependant in everything)
 
         async def strict(request: Request) -> Response:
             try:
@@ -42,7 +42,7 @@ class StrictRoute(APIRoute):
                 return await handler(_StrictRequest(request.scope, request.receive))
             except (Refused, RequestValidationError):
                 if needs_token:
-                    await principal(bearer_token(request), services_of(request))
+                    await principal(request, bearer_token(request), services_of(request))
                 raise
 
         return strict

@@ -140,6 +140,18 @@ async def test_a_prompt_is_as_new_as_its_fields_and_its_versions_and_typing_does
     assert moment(read(await client.get(path))["updated_at"]) == later + 1
 
 
+async def test_who_has_signed_out_reads_and_writes_nothing(client: httpx2.AsyncClient) -> None:
+    prompt = await made(client)
+    assert (await client.post("/api/auth/logout")).status_code == 204
+    for answer in (
+        await client.get("/api/prompts"),
+        await client.get(f"/api/prompts/{prompt['id']}"),
+        await client.post("/api/prompts", json={"title": "more"}, headers={"Idempotency-Key": "k"}),
+        await client.post("/api/prompts", json={"title": 1}),
+    ):
+        assert (answer.status_code, code_of(answer)) == (401, "session_ended")
+
+
 async def test_fields_are_chosen_and_the_history_is_among_them(client: httpx2.AsyncClient) -> None:
     prompt = await made(client, optimized_text="one")
     path = f"/api/prompts/{prompt['id']}"
