@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from server.errors import MalformedFile, NewerFile
-from server.transfer.bounds import MAX_ITEM_BYTES, MAX_TEXT, MOST_VERSIONS, taken
+from server.transfer.bounds import MAX_ITEM_BYTES, MAX_TEXT, MOST, MOST_VERSIONS, taken
 from server.transfer.json_text import TooDeep, check_depth
 from server.transfer.library_file import (
     SECTIONS,
@@ -147,6 +147,9 @@ class OwnFile:
             except TooDeep:
                 self._findings.skip(self._file, section, name, Reason.TOO_DEEP)
                 continue
+            except NotAnItem as error:
+                self._findings.skip(self._file, section, name, error.reason)
+                continue
             except ValueError:
                 self._findings.skip(self._file, section, name, Reason.INVALID)
                 continue
@@ -165,6 +168,8 @@ class OwnFile:
     def _of_device(self, device: str, values: Any) -> Any:
         if not isinstance(values, dict) or not device or "/" in device:
             raise ValueError("no preferences of a device")
+        if len(values) > MOST["device_preferences"]:
+            raise NotAnItem(Reason.TOO_MANY)
         found = {
             name: setting_without_secrets(name, value, f"device_preferences/{device}/{name}", self._findings.leave_out)
             for name, value in values.items()

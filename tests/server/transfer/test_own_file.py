@@ -106,6 +106,13 @@ def test_items_past_the_bound_are_skipped_and_counted(monkeypatch: pytest.Monkey
     assert (findings.skipped["templates"], findings.errors) == (3, 1)
 
 
+def test_preferences_of_a_device_past_the_bound_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bounds.MOST, "device_preferences", 2)
+    library, findings = read(device_preferences={"d1": {"a": 1, "b": 2}, "d2": {"a": 1, "b": 2, "c": 3}})
+    assert library.device_preferences == {"d1": {"a": 1, "b": 2}}
+    assert told(findings) == [("device_preferences", "d2", "too_many", None)]
+
+
 def test_texts_and_values_past_their_bounds_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_file, "MAX_TEXT", 50)
     monkeypatch.setattr(own_file, "MAX_ITEM_BYTES", 60)
