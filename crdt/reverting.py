@@ -26,6 +26,14 @@ EXACT = (Root.LABELS, Root.TAGS, Root.MODELS, Root.VARIABLES, Root.PREFS)
 """What was set since is taken away."""
 GROWING = (Root.VERSIONS, Root.TEXTS)
 """What was made since stays."""
+CONTENT: dict[tuple[Root, str], type[YMap] | type[YText]] = {
+    **{(root, ""): YMap for root in BINNED},
+    (Root.TEXTS, ""): YText,
+    (Root.PROMPTS, "original"): YText,
+    (Root.PROMPTS, "tags"): YMap,
+    (Root.PROMPTS, "examples"): YMap,
+}
+"""What an entry, or a field of one, is. One that is so now and was damaged then stays: setting it would destroy what lies in it."""
 LEFT_ALONE = (Root.META, Root.USES, Root.DEVICE_PREFS)
 """Only what is gone is put back."""
 
@@ -114,7 +122,10 @@ class _Reverting:
             yield from self._compared(root, get(has, self._here, key), get(had, self._there, key), (*path, key))
         if not keeps:
             for key in sorted(set(keys(has, self._here)) - set(before)):
-                yield Step(root, (*path, key), Kind.REMOVE, None)
+                if root in BINNED and len(path) == 1 and key == "deleted_at":
+                    yield from self._compared(root, get(has, self._here, key), None, (*path, key))  # see `mark_restored`
+                else:
+                    yield Step(root, (*path, key), Kind.REMOVE, None)
 
     def _compared(self, root: Root, has: Any, had: Any, path: tuple[str, ...]) -> Iterator[Step]:
         if isinstance(has, YText) and isinstance(had, YText):
@@ -123,6 +134,8 @@ class _Reverting:
         elif isinstance(has, YMap) and isinstance(had, YMap):
             if len(path) < MAX_DEPTH:  # what lies deeper is no part of the layout, and stays as it is
                 yield from self._changed(root, has, had, path, keeps=False)
+        elif isinstance(has, _content_of(root, path)):
+            return
         elif isinstance(had, YMap | YText) or not same(has, had):
             yield from self._set(root, path, had)
 
@@ -138,3 +151,8 @@ class _Reverting:
                 raise ValueError("nested too deeply")
             return Map({key: self._made_again(get(had, self._there, key), depth + 1) for key in keys(had, self._there)})
         return writable(had)
+
+
+def _content_of(root: Root, path: tuple[str, ...]) -> type[YMap] | type[YText] | tuple[()]:
+    """What lies there where nothing is damaged, as far as it holds something."""
+    return CONTENT.get((root, path[1] if len(path) > 1 else ""), ()) if len(path) <= 2 else ()

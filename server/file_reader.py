@@ -14,7 +14,8 @@ READ_SECONDS = 60.0
 IDLE_SECONDS = 60.0
 """After so long without work the process is ended: it takes 60 MB, and files come seldom."""
 AT_ONCE = 2
-"""Files of the largest size that may be in memory at once in a serving process; others wait, by their bytes."""
+"""Files of the largest size that may be in memory at once in a serving process, by the bytes that have come. Others wait; one that is on
+its way already is refused: 503."""
 
 
 class FileReader:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -48,6 +48,13 @@ class Restored:
     changes: Mapping[str, Any]
     seq: int | None
     undo: int | None
+
+
+class _Kept(NamedTuple):
+    """A restore point that is kept, and whether it was not before."""
+
+    seq: int
+    is_new: bool
 
 
 class Restorer:
@@ -131,12 +138,14 @@ class Restorer:
         except InvalidUpdate as error:
             raise TryLater from error
 
-    async def _keep(self, library_id: UUID) -> int:
-        """The seq of a restore point of the library as it is at this moment, or later."""
+    async def _keep(self, library_id: UUID) -> _Kept:
+        """A restore point of the library as it is at this moment, or later."""
         for _ in range(BUSY_TRIES):
             outcome = await self._compactor.compact(library_id)
-            if outcome.kind in (Kind.COMPACTED, Kind.NOTHING) and await self._pin(library_id, outcome.snapshot_seq):
-                return outcome.snapshot_seq
+            if outcome.kind in (Kind.COMPACTED, Kind.NOTHING):
+                is_new = await self._pin(library_id, outcome.snapshot_seq)
+                if is_new is not None:
+                    return _Kept(outcome.snapshot_seq, is_new)
             if outcome.kind is Kind.MOVED:
                 raise NotFound
             if outcome.kind in (Kind.TOO_LARGE, Kind.BROKEN):
@@ -145,17 +154,18 @@ class Restorer:
         log.warning("restore_point_not_kept", library=str(library_id))
         raise TryLater
 
-    async def _keep_up_to(self, library_id: UUID, kept: int, seq: int) -> int:
+    async def _keep_up_to(self, library_id: UUID, kept: _Kept, seq: int) -> int:
         """Keep what others have written since as well; where that is not to be had, what was kept is what one can go back to."""
-        if seq <= kept:
-            return kept
+        if seq <= kept.seq:
+            return kept.seq
         outcome = await self._compactor.compact(library_id, up_to=seq)
-        if outcome.snapshot_seq != seq or not await self._pin(library_id, seq):
-            return kept
-        async with self._database.acquire() as connection:
-            await restore_points.unpin(connection, library_id, kept)
+        if outcome.snapshot_seq != seq or await self._pin(library_id, seq) is None:
+            return kept.seq
+        if kept.is_new:  # else it is what another restore goes back by
+            async with self._database.acquire() as connection:
+                await restore_points.unpin(connection, library_id, kept.seq)
         return seq
 
-    async def _pin(self, library_id: UUID, seq: int) -> bool:
+    async def _pin(self, library_id: UUID, seq: int) -> bool | None:
         async with self._database.transaction() as connection:
             return await restore_points.pin(connection, library_id, seq, MOST_PINNED)

@@ -28,7 +28,11 @@ _TAIL = """
         FROM (SELECT * FROM updates WHERE library_id = $1 AND seq > $2 ORDER BY seq LIMIT $4) AS rows WINDOW rows AS (ORDER BY seq)
     ) AS rows WHERE early AND bytes <= $5 ORDER BY seq
 """
-_PIN = "UPDATE snapshots SET pinned = true WHERE library_id = $1 AND seq = $2 AND verified_at IS NOT NULL RETURNING seq"
+_PIN = """
+    UPDATE snapshots AS s SET pinned = true
+    FROM (SELECT pinned FROM snapshots WHERE library_id = $1 AND seq = $2 AND verified_at IS NOT NULL FOR UPDATE) AS before
+    WHERE s.library_id = $1 AND s.seq = $2 RETURNING NOT before.pinned
+"""
 _UNPIN = "UPDATE snapshots SET pinned = false WHERE library_id = $1 AND seq = $2"
 _KEEP_PINNED = """
     UPDATE snapshots SET pinned = false WHERE library_id = $1 AND pinned
@@ -71,12 +75,12 @@ async def at_time(connection: Connection, library_id: UUID, moment: datetime) ->
     return _past(library, row, tail)
 
 
-async def pin(connection: Connection, library_id: UUID, seq: int, most: int) -> bool:
-    """Have retention keep a snapshot, and of the pinned ones the newest so many. False where it is gone."""
-    if await connection.fetchval(_PIN, library_id, seq) is None:
-        return False
-    await connection.execute(_KEEP_PINNED, library_id, most)
-    return True
+async def pin(connection: Connection, library_id: UUID, seq: int, most: int) -> bool | None:
+    """Have retention keep a snapshot, and of the pinned ones the newest so many. Whether it was not kept before; None where it is gone."""
+    is_new: bool | None = await connection.fetchval(_PIN, library_id, seq)
+    if is_new is not None:
+        await connection.execute(_KEEP_PINNED, library_id, most)
+    return is_new
 
 
 async def unpin(connection: Connection, library_id: UUID, seq: int) -> None:

@@ -8,6 +8,7 @@ update within `library.edit`; where a later one of them raises, the earlier have
 
 from crdt.operations.categories import (
     CATEGORY_REGISTERS,
+    category_parents,
     create_category,
     delete_category,
     restore_category,
@@ -74,6 +75,7 @@ __all__ = [
     "add_preferences",
     "add_tags",
     "add_version",
+    "category_parents",
     "change_tags",
     "check_prompt",
     "choose_version",

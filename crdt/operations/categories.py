@@ -10,6 +10,7 @@ from pycrdt import Map
 from crdt import kinds
 from crdt.library import Library, Root
 from crdt.operations.writing import found, mark_deleted, mark_restored, put, unused
+from crdt.shared import YMap, get, keys, reading
 
 _KINDS: dict[str, kinds.Kind] = {
     "name": kinds.text,
@@ -21,13 +22,28 @@ _KINDS: dict[str, kinds.Kind] = {
 CATEGORY_REGISTERS = frozenset(_KINDS)
 
 
-def create_category(library: Library, category_id: str, *, name: str, order: str, at: int, more: Mapping[str, Any] | None = None) -> bytes:
-    """A new category. `more`: description, color, parent. Raises Exists, ValueError for what cannot be written."""
+def create_category(
+    library: Library, category_id: str, *, name: str, order: str, at: int, more: Mapping[str, Any] | None = None, is_named: bool = True
+) -> bytes:
+    """A new category. `more`: description, color, parent. Raises Exists, ValueError for what cannot be written.
+
+    `is_named` False says that no category names it as its parent, so that there is no circle to look for.
+    """
     unused(library, Root.CATEGORIES, category_id)
     registers = {"name": name, "description": "", "color": None, "parent": None, "order": order}
     fields = kinds.checked(registers | dict(more or {}), _KINDS) | {"created_at": kinds.time(at), "deleted_at": None}
-    _check_parent(library, category_id, fields)
+    if is_named or fields["parent"] == category_id:
+        _check_parent(library, category_id, fields)
     return library.edit(lambda: library.root(Root.CATEGORIES).__setitem__(category_id, Map(fields)))
+
+
+def category_parents(library: Library) -> set[str]:
+    """The ids that categories name as their parents', whether there are such or not."""
+    categories = library.root(Root.CATEGORIES).integrated
+    with reading(library.doc) as txn:
+        there = [get(categories, txn, key) for key in keys(categories, txn)]
+        named = [get(each, txn, "parent") for each in there if isinstance(each, YMap)]
+    return {parent for parent in named if isinstance(parent, str)}
 
 
 def set_category_fields(library: Library, category_id: str, fields: Mapping[str, Any]) -> bytes:

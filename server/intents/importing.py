@@ -64,6 +64,7 @@ class Bringing:
         self._prompts = BringingPrompts(view, reading, self._tally, now)
         self._categories: dict[str, str] = {}  # the file's ids -> the library's
         self._named: dict[tuple[str, str | None], str] = {}  # categories that are there, by name and parent
+        self._parents: set[str] = set()  # what categories name as theirs
         self._templates: dict[str, Template] = {}
         self._contexts: dict[str, Context] = {}
 
@@ -96,6 +97,7 @@ class Bringing:
     def _bring_categories(self) -> None:
         there, listed = self._view.categories(), self._file.categories
         self._named = {(each.name.casefold(), each.parent): each.id for each in there if each.deleted_at is None}
+        self._parents = ops.category_parents(self._library)
         places = iter(spread(max((each.order for each in there), default=None), len(listed)))
         order_of = {each.id: each.order or next(places) for each in listed}
         for category in _parents_first(listed):
@@ -120,8 +122,17 @@ class Bringing:
         return "created"
 
     def _create_category(self, category: FileCategory, order: str, parent: str | None) -> None:
-        more = {"description": category.description, "color": category.color, "parent": parent}
-        ops.create_category(self._library, category.id, name=category.name, order=order, at=category.created_at, more=more)
+        ops.create_category(
+            self._library,
+            category.id,
+            name=category.name,
+            order=order,
+            at=category.created_at,
+            more={"description": category.description, "color": category.color, "parent": parent},
+            is_named=category.id in self._parents,
+        )
+        if parent is not None:
+            self._parents.add(parent)
 
     def _tag(self, tag: FileTag) -> str:
         if ops.normalise_tag(tag.tag) in self._library.root(Root.TAGS):

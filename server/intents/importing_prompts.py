@@ -10,7 +10,7 @@ from crdt.library import Root
 from crdt.operations import NewPrompt, NewVersion
 from crdt.order import spread
 from crdt.reader import MAX_TIME
-from crdt.shown import Prompt
+from crdt.shown import Prompt, Version
 from crdt.view import View
 from server.intents.known_prompts import KnownPrompts
 from server.intents.tally import NotTaken, Tally
@@ -122,7 +122,7 @@ class BringingPrompts:
             if self._view.filed(there.id)[1] is None:
                 fields["category"] = self._category_of(prompt)
             current = self._view.version(there.id, there.current) if there.current is not None else None
-            if prompt.current is not None and current is not None and current.version.device == BROUGHT:  # nobody has made one since
+            if prompt.current is not None and current is not None and _is_as_it_came(there, current.version):
                 ops.choose_version(self._library, there.id, prompt.current)
         ops.set_fields(self._library, there.id, fields)
 
@@ -160,6 +160,11 @@ class BringingPrompts:
 
     def _category_of(self, prompt: FilePrompt) -> str | None:
         return None if prompt.category is None else self._categories.get(prompt.category, prompt.category)
+
+
+def _is_as_it_came(there: Prompt, current: Version) -> bool:
+    """Whether nobody has made, chosen or edited a version since the history came: its last one is used, and was the last touch."""
+    return current.device == BROUGHT and there.touched_at == current.at
 
 
 def _new(version: FileVersion) -> NewVersion:

@@ -5,7 +5,7 @@ all but the equal keys; once it has agreed, nesting is bounded and Python's read
 """
 
 import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, get_origin
 
 from fastapi import Request, Response
@@ -39,7 +39,7 @@ class StrictRoute(APIRoute):
                 _check_query(request, asked)
                 if self.body_field is not None and (self.body_field.field_info.is_required() or _has_body(request)):
                     _require_json(request)
-                return await handler(_StrictRequest(request.scope, request.receive))
+                return await handler(StrictRequest(request.scope, request.receive))
             except (Refused, RequestValidationError):
                 if needs_token:
                     await principal(request, bearer_token(request), services_of(request))
@@ -48,7 +48,18 @@ class StrictRoute(APIRoute):
         return strict
 
 
-class _StrictRequest(Request):
+class StrictRequest(Request):
+    """A request to a strict route."""
+
+    async def body_by_pieces(self, arriving: Callable[[int], Awaitable[None]]) -> bytes:
+        """The body; each piece's length is told before it is kept."""
+        pieces = []
+        async for piece in self.stream():
+            await arriving(len(piece))
+            pieces.append(piece)
+        self._body = b"".join(pieces)
+        return self._body
+
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             self._json = parse(await self.body())

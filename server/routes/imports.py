@@ -5,18 +5,19 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from auth.errors import Forbidden
 from auth.permissions import may_write
-from server.errors import Refused
+from server.errors import Refused, TryLater
 from server.file_reader import FileReader
 from server.intents.importing import WouldImport, bring
 from server.intents.tally import together
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import WRITES, At
+from server.routes.body import StrictRequest
 from server.routes.creating import ONCE, Claimed, CreatingRoute
 from server.routes.json_answers import Json
 from server.times import ms
@@ -88,14 +89,22 @@ def import_router(reader: FileReader) -> APIRouter:
     """The route, over what reads files."""
     router = APIRouter(prefix="/api/import", tags=["import"], route_class=CreatingRoute)
 
-    async def arrived(request: Request, at: At) -> AsyncIterator[bytes]:
-        """The file, of which the memory is counted until the answer is made. Kept in memory: it may hold keys, and a disk remembers."""
+    async def arrived(request: StrictRequest, at: At) -> AsyncIterator[bytes]:
+        """The file, of which the memory is counted as it comes, until the answer is made: what a client announces holds nobody up.
+
+        Kept in memory: it may hold keys, and a disk remembers.
+        """
         if not may_write(at.library.role):
             raise Forbidden
         _check_type(request.headers)
-        async with reader.budget.taken(_announced(request.headers)):
+        async with reader.budget.growing() as held:
+
+            async def arriving(count: int) -> None:
+                if not await held.add(count):
+                    raise TryLater
+
             try:
-                file = await asyncio.wait_for(request.body(), UPLOAD_SECONDS)
+                file = await asyncio.wait_for(request.body_by_pieces(arriving), UPLOAD_SECONDS)
             except TimeoutError:
                 raise Refused(408, "too_slow", f"The file did not arrive within {UPLOAD_SECONDS:.0f} s") from None
             yield file
@@ -129,9 +138,3 @@ def _check_type(headers: Mapping[str, str]) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TYPES or headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(415, "unsupported_media_type", f"The body must be the file, not compressed again, as {', '.join(TYPES)}")
-
-
-def _announced(headers: Mapping[str, str]) -> int:
-    """How many bytes the file has, as far as the client tells; one that comes in chunks may be as large as any."""
-    announced = headers.get("content-length", "")
-    return int(announced) if announced.isdecimal() else 1 << 62

@@ -38,7 +38,7 @@ class AppParts:
     def add(self, into: list[Fields], file: str, section: str, raw: Sequence[Any], *, plain: frozenset[str] = frozenset()) -> None:
         """Take items in, without their secrets; what is no map is skipped."""
         for number, each in enumerate(self._bounded(raw, file, section, into)):
-            source = Source(file, section, named(each, number))
+            source = Source(file, section, named(each, number, *plain))
             clean = self._clean(source, each, plain)
             if isinstance(clean, dict):
                 into.append(Fields(clean, source, self.findings))

@@ -18,18 +18,24 @@ from crdt.reader import MAX_TIME
 FORMAT: Literal["promptsync/library"] = "promptsync/library"
 VERSION = 1
 """Raised where a reader of the one before would lose something."""
+MAX_ORDER = 200
+"""Characters of a place that is taken: those that are made here have four."""
 MOST_PROBLEMS = 1_000
 """Problems that a file tells of; of more, the first ones by their places."""
 
 
 def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value != int(value):
+    if isinstance(value, float) and isfinite(value) and value == int(value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):  # of any size: what is past all times is told by the field
         raise ValueError("not a whole number")
-    return int(value)
+    return value
 
 
 Text = Annotated[StrictStr, AfterValidator(writable_text)]
 Id = Annotated[Text, Field(min_length=1, max_length=200)]
+Order = Annotated[Text, AfterValidator(lambda value: value if len(value) <= MAX_ORDER else "")]
+"""A place among others; one that is past all reason is none, since whatever is appended would be longer still."""
 Time = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_TIME)]
 """ms since 1970."""
 
@@ -70,7 +76,7 @@ class FilePrompt(Item):
     category: Id | None = None
     favorite: StrictBool = False
     pinned: StrictBool = False
-    order: Text = ""
+    order: Order = ""
     variables: dict[str, Any] = Field(default_factory=dict)
     messages: list[Any] | None = None
     examples: dict[str, Any] = Field(default_factory=dict)
@@ -96,7 +102,7 @@ class FileCategory(Item):
     description: Text = ""
     color: Text | None = None
     parent: Id | None = None
-    order: Text = ""
+    order: Order = ""
     created_at: Time = 0
     deleted_at: Time | None = None
 
@@ -130,7 +136,7 @@ class FileContext(Item):
     id: Id
     title: Text = ""
     mode: Text = ""
-    order: Text = ""
+    order: Order = ""
     messages: list[Any] = Field(default_factory=list)
     variables: dict[str, Any] = Field(default_factory=dict)
     tools: list[Any] = Field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from server.errors import MalformedFile, NewerFile
-from server.transfer.bounds import MAX_ITEM_BYTES, MAX_TEXT, MOST_VERSIONS, taken
+from server.transfer.bounds import MAX_ITEM_BYTES, MAX_TEXT, MOST, MOST_VERSIONS, taken
 from server.transfer.json_text import TooDeep, check_depth
 from server.transfer.library_file import (
     SECTIONS,
@@ -113,6 +113,7 @@ class OwnFile:
         kept = []
         for number, each in enumerate(raw[-MOST_VERSIONS:]):
             try:
+                each = self._configured(each, f"prompts/{prompt}/versions/{number}")
                 version_id = checked(FileVersion, each).id
                 if version_id in seen:
                     raise NotAnItem(Reason.DUPLICATE)
@@ -123,6 +124,13 @@ class OwnFile:
             kept.append(each)
             self._unknown(FileVersion, each, prompt)
         return kept
+
+    def _configured(self, raw: Any, place: str) -> Any:
+        """A version of which what its model was called with is read as the configuration that it is."""
+        if not isinstance(raw, dict):
+            return raw
+        found = self._findings.leave_out
+        return raw | {name: without_secrets(raw[name], f"{place}/{name}", found) for name in ("params", "usage") if name in raw}
 
     def _unknown(self, kind: type[Item], raw: Mapping[str, Any], prompt: str) -> None:
         for name in sorted(raw.keys() - kind.model_fields.keys()):
@@ -138,6 +146,9 @@ class OwnFile:
                 value = read(name, each)
             except TooDeep:
                 self._findings.skip(self._file, section, name, Reason.TOO_DEEP)
+                continue
+            except NotAnItem as error:
+                self._findings.skip(self._file, section, name, error.reason)
                 continue
             except ValueError:
                 self._findings.skip(self._file, section, name, Reason.INVALID)
@@ -157,6 +168,8 @@ class OwnFile:
     def _of_device(self, device: str, values: Any) -> Any:
         if not isinstance(values, dict) or not device or "/" in device:
             raise ValueError("no preferences of a device")
+        if len(values) > MOST["device_preferences"]:
+            raise NotAnItem(Reason.TOO_MANY)
         found = {
             name: setting_without_secrets(name, value, f"device_preferences/{device}/{name}", self._findings.leave_out)
             for name, value in values.items()
@@ -164,9 +177,9 @@ class OwnFile:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def named(raw: Any, number: int) -> str:
-    """What an item is called in what is told of it: its id, or its place in the file."""
-    for name in ("id", "key", "tag"):
+def named(raw: Any, number: int, *names: str) -> str:
+    """What an item is called in what is told of it: its id (or what else it is known by), or its place in the file."""
+    for name in ("id", "tag", *names):
         if isinstance(raw, dict) and isinstance(raw.get(name), str) and raw[name]:
             return str(raw[name])
     return f"#{number + 1}"

@@ -30,7 +30,7 @@ class Package:
         """Raises MalformedFile for what is no whole zip; UnsafePackage for names and sizes that no app of ours writes."""
         try:
             self._zip = zipfile.ZipFile(BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, OverflowError):
             raise MalformedFile("zip") from None
         self._entries = _checked(self._zip.infolist())
 
@@ -54,7 +54,7 @@ class Package:
         try:
             with self._zip.open(entry) as opened:
                 content = opened.read(MAX_JSON_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError, NotImplementedError):
             raise MalformedFile("zip") from None
         if len(content) > MAX_JSON_BYTES:
             raise UnsafePackage("size")

@@ -12,7 +12,7 @@ from server.errors import MalformedFile, UnknownFile, UnsupportedEncoding
 from server.transfer.app_file import take_apart
 from server.transfer.app_library import library_of
 from server.transfer.app_parts import AppParts
-from server.transfer.bounds import SLICE_PROMPTS, SLICE_VERSIONS, bounded
+from server.transfer.bounds import SLICE_PARTS, SLICE_PROMPTS, SLICE_VERSIONS, bounded, parts_of
 from server.transfer.detect import Kind, is_zip, kind_of
 from server.transfer.fields import Ids
 from server.transfer.json_text import json_in
@@ -57,12 +57,13 @@ def read(data: bytes, library_id: UUID, now: int) -> Reading:
 def sliced(reading: Reading) -> list[Reading]:
     """The reading in slices of so much as is brought in at once: all but prompts, and what is told, with the first of them."""
     slices: list[list[FilePrompt]] = [[]]
-    versions = 0
+    versions = parts = 0
     for prompt in reading.library.prompts:
         versions += len(prompt.versions)
-        if slices[-1] and (len(slices[-1]) == SLICE_PROMPTS or versions > SLICE_VERSIONS):
+        parts += parts_of(prompt)
+        if slices[-1] and (len(slices[-1]) == SLICE_PROMPTS or versions > SLICE_VERSIONS or parts > SLICE_PARTS):
             slices.append([])
-            versions = len(prompt.versions)
+            versions, parts = len(prompt.versions), parts_of(prompt)
         slices[-1].append(prompt)
     first, *more = slices
     rest = LibraryFile(categories=reading.library.categories)  # by which prompts find theirs

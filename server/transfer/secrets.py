@@ -13,27 +13,43 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from server.transfer.json_text import MAX_DEPTH, check_depth
+from server.transfer.json_text import MAX_DEPTH, TooDeep, check_depth
 
 Found = Callable[[str, str], None]
 """Told the place and the kind of each secret."""
 
 _UNLIKE = re.compile(r"[^a-z0-9]")
+_PASSWORD = re.compile(r"(密钥|密鑰|令牌|密码|密碼|口令)\s*$")
+_NUMBERED = re.compile(r"(value|\d+)$")
+MAX_NAME = 200
+"""Characters at the end of a name by which it is judged: the patterns look back and forth in it."""
 _HEADERS = re.compile(r".*headers?")
 _DOUBTLESS = re.compile(
     r"(.*api|x?.*secret|.*private|.*subscription)keys?|(proxy)?authorization|(.*(access|refresh|auth|bearer|session|api|id))tokens?"
     r"|.*(clientsecret|appsecret)|.*passwords?|passwd|passphrase"
 )
-_LIKELY = re.compile(r".*(keys?|secrets?|tokens?|credentials?|passwords?|passwd|passphrase|cookies?|bearer|accesskeyid|signature)|auth|pwd")
+_LIKELY = re.compile(
+    r".*(keys?|secrets?|tokens?|credentials?|passwords?|passwd|passphrase|cookies?|bearer|accesskeyid|secretid|signature|auth|pwd)"
+    r"|ak|sk|(.*(user|dav|db|proxy|admin|login|mail|smtp))?pass"
+)
 _NO_SECRETS = re.compile(
-    r".*(max|min|completion|prompt|input|output|total|budget|thinking|stop|special|context|num|used)\w*tokens?|tokens"
+    r"(?!.*(admin|minimax)tokens)"
+    r".*(max|min|completion|prompt|input|output|total|budget|thinking|context|num|used)\w*tokens|.*(stop|special)\w*tokens?|tokens"
     r"|.*(model|mode|submode|label|labels|description|unit|template|category|sort|storage|i18n|locale|hot|shortcut)keys?"
 )
+_COUNT = re.compile(r".*(max|min|completion|prompt|input|output|total|budget|thinking|num|used)\w*token")
+"""A number of such a name is none either."""
 _LOOKS = re.compile(
     r"(?<![A-Za-z0-9])((sk|pk|rk)-[A-Za-z0-9_-]{12,}|AIza[A-Za-z0-9_-]{20,}|(gsk|ghp|gho|hf|xox[abps])[_-][A-Za-z0-9-]{16,}|xai-[A-Za-z0-9]{16,}"
-    r"|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*|[Bb]earer\s+\S{8,})"
+    r"|github_pat_\w{16,}|AKIA[A-Z0-9]{12,}|[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])|[Bb]earer\s+\S{8,}|[Bb]asic\s+[A-Za-z0-9+/]{12,}=)"
+    # where no other could begin within it, or a text of nothing but beginnings would be read to its end from each of them
+    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
 )
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
+_USER = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
+_CALLED, _GIVEN = ("name", "key", "header"), frozenset({"value", "defaultValue", "default"})
+"""How what belongs together is written as a pair: what it is called, and what it is."""
 _FORMS = frozenset({"connectionSchema", "parameterDefinitions", "fieldTypes"})
 """Descriptions of what may be configured: they name keys, and hold none."""
 _NO_KIND, _LOOKS_LIKE = "secret", "looks_like_a_key"
@@ -55,7 +71,8 @@ def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str
 def setting_without_secrets(name: str, value: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
     """A setting's value without its secrets; None where it is one. Raises TooDeep past so deep."""
     check_depth(value, depth)
-    kept = _kept(re.split(r"[:/.]", name)[-1], value, place, found)
+    *before, last = re.split(r"[:/.]", name)
+    kept = _kept(next(filter(_is_doubtless, before), last), value, place, found)
     return None if kept is _CUT else kept
 
 
@@ -63,7 +80,7 @@ def variable_without_secret(name: str, value: Any, place: str, found: Found) -> 
     """A variable's value; None where it is one beyond doubt, by its name or its look. Raises TooDeep."""
     check_depth(value)
     if isinstance(value, str) and value and (_is_doubtless(name) or _LOOKS.search(value)):
-        found(place, _kind(_UNLIKE.sub("", name.lower())) if _is_doubtless(name) else _LOOKS_LIKE)
+        found(place, _kind(_like(name)) if _is_doubtless(name) else _LOOKS_LIKE)
         return None
     return _content(value, place, found)
 
@@ -79,15 +96,15 @@ _CUT = object()
 
 def _kept(name: str, value: Any, place: str, found: Found) -> Any:
     """What is kept of a configuration's value, _CUT for nothing."""
-    like = _UNLIKE.sub("", name.lower())
+    like = _like(name)
     if name in _FORMS:
         return _CUT
     if _HEADERS.fullmatch(like) and isinstance(value, str | list | dict):
         for where in _texts(value, place):
             found(where, "header")
         return _CUT
-    if _is_secret(like) and (isinstance(value, str | list | dict) or (isinstance(value, int | float) and not isinstance(value, bool))):
-        if not isinstance(value, str | list | dict) or any(True for _ in _texts(value, place)):
+    if value is not None and not isinstance(value, bool) and _is_secret(like, value):
+        if any(True for _ in _texts(value, place)):
             found(place, _kind(like))
         return _CUT
     match value:
@@ -96,24 +113,49 @@ def _kept(name: str, value: Any, place: str, found: Found) -> Any:
         case list():
             return [kept for number, each in enumerate(value) if (kept := _kept("", each, f"{place}/{number}", found)) is not _CUT]
         case dict():
-            called = value.get("name", value.get("key"))
-            if isinstance(called, str) and isinstance(value.get("value"), str) and _is_secret(_UNLIKE.sub("", called.lower())):
-                found(f"{place}/value", _kind(_UNLIKE.sub("", called.lower())))
-                value = {each: part for each, part in value.items() if each != "value"}
-                return {each: part for each, part in value.items() if isinstance(part, str)}
-            return {each: kept for each, part in value.items() if (kept := _kept(each, part, f"{place}/{each}", found)) is not _CUT}
+            return _kept_map(value, place, found)
     return value
 
 
+def _kept_map(value: dict[str, Any], place: str, found: Found) -> dict[str, Any]:
+    called = next((name for name in _CALLED if isinstance(value.get(name), str)), "")
+    is_pair = called != "" and not _GIVEN.isdisjoint(value)
+    like = _like(value[called]) if is_pair else ""
+    kept: dict[str, Any] = {}
+    for name, each in value.items():
+        if is_pair and name in _GIVEN and (called == "header" or _is_secret(like, each)):
+            if any(True for _ in _texts(each, place)):
+                found(f"{place}/{name}", _kind(like))
+        elif _LOOKS.search(name):
+            found(place, _LOOKS_LIKE)  # its name is the secret
+        elif is_pair and name == called:
+            if (text := _kept_text(each, f"{place}/{name}", found)) is not _CUT:
+                kept[name] = text
+        elif (part := _kept(name, each, f"{place}/{name}", found)) is not _CUT:
+            kept[name] = part
+    return kept
+
+
 def _kept_text(text: str, place: str, found: Found) -> Any:
-    if text[:1] in ("{", "[") and (inner := _json(text)) is not None:
-        told: list[tuple[str, str]] = []
-        kept = _kept("", inner, place, lambda where, kind: told.append((where, kind)))
-        for where, kind in told:
-            found(where, kind)
-        return json.dumps(kept, ensure_ascii=False) if told else text
-    if text.lstrip()[:8].lower().startswith(("http://", "https://")):
+    if text.lstrip()[:1] in ("{", "[", '"'):
+        try:
+            inner, is_plain = _json(text)
+        except (TooDeep, RecursionError):
+            found(place, _NO_KIND)  # whatever lies so deep
+            return _CUT
+        if inner is not None:
+            told: list[tuple[str, str]] = []
+            kept = _kept("", inner, place, lambda where, kind: told.append((where, kind)))
+            for where, kind in told:
+                found(where, kind)
+            if kept is _CUT:
+                return _CUT
+            return text if is_plain and not told else json.dumps(kept, ensure_ascii=False)
+    if _ADDRESS.match(text.lstrip()):
         text = _address(text.strip(), place, found)
+    if _USER.search(text):
+        found(place, "address")
+        text = _USER.sub("://", text)
     if _LOOKS.search(text):
         found(place, _LOOKS_LIKE)
         return _CUT
@@ -121,19 +163,24 @@ def _kept_text(text: str, place: str, found: Found) -> Any:
 
 
 def _address(text: str, place: str, found: Found) -> str:
-    """An address without a password, and without what in its query is a key."""
+    """An address without a password, and without what in its query, or in one behind its mark, is a key."""
     try:
         parts = urlsplit(text)
-        query = parse_qsl(parts.query, keep_blank_values=True)
+        query, fragment = _query(parts.query), _query(parts.fragment) if "=" in parts.fragment else parts.fragment
     except ValueError:
         found(place, "address")
         return ""
-    kept = [(name, value) for name, value in query if not (value and _QUERY.fullmatch(_UNLIKE.sub("", name.lower())))]
-    has_user = "@" in parts.netloc
-    if len(kept) == len(query) and not has_user:
+    if (query, fragment) == (parts.query, parts.fragment) and "@" not in parts.netloc:
         return text
     found(place, "address")
-    return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), parts.fragment).geturl()
+    return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, fragment).geturl()
+
+
+def _query(text: str) -> str:
+    """The query without keys; as it is written where there are none. Raises ValueError."""
+    query = parse_qsl(text, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if not (value and _QUERY.fullmatch(_like(name)))]
+    return text if len(kept) == len(query) else urlencode(kept)
 
 
 def _content(value: Any, place: str, found: Found) -> Any:
@@ -141,28 +188,44 @@ def _content(value: Any, place: str, found: Found) -> Any:
         case list():
             return [_content(each, f"{place}/{number}", found) for number, each in enumerate(value)]
         case dict():
+            called = value.get("name")
             kept = {}
             for name, each in value.items():
-                if isinstance(each, str):
-                    if each and _is_doubtless(name):
-                        found(f"{place}/{name}", _kind(_UNLIKE.sub("", name.lower())))
-                        continue
-                    kept[name] = each
+                secret = called if name in _GIVEN and isinstance(called, str) else name
+                if isinstance(each, str | list) and _is_doubtless(secret) and any(True for _ in _texts(each, place)):
+                    found(f"{place}/{name}", _kind(_like(secret)))
+                elif isinstance(each, dict) and _is_doubtless(name):
+                    kept[name] = _described(each, f"{place}/{name}", name, found)
                 else:
                     kept[name] = _content(each, f"{place}/{name}", found)
             return kept
     return value
 
 
+def _described(value: dict[str, Any], place: str, name: str, found: Found) -> Any:
+    """What describes a secret (a tool's parameter, a variable), without what it is."""
+    for given in value.keys() & _GIVEN:
+        if any(True for _ in _texts(value[given], place)):
+            found(f"{place}/{given}", _kind(_like(name)))
+    return _content({each: part for each, part in value.items() if each not in _GIVEN}, place, found)
+
+
 @lru_cache(maxsize=1024)
 def _is_doubtless(name: str) -> bool:
-    return _DOUBTLESS.fullmatch(_UNLIKE.sub("", name.lower())) is not None
+    return _DOUBTLESS.fullmatch(_like(name)) is not None
 
 
-def _is_secret(like: str) -> bool:
+def _like(name: str) -> str:
+    """What names are told apart by."""
+    return _NUMBERED.sub("", _UNLIKE.sub("", _PASSWORD.sub("password", name[-MAX_NAME:]).lower()))
+
+
+def _is_secret(like: str, value: Any) -> bool:
     if _DOUBTLESS.fullmatch(like):
         return True
-    return bool(_LIKELY.fullmatch(like)) and not _NO_SECRETS.fullmatch(like)
+    if not _LIKELY.fullmatch(like) or _NO_SECRETS.fullmatch(like):
+        return False
+    return not (isinstance(value, int | float) and _COUNT.fullmatch(like))
 
 
 def _kind(like: str) -> str:
@@ -187,10 +250,19 @@ def _texts(value: Any, place: str) -> Iterator[str]:
             yield place
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> tuple[Any, bool]:
+    """The JSON value in a text, None for none, and whether all of the text is in it. Raises TooDeep, RecursionError."""
+    is_plain = True
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal is_plain
+        value = dict(pairs)
+        is_plain = is_plain and len(value) == len(pairs)  # of two of one name only one is seen
+        return value
+
     try:
-        value = json.loads(text)
-        check_depth(value)
-    except (ValueError, RecursionError):
-        return None
-    return value
+        value = json.loads(text, object_pairs_hook=named)
+    except ValueError:
+        return None, True
+    check_depth(value)
+    return value, is_plain

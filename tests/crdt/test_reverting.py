@@ -11,7 +11,7 @@ from pycrdt import Map
 from crdt import operations as ops
 from crdt.library import Library, Root
 from crdt.operations import NewPrompt, NewVersion
-from crdt.reverting import steps, take
+from crdt.reverting import Kind, steps, take
 from crdt.seed import SEED
 from crdt.updates import EMPTY_UPDATE
 from crdt.view import View
@@ -115,6 +115,44 @@ def test_what_others_type_meanwhile_is_kept() -> None:
     for view in (View(library), View(device)):
         assert view.text("p1") == "A text of p 文"
         assert view.prompt("fresh") is not None
+
+
+def held(view: View) -> tuple[Any, ...]:
+    """What lies in prompts and templates."""
+    prompt = view.prompt("p")
+    assert prompt is not None
+    return prompt.title, view.original("p"), view.original("q"), view.filed("q")[0], view.text("p1"), view.templates()
+
+
+def test_what_was_damaged_then_and_is_not_now_stays() -> None:
+    past = Library.load(SEED, 6)
+
+    def damage() -> None:
+        past.root(Root.PROMPTS)["p"] = "no map"
+        past.root(Root.PROMPTS)["q"] = Map({"original": "no text", "tags": 1, "title": "q then"})
+        past.root(Root.TEXTS)["p1"] = "no text"
+        past.root(Root.TEMPLATES)["t"] = None
+
+    past.edit(damage)
+    library = made()
+    kept = held(View(library))
+    take(library, steps(library, past, LATER))
+    after = View(library)
+    assert held(after) == kept
+    title = after.prompt("q")
+    assert title is not None
+    assert title.title == "q then"
+    assert steps(library, past, LATER) == []
+
+
+def test_a_prompt_that_never_was_in_the_bin_is_taken_out_by_a_value() -> None:
+    library = made()
+    library.edit(lambda: library.root(Root.PROMPTS)["p"].pop("deleted_at"))
+    past = Library.load(library.content())
+    ops.delete_prompt(library, "p", LATER)
+    assert [(step.path, step.kind, step.value) for step in steps(library, past, LATER)] == [(("p", "deleted_at"), Kind.SET, None)]
+    take(library, steps(library, past, LATER))
+    assert steps(library, past, LATER) == []
 
 
 def test_without_a_change_nothing_is_written() -> None:

@@ -37,6 +37,26 @@ async def test_one_who_fails_gives_back() -> None:
     assert budget._taken == 0
 
 
+async def test_who_holds_something_gets_more_or_is_refused_and_who_holds_nothing_waits() -> None:
+    budget = ByteBudget(10)
+    async with budget.growing() as first, budget.growing() as second:
+        assert await first.add(4)
+        assert await second.add(5)
+        async with budget.growing() as third:
+            waiting = asyncio.create_task(third.add(3))
+            await asyncio.sleep(0)
+            assert await first.add(1)  # past the one who waits
+            assert not await second.add(1)
+            assert (budget._taken, waiting.done()) == (10, False)
+            waiting.cancel()
+    assert budget._taken == 0
+    async with budget.growing() as whole:
+        assert await whole.add(8)
+        assert await whole.add(80)  # larger than all of it
+        assert budget._taken == 10
+    assert budget._taken == 0
+
+
 @given(st.integers(1, 50), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4), st.booleans()), max_size=25))
 async def test_it_is_never_overspent_whoever_gives_up(size: int, comers: list[tuple[int, int, bool]]) -> None:
     budget, inside, most = ByteBudget(size), 0, 0

@@ -16,7 +16,7 @@ from crdt.operations import NewPrompt
 from server import editor
 from server.routes import imports
 from server.transfer.bounds import SLICE_PROMPTS
-from tests.support.core import new_keyring
+from tests.support.core import new_keyring, until
 from tests.support.library_replica import LibraryReplica, newcomer, store
 from tests.support.raw_http import raw_request
 from tests.support.rest import code_of
@@ -155,8 +155,8 @@ async def test_a_dry_run_stores_nothing_and_says_what_would_happen(server: Runni
 
 
 async def test_under_a_key_the_answer_is_the_first_one(client: httpx2.AsyncClient) -> None:
-    key = {"Idempotency-Key": "k-1"}
-    first, again = [await send(client, backup(), **key) for _ in "ab"]
+    key, file = {"Idempotency-Key": "k-1"}, backup()  # once: a zip has the time in it
+    first, again = [await send(client, file, **key) for _ in "ab"]
     assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
     assert counted(first.json(), "created") > 0
     other = await send(client, json_bytes(favorites_file()), **key)
@@ -279,6 +279,55 @@ async def test_a_file_that_does_not_arrive_in_time_is_given_up(server: Running, 
     headers = [("Authorization", f"Bearer {user.access_token}"), ("Content-Type", "application/zip"), ("Content-Length", "100")]
     answer = await raw_request(server, "POST", "/api/import", headers, b"")
     assert (answer.status, answer.code) == (408, "too_slow")
+
+
+async def test_files_that_do_not_come_hold_nobody_up(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    stop = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await stop.wait()
+        yield b"}"
+
+    announced = OCTETS | {"Content-Length": str(64 << 20)}
+    async with server.http(await server.user()) as other:
+        slow = [asyncio.create_task(other.post("/api/import", content=slowly(), headers=OCTETS)) for _ in range(3)]
+        slow += [asyncio.create_task(other.post("/api/import", content=slowly(), headers=announced))]
+        try:
+            await asyncio.sleep(0.2)
+            await asyncio.wait_for(brought(client, backup()), 20)
+        finally:
+            stop.set()
+            await asyncio.gather(*slow, return_exceptions=True)
+    assert server.app.file_reader.budget._taken == 0
+
+
+async def test_a_file_that_finds_no_room_is_refused_and_one_that_goes_away_is_no_fault(
+    server: Running, user: User, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = server.app.file_reader.budget
+    monkeypatch.setattr(budget, "size", 4096)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{"
+        await until(lambda: budget._taken == 1)
+        budget._taken += 4095
+        yield b"}"
+
+    answer = await client.post("/api/import", content=pieces(), headers=OCTETS)
+    assert (answer.status_code, code_of(answer)) == (503, "try_later")
+    budget._taken -= 4095
+
+    async def going() -> AsyncIterator[bytes]:
+        yield b"{"
+        await until(lambda: budget._taken == 1)
+        raise OSError("gone")
+
+    with structlog.testing.capture_logs() as logged:
+        with pytest.raises(OSError, match="gone"):
+            await client.post("/api/import", content=going(), headers=OCTETS)
+        await until(lambda: budget._taken == 0)
+    assert [line for line in logged if line["log_level"] == "error"] == []
 
 
 async def test_what_would_make_the_library_too_large_is_refused_whole(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -147,6 +148,25 @@ async def test_what_others_write_meanwhile_is_kept(at: At, server: Running, user
     assert "since" in await at.titles()
     everything = (await at.ask("GET", "/api/prompts?deleted=any"))["prompts"]
     assert {each["title"] for each in everything} == {"old", "since"} | {f"meanwhile {number}" for number in range(10)}
+
+
+async def test_what_one_restore_goes_back_by_is_not_given_up_by_the_next(at: At, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = server.app.restorer
+    await at.ask("POST", "/api/prompts", {"title": "one"})
+    first = (await at.restore(point=await at.point()))["undo"]
+    await at.ask("POST", "/api/prompts", {"title": "two"})
+    second = (await at.restore(point=await at.point()))["undo"]
+    keep = restorer._keep
+
+    async def keep_while_others_write(library_id: UUID) -> Any:
+        kept = await keep(library_id)
+        await at.ask("POST", "/api/prompts", {"title": "meanwhile"})
+        return kept
+
+    monkeypatch.setattr(restorer, "_keep", keep_while_others_write)
+    third = (await at.restore(point=first))["undo"]
+    assert third > second
+    assert {each["point"] for each in await at.points() if each["pinned"]} == {first, second, third}
 
 
 async def test_only_so_many_points_are_kept_for_restores(at: At, server: Running, user: User) -> None:

@@ -5,6 +5,7 @@ import pickle
 import random
 from collections.abc import Mapping
 from itertools import permutations
+from time import process_time
 from typing import Any
 
 import pytest
@@ -233,6 +234,43 @@ def test_a_history_that_somebody_has_named_keeps_its_name_when_its_favorite_come
 
 
 # --- what was edited since
+
+
+@pytest.mark.parametrize("change", ["chosen", "edited", "nothing"])
+def test_a_version_that_somebody_has_chosen_or_edited_stays_in_use_when_the_favorite_comes(into: Importing, change: str) -> None:
+    into(app_file())
+    first, last = [each.id for each in sorted(into.view.versions(CHAIN), key=lambda version: version.at)]
+    assert into.full(CHAIN).prompt.current == last
+    if change == "chosen":
+        ops.choose_version(into.library, CHAIN, first)
+    elif change == "edited":
+        ops.edit_version(into.library, last, "as I want it")
+    if change != "nothing":
+        ops.set_fields(into.library, CHAIN, {"touched_at": NOW})
+    used = into.full(CHAIN).prompt.current
+    into(favorites_file())
+    prompt = into.full(CHAIN).prompt
+    assert prompt.favorite
+    assert (prompt.current == used) == (change != "nothing")
+
+
+def test_a_long_line_of_categories_is_brought_in_at_once(into: Importing) -> None:
+    line = [{"id": f"c{number}", "name": f"n{number}", "parent": f"c{number + 1}"} for number in range(2_000)]
+    began = process_time()
+    into(own_file(categories=line))
+    assert process_time() - began < 5
+    parents = {each.id: each.parent for each in into.view.categories()}
+    assert (parents["c0"], parents["c1998"]) == ("c1", "c1999")
+
+
+def test_a_circle_through_a_category_that_was_missing_is_opened(into: Importing) -> None:
+    ops.create_category(into.library, "above", name="above", order="a0", at=AT)
+    ops.create_category(into.library, "below", name="below", order="a0", at=AT, more={"parent": "above"})
+    into.library.edit(lambda: into.library.root(Root.CATEGORIES).pop("above"))
+    file = own_file(categories=[{"id": "above", "name": "above", "parent": "below"}, {"id": "self", "name": "s", "parent": "self"}])
+    report = bring(into.view, pickle.dumps(read(json.dumps(file).encode(), LIBRARY, NOW)), now=NOW, dry_run=False)
+    assert [code for section, _, code in codes(report) if section == "categories"] == ["circular_parent"] * 2
+    assert {each.id: each.parent for each in into.view.categories()}["below"] == "above"
 
 
 def test_a_prompt_gets_what_it_lacks_and_keeps_what_it_has(into: Importing) -> None:

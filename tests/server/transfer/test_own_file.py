@@ -106,6 +106,13 @@ def test_items_past_the_bound_are_skipped_and_counted(monkeypatch: pytest.Monkey
     assert (findings.skipped["templates"], findings.errors) == (3, 1)
 
 
+def test_preferences_of_a_device_past_the_bound_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bounds.MOST, "device_preferences", 2)
+    library, findings = read(device_preferences={"d1": {"a": 1, "b": 2}, "d2": {"a": 1, "b": 2, "c": 3}})
+    assert library.device_preferences == {"d1": {"a": 1, "b": 2}}
+    assert told(findings) == [("device_preferences", "d2", "too_many", None)]
+
+
 def test_texts_and_values_past_their_bounds_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_file, "MAX_TEXT", 50)
     monkeypatch.setattr(own_file, "MAX_ITEM_BYTES", 60)
@@ -153,3 +160,35 @@ def test_whatever_stands_in_a_file_what_is_read_can_be_written_down_and_read_aga
     library, findings = read(**sections)
     assert LibraryFile.model_validate(library.model_dump()) == library
     assert findings.errors >= len(findings.skipped)
+
+
+def test_what_a_version_was_called_with_is_a_configuration() -> None:
+    params = {"temperature": 1, "headers": {"x-route": "canary"}, "apiKey": ["canary"], "extra": '{"token": "canary"}', "max_tokens": 5}
+    prompt = sample()["prompts"][0]
+    prompt["versions"][0] |= {"params": params, "usage": {"total_tokens": 7, "key": "canary"}}
+    library, findings = read(prompts=[prompt])
+    version = library.prompts[0].versions[0]
+    assert (version.params, version.usage) == ({"temperature": 1, "extra": "{}", "max_tokens": 5}, {"total_tokens": 7})
+    assert {each.place for each in findings.left_out} > {"prompts/p1/versions/0/params/apiKey", "prompts/p1/versions/0/usage/key"}
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e300])
+def test_a_time_past_all_numbers_costs_its_item_alone(number: float) -> None:
+    good = sample()["prompts"][0]
+    for name in ("created_at", "touched_at", "deleted_at"):
+        library, findings = read(prompts=[good | {"id": "far", name: number}, good])
+        assert [each.id for each in library.prompts] == [good["id"]]
+        assert ("prompts", "far", "invalid", name) in told(findings)
+
+
+def test_a_place_past_all_reason_is_none() -> None:
+    good = sample()["prompts"][0]
+    library, findings = read(prompts=[good | {"order": "z" * 100_000}, good | {"id": "p9", "order": "z" * 200}])
+    assert [each.order for each in library.prompts] == ["", "z" * 200]
+    assert findings.errors == 0
+
+
+def test_a_secret_is_no_name_of_an_item() -> None:
+    _, findings = read(models=[{"key": "canary-key"}])
+    assert told(findings) == [("models", "#1", "invalid", "id")]
+    assert "canary-key" not in str(findings)

@@ -130,3 +130,13 @@ def test_any_change_of_a_byte_gives_the_package_or_a_refusal(data: st.DataObject
                 package.read(name)
     except (MalformedFile, UnsafePackage):
         pass
+
+
+@pytest.mark.parametrize("place", [2**63 - 5, 2**64 - 5])
+def test_a_package_whose_entry_lies_past_all_bytes_is_malformed(place: int) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as made:
+        made.writestr("library.json", "{}")
+        made.filelist[0].header_offset = place
+    with pytest.raises(MalformedFile):
+        Package(content.getvalue()).read("library.json")

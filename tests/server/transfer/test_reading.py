@@ -198,6 +198,16 @@ def test_a_large_file_comes_in_slices(monkeypatch: pytest.MonkeyPatch, prompts: 
     assert [each.findings.left_out for each in slices[1:]] == [[]] * (len(sizes) - 1)
 
 
+def test_parts_are_bounded_over_all_prompts_and_in_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_ALL_PARTS", 9)
+    monkeypatch.setattr(readings, "SLICE_PARTS", 4)
+    bare = own_file()["prompts"][0] | {"versions": [], "labels": {}, "examples": {}, "uses": {}}
+    counts = {"a": 2, "b": 2, "c": 3, "d": 3, "e": 2}
+    reading = reading_of(own_file(prompts=[bare | {"id": name, "tags": list("12345"[:count])} for name, count in counts.items()]))
+    assert [[each.id for each in part.library.prompts] for part in sliced(reading)] == [["a", "b"], ["c"], ["e"]]
+    assert [(each[1], each[3]) for each in told(reading.findings)] == [("d", None)]
+
+
 # --- whatever it is
 
 

@@ -1,6 +1,8 @@
 """What is cut out of a file's items, and what is not."""
 
 import json
+from collections.abc import Callable
+from time import process_time
 from typing import Any
 
 import pytest
@@ -56,6 +58,17 @@ NAMES = (
     "Ocp-Apim-Subscription-Key",
     "openaiKey",
     "signature",
+    "apiKey2",
+    "apiKeyValue",
+    "adminToken",
+    "minimaxToken",
+    "maxToken",
+    "basicAuth",
+    "userPass",
+    "secretId",
+    "ak",
+    "API密钥",
+    "密码",
 )
 HARMLESS = (
     "modelKey",
@@ -77,6 +90,8 @@ HARMLESS = (
     "passes",
     "requestStyle",
     "stop_token_count",
+    "compass",
+    "密码长度",
 )
 
 
@@ -113,6 +128,9 @@ def test_all_values_of_headers_go(name: str) -> None:
         "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
         "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2",
         "AKIAIOSFODNN7EXAMPLE",
+        "0123456789abcdef0123456789abcdef.AbCdEfGhIjKlMnOp",
+        "github_pat_11AAAAAAA0123456789",
+        "Basic dXNlcjpwYXNzd29yZA==",
     ],
 )
 def test_what_looks_like_a_key_goes_wherever_it_stands(text: str) -> None:
@@ -126,6 +144,10 @@ def test_what_looks_like_a_key_goes_wherever_it_stands(text: str) -> None:
         (f"https://a.example/v1?key={KEY}&v=1", "https://a.example/v1?v=1"),
         (f"https://a.example/?api-version=2&access_token={KEY}#x", "https://a.example/?api-version=2#x"),
         (f"HTTPS://a.example/?sig={KEY}&subscription-key={KEY}", "https://a.example/"),
+        (f"wss://a.example/v1?token={KEY}", "wss://a.example/v1"),
+        (f"postgres://me:{KEY}@db.example/x", "postgres://db.example/x"),
+        (f"https://a.example/cb#access_token={KEY}&state=1", "https://a.example/cb#state=1"),
+        (f"at https://me:{KEY}@a.example/v1", "at https://a.example/v1"),
     ],
 )
 def test_an_address_loses_its_password_and_its_keys(address: str, left: str) -> None:
@@ -144,6 +166,44 @@ def test_json_within_a_text_is_looked_into() -> None:
     assert json.loads(kept["extra"]) == {"url": "x"}
     assert kept["plain"] == '{"url": "x"}'
     assert found == [("m/extra/apiKey", "api_key")]
+
+
+@pytest.mark.parametrize("wrap", [" \n{}".format, json.dumps, lambda text: json.dumps(json.dumps(text)), lambda text: json.dumps([text])])
+def test_json_within_json_is_looked_into_however_it_is_written(wrap: Callable[[str], str]) -> None:
+    kept, _ = cut({"extra": wrap(json.dumps({"url": "x", "apiKey": KEY}))})
+    assert "url" in kept["extra"]
+
+
+def test_of_two_members_of_one_name_none_passes_unseen() -> None:
+    assert cut({"extra": f'{{"apiKey": "{KEY}", "apiKey": ""}}'}) == ({"extra": "{}"}, [])
+
+
+def test_json_within_a_text_that_is_too_deep_to_be_looked_into_goes() -> None:
+    for depth in (MAX_DEPTH + 2, 100_000):
+        assert cut({"extra": '{"a":' * depth + f'"{KEY}"' + "}" * depth}) == ({}, [("m/extra", "secret")])
+
+
+def test_numbers_of_tokens_stay() -> None:
+    assert cut({"maxToken": 4096, "outputToken": 1.5}) == ({"maxToken": 4096, "outputToken": 1.5}, [])
+
+
+def test_of_a_pair_nothing_else_passes_unseen() -> None:
+    kept, _ = cut({"list": [{"name": "Authorization", "value": KEY, "apiKey": KEY, "n": 1}, {"name": "apiKey", "value": [KEY]}]})
+    assert kept == {"list": [{"name": "Authorization", "n": 1}, {"name": "apiKey"}]}
+    assert cut({"list": [{"header": "X-Route", "value": KEY}]})[0] == {"list": [{"header": "X-Route"}]}
+
+
+def test_a_name_can_be_a_secret() -> None:
+    assert cut({"keysInUse": {f"sk-{KEY}": {"on": True}}}) == ({"keysInUse": {}}, [("m/keysInUse", "looks_like_a_key")])
+
+
+@pytest.mark.parametrize(
+    "item", [{"a": "-eyJ" * 250_000}, {"max" * 300_000 + "secret": "x"}, {"a": "://" * 300_000}, {"a": "bearer " * 150_000}]
+)
+def test_no_text_takes_longer_than_it_is_long(item: dict[str, str]) -> None:
+    began = process_time()
+    cut(item)
+    assert process_time() - began < 5
 
 
 def test_named_values_and_descriptions_of_forms() -> None:
@@ -170,6 +230,7 @@ def test_a_setting_is_judged_by_the_last_part_of_its_name() -> None:
         return setting_without_secrets(name, value, f"preferences/{name}", lambda place, kind: found.append((place, kind))), found
 
     assert of("app:provider:api-key", KEY) == (None, [("preferences/app:provider:api-key", "api_key")])
+    assert of("apiKeys.openai", KEY) == (None, [("preferences/apiKeys.openai", "api_key")])
     assert of("app:selected-template", "general") == ("general", [])
     assert of("ui", {"a": {"token": KEY}, "b": 1}) == ({"a": {}, "b": 1}, [("preferences/ui/a/token", "token")])
 
@@ -196,6 +257,12 @@ def test_content_loses_only_what_is_beyond_doubt() -> None:
     assert kept["tools"] == [{"parameters": {"properties": {"api_key": {"type": "string"}}}, "headers": {"x-trace": "1"}}]
     assert kept["variables"] == item["variables"]
     assert found == [("c/messages/0/apiKey", "api_key"), ("c/tools/0/headers/Authorization", "header")]
+
+
+def test_what_content_says_of_a_secret_stays_but_not_what_it_is() -> None:
+    described = {"apiKey": {"type": "string", "defaultValue": KEY}, "pair": {"name": "x-api-key", "value": KEY}, "password": [KEY]}
+    kept = content_without_secrets(described, "c", lambda place, kind: None)
+    assert kept == {"apiKey": {"type": "string"}, "pair": {"name": "x-api-key"}}
 
 
 JSON = st.recursive(
