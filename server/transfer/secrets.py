@@ -26,9 +26,11 @@ _DOUBTLESS = re.compile(
 )
 _LIKELY = re.compile(r".*(keys?|secrets?|tokens?|credentials?|passwords?|passwd|passphrase|cookies?|bearer|accesskeyid|signature)|auth|pwd")
 _NO_SECRETS = re.compile(
-    r".*(max|min|completion|prompt|input|output|total|budget|thinking|stop|special|context|num|used)\w*tokens?|tokens"
-    r"|.*(model|mode|submode|label|labels|description|unit|template|category|sort|storage|i18n|locale|hot|shortcut)keys?"
+    r"tokens|.*(model|mode|submode|label|labels|description|unit|template|category|sort|storage|i18n|locale|hot|shortcut)keys?"
 )
+_TOKENS = re.compile(r"(.*)tokens?")
+_COUNTED = re.compile(r"max|min|completion|prompt|input|output|total|budget|thinking|stop|special|context|num|used")
+"""Where this is in front, tokens are what models count. Looked for by itself: within one pattern it takes the square of a name's length."""
 _LOOKS = re.compile(
     r"(?<![A-Za-z0-9])((sk|pk|rk)-[A-Za-z0-9_-]{12,}|AIza[A-Za-z0-9_-]{20,}|(gsk|ghp|gho|hf|xox[abps])[_-][A-Za-z0-9-]{16,}|xai-[A-Za-z0-9]{16,}"
     r"|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*|[Bb]earer\s+\S{8,})"
@@ -162,7 +164,12 @@ def _is_doubtless(name: str) -> bool:
 def _is_secret(like: str) -> bool:
     if _DOUBTLESS.fullmatch(like):
         return True
-    return bool(_LIKELY.fullmatch(like)) and not _NO_SECRETS.fullmatch(like)
+    return bool(_LIKELY.fullmatch(like)) and not _NO_SECRETS.fullmatch(like) and not _is_count(like)
+
+
+def _is_count(like: str) -> bool:
+    found = _TOKENS.fullmatch(like)
+    return found is not None and _COUNTED.search(found[1]) is not None
 
 
 def _kind(like: str) -> str:

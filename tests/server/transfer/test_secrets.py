@@ -1,6 +1,7 @@
 """What is cut out of a file's items, and what is not."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -150,6 +151,14 @@ def test_named_values_and_descriptions_of_forms() -> None:
     kept, found = cut({"list": [{"name": "api_key", "value": KEY}], "connectionSchema": {"fieldTypes": {"apiKey": "string"}}})
     assert kept == {"list": [{"name": "api_key"}]}
     assert found == [("m/list/0/value", "api_key")]
+
+
+@pytest.mark.parametrize("part", ["max", "x", "api", "access", "model", "header", "token", "secret", "sk-", "bearer "])
+def test_long_names_and_texts_are_looked_at_once(part: str) -> None:
+    long = part * (300_000 // len(part))
+    begun = time.process_time()
+    cut({f"{long}{end}": "v" for end in ("key", "token", "z")} | {"text": long, "address": f"https://{long}"})
+    assert time.process_time() - begun < 2  # as the square of the length it is minutes
 
 
 def test_empty_ones_are_taken_out_without_a_word_and_flags_stay() -> None:
