@@ -629,3 +629,36 @@ async def test_a_version_that_a_device_makes_is_shown_and_typed_into(client: htt
     both = read(await client.patch(f"/api/prompts/{prompt['id']}", json={"optimized_text": "Now from the device, and REST"}))
     assert (both["optimized_text"], both["title"]) == ("Now from the device, and REST", "By the device")
     assert (await device.pull()).text(version.id) == "Now from the device, and REST"
+
+
+async def test_texts_are_compared_where_nobody_else_waits(server: Running) -> None:
+    """It takes up to a quarter of a second each: no small library does that in the process that serves everybody."""
+    text = " ".join(f"word{number}" for number in range(600))
+    patches: tuple[dict[str, Any], ...] = (
+        {"optimized_text": text},
+        {"original_text": "short"},
+        {"optimized_text": "", "base": {"optimized_text": text}},
+    )
+    for body in patches:
+        for is_batch in (False, True):
+            user = await server.user()
+            async with server.http(user) as client:
+                prompt = (await client.post("/api/prompts", json={"title": "t", "optimized_text": "one two"})).json()
+                assert (await client.patch(f"/api/prompts/{prompt['id']}", json={"title": "u"})).status_code == 200
+                assert is_served_here(server, user)
+                if is_batch:
+                    batch = {"operations": [{"op": "update", "id": prompt["id"], **body}]}
+                    assert (await client.post("/api/prompts/batch", json=batch)).json()["results"][0]["status"] == 200
+                else:
+                    assert (await client.patch(f"/api/prompts/{prompt['id']}", json=body)).status_code == 200
+                assert not is_served_here(server, user)
+    user = await server.user()
+    async with server.http(user) as client:
+        prompt = (await client.post("/api/prompts", json={"title": "t", "optimized_text": "one two"})).json()
+        assert (await client.get(f"/api/prompts/{prompt['id']}/diff")).status_code == 200
+        assert not is_served_here(server, user)
+
+
+def is_served_here(server: Running, user: User) -> bool:
+    """Whether the user's library lies in the serving process."""
+    return server.app.documents._lying[user.library_id].place.process is None
