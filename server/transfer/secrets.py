@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from server.transfer.json_text import MAX_DEPTH, check_depth
 
@@ -36,6 +36,7 @@ _LOOKS = re.compile(
     r"|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*|[Bb]earer\s+\S{8,})"
 )
 _QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
+_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 _FORMS = frozenset({"connectionSchema", "parameterDefinitions", "fieldTypes"})
 """Descriptions of what may be configured: they name keys, and hold none."""
 _NO_KIND, _LOOKS_LIKE = "secret", "looks_like_a_key"
@@ -57,7 +58,8 @@ def without_secrets(item: Any, place: str, found: Found, *, plain: frozenset[str
 def setting_without_secrets(name: str, value: Any, place: str, found: Found, *, depth: int = MAX_DEPTH) -> Any:
     """A setting's value without its secrets; None where it is one. Raises TooDeep past so deep."""
     check_depth(value, depth)
-    kept = _kept(re.split(r"[:/.]", name)[-1], value, place, found)
+    *above, last = re.split(r"[:/.]", name)
+    kept = _kept(next(filter(_is_doubtless, above), last), value, place, found)
     return None if kept is _CUT else kept
 
 
@@ -98,24 +100,28 @@ def _kept(name: str, value: Any, place: str, found: Found) -> Any:
         case list():
             return [kept for number, each in enumerate(value) if (kept := _kept("", each, f"{place}/{number}", found)) is not _CUT]
         case dict():
-            called = value.get("name", value.get("key"))
-            if isinstance(called, str) and isinstance(value.get("value"), str) and _is_secret(_UNLIKE.sub("", called.lower())):
+            by = "name" if "name" in value else "key"
+            called = value.get(by)
+            if isinstance(called, str) and any(_texts(value.get("value"), place)) and _is_secret(_UNLIKE.sub("", called.lower())):
                 found(f"{place}/value", _kind(_UNLIKE.sub("", called.lower())))
-                value = {each: part for each, part in value.items() if each != "value"}
-                return {each: part for each, part in value.items() if isinstance(part, str)}
-            return {each: kept for each, part in value.items() if (kept := _kept(each, part, f"{place}/{each}", found)) is not _CUT}
+                return {by: called} | _parts({each: part for each, part in value.items() if each not in (by, "value")}, place, found)
+            return _parts(value, place, found)
     return value
 
 
+def _parts(value: dict[str, Any], place: str, found: Found) -> dict[str, Any]:
+    return {each: kept for each, part in value.items() if (kept := _kept(each, part, f"{place}/{each}", found)) is not _CUT}
+
+
 def _kept_text(text: str, place: str, found: Found) -> Any:
-    if text[:1] in ("{", "[") and (inner := _json(text)) is not None:
+    if text.lstrip()[:1] in ("{", "[") and (inner := _json(text)) is not None:
         told: list[tuple[str, str]] = []
         kept = _kept("", inner, place, lambda where, kind: told.append((where, kind)))
         for where, kind in told:
             found(where, kind)
         return json.dumps(kept, ensure_ascii=False) if told else text
-    if text.lstrip()[:8].lower().startswith(("http://", "https://")):
-        text = _address(text.strip(), place, found)
+    if _ADDRESS.match(text):
+        text = _address(text, place, found)
     if _LOOKS.search(text):
         found(place, _LOOKS_LIKE)
         return _CUT
@@ -123,19 +129,25 @@ def _kept_text(text: str, place: str, found: Found) -> Any:
 
 
 def _address(text: str, place: str, found: Found) -> str:
-    """An address without a password, and without what in its query is a key."""
+    """An address without a password, and without what in its query or its fragment is a key."""
     try:
-        parts = urlsplit(text)
-        query = parse_qsl(parts.query, keep_blank_values=True)
+        parts = urlsplit(text.strip())
+        query, fragment = _keyless(parts.query), _keyless(parts.fragment)
     except ValueError:
         found(place, "address")
         return ""
-    kept = [(name, value) for name, value in query if not (value and _QUERY.fullmatch(_UNLIKE.sub("", name.lower())))]
-    has_user = "@" in parts.netloc
-    if len(kept) == len(query) and not has_user:
+    kept = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment=fragment)
+    if kept == parts:
         return text
     found(place, "address")
-    return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), parts.fragment).geturl()
+    return kept.geturl()
+
+
+def _keyless(query: str) -> str:
+    """A query, or a fragment that is written as one, without the keys in it; as it stands where there are none."""
+    named = parse_qsl(query, keep_blank_values=True)
+    kept = [(name, value) for name, value in named if not (value and _QUERY.fullmatch(_UNLIKE.sub("", name.lower())))]
+    return query if len(kept) == len(named) else urlencode(kept)
 
 
 def _content(value: Any, place: str, found: Found) -> Any:
@@ -162,6 +174,7 @@ def _is_doubtless(name: str) -> bool:
 
 
 def _is_secret(like: str) -> bool:
+    like = like.rstrip("0123456789")
     if _DOUBTLESS.fullmatch(like):
         return True
     return bool(_LIKELY.fullmatch(like)) and not _NO_SECRETS.fullmatch(like) and not _is_count(like)

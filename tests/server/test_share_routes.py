@@ -152,6 +152,23 @@ async def test_nothing_tells_whose_it_is(server: Running, user: User, client: ht
     assert answer.headers["cache-control"] == "no-store"
 
 
+async def test_what_a_variable_was_filled_in_with_is_not_shared_where_it_is_a_secret(
+    client: httpx2.AsyncClient, nobody: httpx2.AsyncClient
+) -> None:
+    key = "sk-abcdefghijklmnop"
+    variables = {"apiKey": "hunter2", "note": key, "team": "us", "password": {"type": "string", "defaultValue": "hunter2"},
+                 "endpoint": {"type": "string", "defaultValue": f"Bearer {key}"}, "token": {"defaultValue": "design"}}  # fmt: skip
+    prompt = await made(client, variables=variables)
+    assert (await read(nobody, (await shared(client, prompt["id"]))["code"]))["variables"] == [
+        {"name": "apiKey", "type": "string"},
+        {"name": "endpoint", "type": "string"},
+        {"name": "note", "type": "string"},
+        {"name": "password", "type": "string"},
+        {"name": "team", "type": "string", "defaultValue": "us"},
+        {"name": "token", "defaultValue": "design"},
+    ]
+
+
 async def test_a_conversation_is_read_as_messages(user: User, client: httpx2.AsyncClient, nobody: httpx2.AsyncClient) -> None:
     prompt = await made(client, "多轮对话", mode="pro-multi", original_text="原文")
     device = await newcomer(client, user.library_id)
