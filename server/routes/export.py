@@ -1,13 +1,15 @@
 """`GET /api/export`: a library as a file, for a copy, for another server, or for Prompt Optimizer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
+from uuid import UUID
+from weakref import WeakValueDictionary
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from server.intents.exporting import Exported, Format, export
@@ -55,7 +57,7 @@ _FILE: dict[str, Any] = {
 def export_router(hall: Hall) -> APIRouter:
     """The route. What is on its way to a client is counted with the openings of this hall."""
     router = APIRouter(prefix="/api/export", tags=["libraries"], route_class=StrictRoute)
-    turns = asyncio.Semaphore(EXPORTS_AT_ONCE)
+    turns = _Turns()
 
     @router.get("", responses={**fails(**READS), 200: _FILE}, response_class=Response)
     async def file(
@@ -65,25 +67,48 @@ def export_router(hall: Hall) -> APIRouter:
         now = services.clock()
         ask = partial(export, format=format, name=at.library.name, now=ms(now))
         file_name = FILES[format].name.format(name=at.library.name, day=f"{now:%Y-%m-%d}")
-        return _Download(hall, turns, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
+        turn = turns.of(at.principal.user.id)
+        return _Download(hall, turn, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
 
     return router
+
+
+class _Turns:
+    """Whose turn it is to have an export made: a user's one after the other, so that nobody waits for all that somebody else wants."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self._of_users: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # each for as long as somebody waits
+
+    @asynccontextmanager
+    async def of(self, user_id: UUID) -> AsyncIterator[None]:
+        """The user's turn."""
+        own = self._of_users.setdefault(user_id, asyncio.Lock())
+        async with own, self._all:
+            yield
 
 
 class _Download(Response):
     """A file that is made once it is its turn, and counted as an opening's answer while it is on its way."""
 
     def __init__(
-        self, hall: Hall, turns: asyncio.Semaphore, make: Callable[[], Awaitable[Exported]], file_name: str, media_type: str
+        self,
+        hall: Hall,
+        turn: AbstractAsyncContextManager[None],
+        make: Callable[[], Awaitable[Exported]],
+        file_name: str,
+        media_type: str,
     ) -> None:
         super().__init__(headers={"Content-Disposition": disposition(file_name), "Cache-Control": "no-store"}, media_type=media_type)
         self._hall = hall
-        self._turns = turns
+        self._turn = turn
         self._make = make
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as counted:
-            async with self._turns:
+            async with self._turn:
+                if await Request(scope, receive).is_disconnected():  # while it waited: nobody wants it any more
+                    return
                 exported = await self._make()
                 await counted.enter_async_context(self._hall.opening_budget.taken(len(exported.content)))
             self.headers["Content-Length"] = str(len(exported.content))
