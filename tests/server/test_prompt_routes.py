@@ -662,3 +662,19 @@ async def test_texts_are_compared_where_nobody_else_waits(server: Running) -> No
 def is_served_here(server: Running, user: User) -> bool:
     """Whether the user's library lies in the serving process."""
     return server.app.documents._lying[user.library_id].place.process is None
+
+
+async def test_a_batch_that_rewrites_many_texts_is_carried_out(client: httpx2.AsyncClient) -> None:
+    """Compared each for itself they would take longer than a call may, which costs everybody the document process."""
+
+    def text(seed: int) -> str:
+        return " ".join(f"word{number * number * seed % 997}" for number in range(600))
+
+    created = [{"op": "create", "title": "t", "optimized_text": text(seed)} for seed in range(1, 101)]
+    made = (await client.post("/api/prompts/batch", json={"operations": created})).json()["results"]
+    updates = [{"op": "update", "id": each["id"], "optimized_text": text(seed)} for seed, each in enumerate(made, 1_000)]
+    answer = await client.post("/api/prompts/batch", json={"operations": updates}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert {result["status"] for result in answer.json()["results"]} == {200}
+    last = (await client.get(f"/api/prompts/{made[-1]['id']}")).json()
+    assert last["optimized_text"] == text(1_099)
