@@ -1,8 +1,8 @@
 """`GET /api/export`: a library as a file, for a copy, for another server, or for Prompt Optimizer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
@@ -67,25 +67,22 @@ def export_router(hall: Hall) -> APIRouter:
         now = services.clock()
         ask = partial(export, format=format, name=at.library.name, now=ms(now))
         file_name = FILES[format].name.format(name=at.library.name, day=f"{now:%Y-%m-%d}")
-        turn = turns.of(at.principal.user.id)
-        return _Download(hall, turn, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
+        return _Download(hall, turns, at.principal.user.id, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
 
     return router
 
 
 class _Turns:
-    """Whose turn it is to have an export made: a user's one after the other, so that nobody waits for all that somebody else wants."""
+    """Whose turn it is to have an export: a user's are made and sent one after the other, so that nobody waits for all that somebody
+    else wants, and whoever reads slowly does not fill the budget of all."""
 
     def __init__(self) -> None:
-        self._all = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self.to_make = asyncio.Semaphore(EXPORTS_AT_ONCE)
         self._of_users: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # each for as long as somebody waits
 
-    @asynccontextmanager
-    async def of(self, user_id: UUID) -> AsyncIterator[None]:
+    def of(self, user_id: UUID) -> asyncio.Lock:
         """The user's turn."""
-        own = self._of_users.setdefault(user_id, asyncio.Lock())
-        async with own, self._all:
-            yield
+        return self._of_users.setdefault(user_id, asyncio.Lock())
 
 
 class _Download(Response):
@@ -94,19 +91,21 @@ class _Download(Response):
     def __init__(
         self,
         hall: Hall,
-        turn: AbstractAsyncContextManager[None],
+        turns: _Turns,
+        user_id: UUID,
         make: Callable[[], Awaitable[Exported]],
         file_name: str,
         media_type: str,
     ) -> None:
         super().__init__(headers={"Content-Disposition": disposition(file_name), "Cache-Control": "no-store"}, media_type=media_type)
         self._hall = hall
-        self._turn = turn
+        self._turns = turns
+        self._user_id = user_id
         self._make = make
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with AsyncExitStack() as counted:
-            async with self._turn:
+        async with self._turns.of(self._user_id), AsyncExitStack() as counted:
+            async with self._turns.to_make:
                 if await Request(scope, receive).is_disconnected():  # while it waited: nobody wants it any more
                     return
                 exported = await self._make()

@@ -193,3 +193,19 @@ async def test_a_client_that_reads_nothing_is_given_up(databases: Databases, tem
                 assert (await client.get("/api/export?format=app")).status_code == 200
     finally:
         databases.drop(dsn)
+
+
+async def test_a_user_has_one_export_on_its_way_at_a_time(server: Running, large: User, user: User, raw_sockets: None) -> None:
+    """Else one who reads slowly would take all the budget that the openings of devices share."""
+    raw = await RawSocket.connected(server.port, receive_buffer=4096)
+    raw.stop_reading()
+    raw.send(f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode())
+    budget = server.app.hall.opening_budget
+    await until(lambda: budget._taken > 0, "the first is on its way")
+    async with server.http(large) as again, server.http(user) as other:
+        waiting = asyncio.create_task(again.get("/api/export"))
+        assert (await other.get("/api/export")).status_code == 200
+        assert not waiting.done()
+        raw.abort()
+        assert (await waiting).status_code == 200
+    await until(lambda: budget._taken == 0, "nothing is on its way any more")
