@@ -19,6 +19,7 @@ from crdt.operations.writing import retype, take_away
 from crdt.plain import same, writable
 from crdt.reader import number_in
 from crdt.shared import Txn, YMap, YText, get, keys, reading
+from crdt.textdiff import MOST_STEPS_OF_ALL, Budget
 
 BINNED = (Root.PROMPTS, Root.CATEGORIES, Root.TEMPLATES, Root.CONTEXTS)
 """What was made since goes into the bin."""
@@ -65,14 +66,16 @@ def steps(now: Library, past: Library, at: int) -> list[Step]:
 def take(library: Library, wanted: Iterable[Step]) -> bytes:
     """Carry the steps out in one transaction, and return the update that it made. The library is as it was when they were found."""
 
+    budget = Budget(MOST_STEPS_OF_ALL)
+
     def change() -> None:
         for step in wanted:
-            _take(library, step)
+            _take(library, step, budget)
 
     return library.edit(change)
 
 
-def _take(library: Library, step: Step) -> None:
+def _take(library: Library, step: Step, budget: Budget) -> None:
     there: Any = library.root(step.root)
     for key in step.path[:-1]:
         there = there[key]
@@ -82,7 +85,7 @@ def _take(library: Library, step: Step) -> None:
         case Kind.REMOVE:
             take_away(there, step.path[-1:])
         case Kind.RETYPE:
-            retype(library, there[step.path[-1]], step.value)
+            retype(library, there[step.path[-1]], step.value, budget)
 
 
 class _Reverting:

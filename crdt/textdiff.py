@@ -13,6 +13,8 @@ from typing import NamedTuple
 MOST_STEPS = 300_000
 """Steps that are taken to find what two texts have in common, about a quarter of a second; past it what is not known yet is replaced as a
 whole, line by line where lines are known."""
+MOST_STEPS_OF_ALL = 10 * MOST_STEPS
+"""Steps for all texts of one change, about two and a half seconds; those that come when they are used up are replaced as a whole."""
 
 _WORDS = re.compile(r"\w+|[^\S\n]+|.", re.DOTALL)
 _UNSPACED = re.compile("([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff])")
@@ -27,9 +29,20 @@ class Edit(NamedTuple):
     insert: str
 
 
-def edits(old: str, new: str) -> list[Edit]:
-    """The edits that make `new` of `old`, the last place in the text first: so applied, none moves the place of another."""
-    budget = Budget(MOST_STEPS)
+class Budget:
+    """Steps that are left."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+
+def edits(old: str, new: str, of_all: Budget | None = None) -> list[Edit]:
+    """The edits that make `new` of `old`, the last place in the text first: so applied, none moves the place of another.
+
+    Where texts are many they share a budget, of which each takes MOST_STEPS at most.
+    """
+    given = MOST_STEPS if of_all is None else min(MOST_STEPS, of_all.steps)
+    budget = Budget(given)
     found: list[Edit] = []
     offset = 0
     for kept, wanted in runs(lines(old), lines(new), budget):
@@ -37,13 +50,15 @@ def edits(old: str, new: str) -> list[Edit]:
         if before != after:
             found += _between(before, after, offset, budget)
         offset += len(before.encode())
+    if of_all is not None:
+        of_all.steps -= given - budget.steps
     return found[::-1]
 
 
-def rebased(base: str, wanted: str, current: str) -> str:
+def rebased(base: str, wanted: str, current: str, of_all: Budget | None = None) -> str:
     """`current` with what was changed from `base` to `wanted`: where both have changed a place, what either inserted is there, and what
     either deleted is not. The same change on both sides is made once."""
-    theirs, ours = edits(base, current)[::-1], edits(base, wanted)[::-1]
+    theirs, ours = edits(base, current, of_all)[::-1], edits(base, wanted, of_all)[::-1]
     made = sorted([*theirs, *(edit for edit in ours if edit not in theirs)], key=lambda edit: edit.start)  # at one place theirs first
     before, after = base.encode(), list[bytes]()
     kept = 0  # what comes before is in `after`, or deleted
@@ -61,13 +76,6 @@ def _between(old: str, new: str, offset: int, budget: Budget) -> Iterator[Edit]:
         if before != after:
             yield Edit(offset, size, after)
         offset += size
-
-
-class Budget:
-    """Steps that are left."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
 
 
 def runs(before: list[str], after: list[str], budget: Budget) -> Iterator[tuple[list[str], list[str]]]:

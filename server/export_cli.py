@@ -1,6 +1,7 @@
 """`promptsync export`: a library as a file, from a running server."""
 
 import http.client
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,6 +23,8 @@ from storage.privatefile import create_private, replace_private
 
 PIECE_BYTES = 256 << 10
 """What is read at a time: progress is told after each."""
+_FULL_NAME = re.compile(r"filename\*=UTF-8''([^\s;]+)")
+"""The name in all of its letters (RFC 8187); the one beside it is in ASCII."""
 
 
 class ExportFailed(ServerError):
@@ -117,6 +120,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 
 def _name(answer: http.client.HTTPResponse) -> str:
     """The name that the server gives the file, as one in this folder."""
-    given = answer.headers.get_filename() or ""
+    full = _FULL_NAME.search(answer.headers.get("Content-Disposition", ""))
+    given = urllib.parse.unquote(full[1], errors="ignore") if full else answer.headers.get_filename() or ""
     name = "".join(character for character in given if character.isprintable() and character not in "/\\").lstrip(".")
     return name or "library.promptsync.json"

@@ -108,12 +108,14 @@ class Buckets:
         Raises:
             TooManyAttempts: it may not now.
         """
-        if not self.allow(address):
-            raise TooManyAttempts(ceil((1 - self._left(address)) / self._a_second))
+        self.check(address)
+        self.allow(address)
 
-    def give_back(self, address: str) -> None:
-        """Take back what was counted last: it was none."""
-        self._set(address, min(self._burst, self._left(address) + 1))
+    def check(self, address: str) -> None:
+        """Raise TooManyAttempts unless this address may do it once more now."""
+        left = self._left(address)
+        if left < 1:
+            raise TooManyAttempts(ceil((1 - left) / self._a_second))
 
     def _left(self, address: str) -> float:
         now = self._clock()
@@ -136,17 +138,18 @@ class SharedReads:
         self._failures = Buckets(a_minute=failures / FAILURE_MINUTES, burst=failures, clock=clock)
 
     def attempt(self, address: str) -> None:
-        """Count a reading, as failed until `succeeded` says otherwise: of many at once no more pass than may fail.
+        """Count a reading.
 
         Raises:
             TooManyAttempts: the address has read, or failed, as often as it may.
         """
+        self._failures.check(address)
         self._reads.take(address)
-        self._failures.take(address)
 
-    def succeeded(self, address: str) -> None:
-        """The reading that was counted last was none that failed."""
-        self._failures.give_back(address)
+    def failed(self, address: str) -> None:
+        """A reading was for nothing. Told only then: of many at once as many may fail as may be read, but none that finds something is
+        refused for the others beside it."""
+        self._failures.allow(address)
 
 
 def bucket_of(address: str) -> str:

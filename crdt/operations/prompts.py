@@ -16,6 +16,7 @@ from crdt.plain import writable_text
 from crdt.reader import number_in
 from crdt.shared import get, keys, reading
 from crdt.tags import Registry, tag_key
+from crdt.textdiff import Budget
 
 _KINDS: dict[str, kinds.Kind] = {
     "title": kinds.text,
@@ -154,9 +155,9 @@ def change_tags(library: Library, prompt_id: str, *, add: Collection[str], remov
     return library.edit(change)
 
 
-def edit_original(library: Library, prompt_id: str, text: str) -> bytes:
+def edit_original(library: Library, prompt_id: str, text: str, budget: Budget | None = None) -> bytes:
     """Make the original text this one, changing only what differs. Raises Missing, ValueError for what is no text."""
-    return retype(library, part(found(library, Root.PROMPTS, prompt_id), "original", Text), text)
+    return retype(library, part(found(library, Root.PROMPTS, prompt_id), "original", Text), text, budget)
 
 
 def count_use(library: Library, prompt_id: str, device: str) -> bytes:

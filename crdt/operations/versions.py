@@ -13,6 +13,7 @@ from crdt.library import Library, Root
 from crdt.operations.writing import Exists, IsCurrent, Missing, found, part, put, retype, take_away, unused
 from crdt.plain import writable_text
 from crdt.shared import get, keys, reading
+from crdt.textdiff import Budget
 
 _FIXED: dict[str, kinds.Kind] = {
     "prompt": kinds.text,
@@ -70,9 +71,9 @@ def choose_version(library: Library, prompt_id: str, version_id: str) -> bytes:
     return library.edit(lambda: put(prompt, {"current": version_id}))
 
 
-def edit_version(library: Library, version_id: str, text: str) -> bytes:
+def edit_version(library: Library, version_id: str, text: str, budget: Budget | None = None) -> bytes:
     """Make a version's text this one, changing only what differs. Raises Missing, ValueError for what is no text."""
-    return retype(library, part(library.root(Root.TEXTS), version_id, Text), text)
+    return retype(library, part(library.root(Root.TEXTS), version_id, Text), text, budget)
 
 
 def label_version(library: Library, prompt_id: str, label: str, version_id: str | None) -> bytes:

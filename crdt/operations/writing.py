@@ -15,7 +15,7 @@ from crdt.errors import CrdtError
 from crdt.library import Library, Root
 from crdt.plain import same, writable_text
 from crdt.reader import number_in
-from crdt.textdiff import edits
+from crdt.textdiff import Budget, edits
 
 
 class Missing(CrdtError):
@@ -86,9 +86,9 @@ def mark_restored(library: Library, root: Root, key: str) -> bytes:
     return library.edit(lambda: put(there, {"deleted_at": None}))
 
 
-def retype(library: Library, text: Text, wanted: str) -> bytes:
-    """Make a text this one, changing only what differs. Raises ValueError for what is no text."""
-    changes = edits(str(text), writable_text(wanted))
+def retype(library: Library, text: Text, wanted: str, budget: Budget | None = None) -> bytes:
+    """Make a text this one, changing only what differs; several of them may share a budget. Raises ValueError for what is no text."""
+    changes = edits(str(text), writable_text(wanted), budget)
 
     def change() -> None:
         for edit in changes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from crdt.errors import CrdtError
 from crdt.operations import Missing, purge_prompts
+from crdt.textdiff import MOST_STEPS_OF_ALL, Budget
 from crdt.view import View
 from server.errors import BatchRefused, ServerError
 from server.intents import prompts
@@ -58,9 +59,10 @@ def carry_out(view: View, operations: Sequence[Making | Setting | Deleting], *, 
         BatchRefused: one was refused, and all were wanted.
     """
     done: list[Done] = []
+    budget = Budget(MOST_STEPS_OF_ALL)
     for kind, run in groupby(operations, _kind):
         same = list(run)
-        done += _AT_ONCE[kind](view, same) if kind in _AT_ONCE else [_carry_out(view, operation) for operation in same]
+        done += _AT_ONCE[kind](view, same) if kind in _AT_ONCE else [_carry_out(view, operation, budget) for operation in same]
     if atomic and any(each.error is not None for each in done):
         raise BatchRefused(done)
     return done
@@ -100,12 +102,12 @@ def _purge(view: View, operations: Sequence[Any]) -> list[Done]:
 _AT_ONCE = {"make": _make, "purge": _purge}
 
 
-def _carry_out(view: View, operation: Making | Setting | Deleting) -> Done:
+def _carry_out(view: View, operation: Making | Setting | Deleting, budget: Budget) -> Done:
     assert not isinstance(operation, Making)  # noqa: S101  # made at once; tells the type checker
     try:
         match operation:
             case Setting(id=prompt_id, fields=fields, stamp=stamp, if_match=tag):
-                return Done(id=prompt_id, etag=prompts.change(view, prompt_id, fields, stamp, _tags(tag)).etag)
+                return Done(id=prompt_id, etag=prompts.change(view, prompt_id, fields, stamp, _tags(tag), budget).etag)
             case Deleting(id=prompt_id, now=now, purge=purge, if_match=tag):
                 prompts.delete(view, prompt_id, now, purge=purge, if_match=_tags(tag))
                 left = view.full(prompt_id)

@@ -25,7 +25,7 @@ from server.transfer.library_file import (
     Item,
     LibraryFile,
 )
-from server.transfer.secrets import content_without_secrets, setting_without_secrets, without_secrets
+from server.transfer.secrets import content_without_secrets, setting_without_secrets, variable_without_secret, without_secrets
 
 MAX_EXPORT_BYTES = 128 << 20
 """Bytes of an export: twice the largest document that REST opens, since JSON escapes and Prompt Optimizer's forms hold texts twice. Past
@@ -78,7 +78,7 @@ def library_file(view: View, *, name: str, now: int) -> LibraryFile:
         "templates": reading.templates(view),
         "contexts": reading.contexts(view),
         "models": reading.models(view),
-        "variables": view.variables(),
+        "variables": reading.variables(view),
         "preferences": reading.preferences("prefs", view.preferences()),
         "device_preferences": reading.device_preferences(view),
     }
@@ -114,11 +114,11 @@ class _Reading:
             favorite=prompt.favorite,
             pinned=prompt.pinned,
             order=prompt.order,
-            variables=in_order(prompt.variables),
-            messages=in_order(prompt.messages),
-            examples=in_order(whole.examples),
+            variables=self._written(f"{place}/variables", prompt.variables),
+            messages=self._written(f"{place}/messages", prompt.messages),
+            examples=self._written(f"{place}/examples", whole.examples),
             media=in_order(whole.media),
-            source=in_order(content_without_secrets(prompt.source, f"{place}/source", self._cut, depth=MAX_DEPTH)),
+            source=self._written(f"{place}/source", prompt.source),
             current=current,
             versions=versions,
             labels=dict(sorted(labels.items())),
@@ -167,13 +167,19 @@ class _Reading:
         )
 
     def contexts(self, view: View) -> list[FileContext]:
-        return self._parts((FileContext, place, _fields(each)) for each, place in _placed("contexts", view.contexts()))
+        return self._parts(
+            (FileContext, place, self._written(place, _fields(each))) for each, place in _placed("contexts", view.contexts())
+        )
 
     def models(self, view: View) -> list[FileModel]:
         return self._parts(
             (FileModel, place, {"id": each.id} | without_secrets(_fields(each), place, self._cut, plain=_PLAIN, depth=MAX_DEPTH))
             for each, place in _placed("models", view.models())
         )
+
+    def variables(self, view: View) -> dict[str, str]:
+        found = {name: variable_without_secret(name, text, f"variables/{name}", self._cut) for name, text in view.variables().items()}
+        return {name: text for name, text in found.items() if text is not None}
 
     def preferences(self, place: str, values: Mapping[str, Any]) -> dict[str, Any]:
         found = {name: setting_without_secrets(name, each, f"{place}/{name}", self._cut, depth=MAX_DEPTH) for name, each in values.items()}
@@ -192,6 +198,10 @@ class _Reading:
     def _cut(self, place: str, kind: str) -> None:
         self.note(f"{place}: left out, since it looks like a secret ({kind})")
 
+    def _written(self, place: str, value: Any) -> Any:
+        """What somebody has written."""
+        return in_order(content_without_secrets(value, place, self._cut, depth=MAX_DEPTH))
+
     def _map(self, place: str, value: Any) -> dict[str, Any] | None:
         if value is None or isinstance(value, dict):
             return in_order(without_secrets(value, place, self._cut, depth=MAX_DEPTH))  # type: ignore[no-any-return]  # of the same kind
@@ -200,7 +210,7 @@ class _Reading:
 
     def _content(self, place: str, value: Any) -> Any:
         if isinstance(value, str | list):
-            return in_order(value)
+            return self._written(place, value)
         if value is not None:
             self.note(f"{place}: not a text, and no list of messages")
         return ""

@@ -16,7 +16,7 @@ from crdt.order import between
 from crdt.plain import same
 from crdt.query import Query
 from crdt.shown import FullPrompt, FullVersion, Prompt
-from crdt.textdiff import rebased
+from crdt.textdiff import MOST_STEPS_OF_ALL, Budget, rebased
 from crdt.view import View
 from server.errors import AlreadyThere, Damaged, Gone, PreconditionFailed, ServerError, UnknownReference
 from server.intents.prompt_json import HISTORY, TEXTS, Shown, prompt_json, version_json
@@ -143,15 +143,27 @@ def create_all(view: View, drafts: Sequence[Draft]) -> list[FullPrompt | Excepti
     return [refused[number] if number in refused else _state(view, draft.id) for number, draft in enumerate(drafts)]
 
 
-def change(view: View, prompt_id: str, fields: Mapping[str, Any], stamp: Stamp, if_match: Collection[str] | None) -> FullPrompt:
-    """Set these fields of a prompt, each by as little as says it.
+def change(
+    view: View,
+    prompt_id: str,
+    fields: Mapping[str, Any],
+    stamp: Stamp,
+    if_match: Collection[str] | None,
+    budget: Budget | None = None,
+) -> FullPrompt:
+    """Set these fields of a prompt, each by as little as says it, within a budget of steps that several changes may share.
 
     Raises Missing, UnknownReference; Damaged where a client has written a part of it wrongly; PreconditionFailed.
     """
     if view.version(prompt_id, stamp.version_id) is not None:
         return _state(view, prompt_id)  # it is this request that has made it, and its answer was lost
-    _set(view, required(view, prompt_id, if_match), fields, stamp)
+    _set(view, required(view, prompt_id, if_match), fields, stamp, budget or Budget(MOST_STEPS_OF_ALL))
     return _state(view, prompt_id)
+
+
+def compares_texts(fields: Mapping[str, Any]) -> bool:
+    """Whether setting these fields has texts compared: each takes up to a quarter of a second, which is too long where others wait."""
+    return any(fields.get(name) for name in ("original_text", "optimized_text", "base"))
 
 
 def delete(view: View, prompt_id: str, now: int, *, purge: bool, if_match: Collection[str] | None) -> None:
@@ -207,15 +219,17 @@ def _new_prompt(draft: Draft, order: str) -> NewPrompt:
     )
 
 
-def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp) -> None:
+def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp, budget: Budget) -> None:
     prompt, library = state.prompt, view.library
     filed, category = view.filed(prompt.id)  # what is written counts, not what is shown of it
     written = {name: getattr(prompt, name) for name in REGISTERS} | {"category": category}
     registers = {name: fields[name] for name in REGISTERS if name in fields and not same(fields[name], written[name])}
     _check_category(view, registers.get("category"))
     makes_version = _makes_version(state, fields)
-    original = _merged("original_text", fields, state.original)
-    text = fields.get("optimized_text", state.optimized) if makes_version else _merged("optimized_text", fields, state.optimized)
+    original = _merged("original_text", fields, state.original, budget)
+    text = fields.get("optimized_text", state.optimized)
+    if not makes_version:
+        text = _merged("optimized_text", fields, state.optimized, budget)
     add, remove = _retagged(view, filed, fields["tags"]) if "tags" in fields else ([], [])
     retypes, edits = original != state.original, text != state.optimized and not makes_version
     if not (registers or add or remove or makes_version or retypes or edits):
@@ -228,12 +242,12 @@ def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp)
     def write() -> None:
         operations.set_fields(library, prompt.id, registers | {"touched_at": max(stamp.now, prompt.touched_at)})
         if retypes:
-            operations.edit_original(library, prompt.id, original)
+            operations.edit_original(library, prompt.id, original, budget)
         if makes_version:
             model = fields.get("model_used", prompt.model)
             operations.add_version(library, prompt.id, _new_version(text, model, prompt.current, fields, stamp))
         elif edits and prompt.current is not None:
-            operations.edit_version(library, prompt.current, text)
+            operations.edit_version(library, prompt.current, text, budget)
         if add or remove:
             operations.register_tags(library, fields["tags"], at=stamp.now)
             operations.change_tags(library, prompt.id, add=add, remove=remove)
@@ -241,12 +255,12 @@ def _set(view: View, state: FullPrompt, fields: Mapping[str, Any], stamp: Stamp)
     library.edit(write)
 
 
-def _merged(name: str, fields: Mapping[str, Any], there: str) -> str:
+def _merged(name: str, fields: Mapping[str, Any], there: str, budget: Budget) -> str:
     """The text that is there once what is asked for is done: all of it, or what differs from the base that it was made from."""
     if name not in fields:
         return there
     base = fields.get("base", {}).get(name)
-    return str(fields[name]) if base is None else rebased(base, fields[name], there)
+    return str(fields[name]) if base is None else rebased(base, fields[name], there, budget)
 
 
 def _makes_version(state: FullPrompt, fields: Mapping[str, Any]) -> bool:

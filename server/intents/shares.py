@@ -14,6 +14,7 @@ from crdt.operations import Missing
 from crdt.shown import FullPrompt
 from crdt.view import View
 from server.errors import InBin, UnknownReference
+from server.transfer.secrets import variable_without_secret
 
 SCHEMA = "prompt-garden.prompt.v1"
 ROLES = frozenset({"system", "user", "assistant", "tool"})
@@ -73,7 +74,7 @@ def source(view: View, prompt_id: str, version_id: str | None, code: str) -> byt
             "importCode": code,
             "optimizerTarget": {"subModeKey": prompt.mode},
             "prompt": content,
-            "variables": [_variable(name, value) for name, value in sorted(prompt.variables.items())],
+            "variables": [_without_secret(_variable(name, value)) for name, value in sorted(prompt.variables.items())],
             "meta": {
                 "title": prompt.title,
                 "description": prompt.description,
@@ -116,6 +117,12 @@ def _variable(name: str, value: Any) -> dict[str, Any]:
         case str():
             return {"name": name, "type": "string", "defaultValue": value}
     return {"name": name}
+
+
+def _without_secret(variable: dict[str, Any]) -> dict[str, Any]:
+    """The variable without its default where that is a secret beyond doubt: what it is called is shared, not what it was filled in with."""
+    default = variable_without_secret(variable["name"], variable.get("defaultValue"), "", lambda *_: None)
+    return variable if default is not None else {name: part for name, part in variable.items() if name != "defaultValue"}
 
 
 def _category(view: View, category_id: str) -> str:

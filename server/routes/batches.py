@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from server.claim import Claim
 from server.errors import AlreadyDone, BatchRefused, problem_of
 from server.intents.batches import Deleting, Done, Making, Setting, carry_out
+from server.intents.prompts import compares_texts
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import WRITES, At, AtLibrary
@@ -37,7 +38,7 @@ async def batch(body: Batch, at: At, claim: Claimed, services: Served) -> Respon
         edited = await at.edit(
             partial(carry_out, operations=operations, atomic=body.atomic),
             on_all=any(getattr(each, "if_match", None) for each in operations),
-            away=len(operations) > MOST_HERE,
+            away=len(operations) > MOST_HERE or any(isinstance(each, Setting) and compares_texts(each.fields) for each in operations),
         )
     except BatchRefused as refused:
         return problem_of(refused).response({"results": [_result(each) for each in refused.done]})

@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
+from uuid import UUID
+from weakref import WeakValueDictionary
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from server.intents.exporting import Exported, Format, export
@@ -55,7 +57,7 @@ _FILE: dict[str, Any] = {
 def export_router(hall: Hall) -> APIRouter:
     """The route. What is on its way to a client is counted with the openings of this hall."""
     router = APIRouter(prefix="/api/export", tags=["libraries"], route_class=StrictRoute)
-    turns = asyncio.Semaphore(EXPORTS_AT_ONCE)
+    turns = _Turns()
 
     @router.get("", responses={**fails(**READS), 200: _FILE}, response_class=Response)
     async def file(
@@ -65,25 +67,47 @@ def export_router(hall: Hall) -> APIRouter:
         now = services.clock()
         ask = partial(export, format=format, name=at.library.name, now=ms(now))
         file_name = FILES[format].name.format(name=at.library.name, day=f"{now:%Y-%m-%d}")
-        return _Download(hall, turns, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
+        return _Download(hall, turns, at.principal.user.id, lambda: at.read(ask, away=True), file_name, FILES[format].media_type)
 
     return router
+
+
+class _Turns:
+    """Whose turn it is to have an export: a user's are made and sent one after the other, so that nobody waits for all that somebody
+    else wants, and whoever reads slowly does not fill the budget of all."""
+
+    def __init__(self) -> None:
+        self.to_make = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self._of_users: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # each for as long as somebody waits
+
+    def of(self, user_id: UUID) -> asyncio.Lock:
+        """The user's turn."""
+        return self._of_users.setdefault(user_id, asyncio.Lock())
 
 
 class _Download(Response):
     """A file that is made once it is its turn, and counted as an opening's answer while it is on its way."""
 
     def __init__(
-        self, hall: Hall, turns: asyncio.Semaphore, make: Callable[[], Awaitable[Exported]], file_name: str, media_type: str
+        self,
+        hall: Hall,
+        turns: _Turns,
+        user_id: UUID,
+        make: Callable[[], Awaitable[Exported]],
+        file_name: str,
+        media_type: str,
     ) -> None:
         super().__init__(headers={"Content-Disposition": disposition(file_name), "Cache-Control": "no-store"}, media_type=media_type)
         self._hall = hall
         self._turns = turns
+        self._user_id = user_id
         self._make = make
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with AsyncExitStack() as counted:
-            async with self._turns:
+        async with self._turns.of(self._user_id), AsyncExitStack() as counted:
+            async with self._turns.to_make:
+                if await Request(scope, receive).is_disconnected():  # while it waited: nobody wants it any more
+                    return
                 exported = await self._make()
                 await counted.enter_async_context(self._hall.opening_budget.taken(len(exported.content)))
             self.headers["Content-Length"] = str(len(exported.content))

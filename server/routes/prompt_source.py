@@ -91,11 +91,8 @@ async def get(code: Annotated[str, Path(min_length=1, max_length=MAX_ID)], servi
     try:
         answer = await _read(code, services, request.app.state.editor)
     except (NotFound, Missing):
+        reads.failed(address)
         raise NotFound from None
-    except BaseException:
-        reads.succeeded(address)  # it is not the code that was wrong
-        raise
-    reads.succeeded(address)
     return Response(answer, media_type="application/json")
 
 

@@ -129,14 +129,17 @@ def stamp_of(at: AtLibrary, claim: Claim, number: int) -> Stamp:
 
 
 async def _set(prompt_id: str, body: PromptBody | PromptPatch, at: AtLibrary, claim: Claim, if_match: str | None) -> Response:
-    change = partial(prompts.change, prompt_id=prompt_id, fields=body.fields(), stamp=stamp_of(at, claim, 0), if_match=wanted(if_match))
-    return await changed(at, change, if_match, lambda state: answer_of(state, at))
+    fields = body.fields()
+    change = partial(prompts.change, prompt_id=prompt_id, fields=fields, stamp=stamp_of(at, claim, 0), if_match=wanted(if_match))
+    return await changed(at, change, if_match, lambda state: answer_of(state, at), away=prompts.compares_texts(fields))
 
 
-async def changed(at: AtLibrary, change: Callable[[View], T], if_match: str | None, answer: Callable[[T], Response]) -> Response:
-    """The answer to a change; where it asked for another state, the prompt as it is."""
+async def changed(
+    at: AtLibrary, change: Callable[[View], T], if_match: str | None, answer: Callable[[T], Response], *, away: bool = False
+) -> Response:
+    """The answer to a change; where it asked for another state, the prompt as it is. `away`: see `Editor.edit`."""
     try:
-        return answer((await at.edit(change, on_all=if_match is not None)).answer)
+        return answer((await at.edit(change, on_all=if_match is not None, away=away)).answer)
     except PreconditionFailed as failed:
         state = failed.state
         current = prompt_json(Shown(state=state), at.library.owner_id, USUAL)

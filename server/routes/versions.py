@@ -80,7 +80,7 @@ async def diff(
 ) -> Response:
     """What differs between two versions: without `to` it is the current one, without `from` the one before that."""
     found = partial(versions.diff, prompt_id=prompt_id, before=before, after=after)
-    return Response(await at.read(found), media_type="application/json")
+    return Response(await at.read(found, away=True), media_type="application/json")
 
 
 @router.put("/current", responses=fails(unknown_reference=422, **CHANGES), response_model=FullPromptView)

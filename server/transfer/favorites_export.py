@@ -91,6 +91,7 @@ class _Favorite:
         self.content = (self._current.text if self._current is not None else "") or prompt.original or _said(prompt.messages)
         self.updated_at = max([prompt.touched_at, prompt.created_at, *(version.at for version in prompt.versions)])
         self._chain = chain_of(prompt)
+        self._records = frozenset(version.id for version in self._chain)
         shown = {
             "title": prompt.title or self.content[:50],
             "description": prompt.description or None,
@@ -157,7 +158,6 @@ class _Favorite:
         }
 
     def _version(self, version: FileVersion, number: int) -> dict[str, Any]:
-        is_record = any(version.id == record.id for record in self._chain)
         return {
             "id": version.id,
             "version": number,
@@ -165,7 +165,9 @@ class _Favorite:
             "content": self._content(version.text),
             "createdAt": version.at,
             "updatedAt": version.at,
-            "source": {"kind": "history", "id": as_uuid(version.id)} if is_record else {"kind": "favorite", "id": self.id},
+            "source": {"kind": "history", "id": as_uuid(version.id)}
+            if version.id in self._records
+            else {"kind": "favorite", "id": self.id},
             "metadata": self._made_by(version),
         }
 

@@ -45,7 +45,7 @@ _LOOKS = re.compile(
     # where no other could begin within it, or a text of nothing but beginnings would be read to its end from each of them
     r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
 )
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}:)?//")
 _USER = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
 _CALLED, _GIVEN = ("name", "key", "header"), frozenset({"value", "defaultValue", "default"})
@@ -152,7 +152,8 @@ def _kept_text(text: str, place: str, found: Found) -> Any:
                 return _CUT
             return text if is_plain and not told else json.dumps(kept, ensure_ascii=False)
     if _ADDRESS.match(text.lstrip()):
-        text = _address(text.strip(), place, found)
+        bare = text.strip()
+        text = text if (kept := _address(bare, place, found)) == bare else kept
     if _USER.search(text):
         found(place, "address")
         text = _USER.sub("://", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from crdt.library import Library, Root
 from crdt.operations import NewPrompt, NewVersion
 from crdt.reverting import Kind, steps, take
 from crdt.seed import SEED
+from crdt.textdiff import Budget
 from crdt.updates import EMPTY_UPDATE
 from crdt.view import View
 from tests.crdt.garbage import WRITES, Write, write
@@ -207,3 +210,23 @@ def test_what_is_no_json_is_no_reason_to_fail(value: Any) -> None:
     library.edit(lambda: library.root(Root.PREFS).__setitem__("odd", 1))
     take(library, steps(library, past, LATER))
     assert library.root(Root.PREFS)["odd"] == 1
+
+
+def test_however_many_texts_were_rewritten_they_are_put_back_within_what_a_call_may_take() -> None:
+    library = made()
+    for number in range(150):
+        version = NewVersion(id=f"v{number}", text=_words(number), kind="edit", at=AT, device="d")
+        ops.create_prompt(library, NewPrompt(id=f"n{number}", title="t", created_at=AT, device="d", order="b", version=version))
+    past = Library.load(library.content(), 6)
+    for number in range(150):
+        ops.edit_version(library, f"v{number}", _words(number + 1_000), Budget(0))
+    begun = time.process_time()
+    take(library, steps(library, past, LATER))
+    assert time.process_time() - begun < 8  # of 10 s; each for itself, they take 25
+    found = [View(library).version(f"n{number}", f"v{number}") for number in (0, 149)]
+    assert [each and each.text for each in found] == [_words(0), _words(149)]
+
+
+def _words(seed: int) -> str:
+    drawn = random.Random(seed)
+    return " ".join(f"word{drawn.randrange(500)}" for _ in range(600))

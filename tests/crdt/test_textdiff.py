@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
 from crdt import textdiff
-from crdt.textdiff import Edit, edits, rebased
+from crdt.textdiff import MOST_STEPS, Budget, Edit, edits, rebased
 
 TEXTS = st.text(alphabet=st.sampled_from("ab c\n,.é中文字🙂👩‍💻한"), max_size=60) | st.text(max_size=40).filter(
     lambda text: "\r" not in text
@@ -99,3 +99,24 @@ def test_a_change_from_a_base_is_merged_as_yjs_would(base: str, wanted: str, cur
 )
 def test_both_intents_are_in_the_text(base: str, wanted: str, current: str, expected: str) -> None:
     assert rebased(base, wanted, current) == expected
+
+
+def test_many_texts_share_a_budget() -> None:
+    def text(seed: int) -> str:
+        return " ".join(f"w{number * seed % 1009}" for number in range(600))
+
+    budget = Budget(2 * MOST_STEPS)
+    made = [edits(text(3), text(5), budget) for _ in range(5)]
+    assert len(made[0]) == 1  # what takes more than its own bound is replaced
+    assert budget.steps < 0
+    assert edits("one two three", "one 2 three", budget) == edits(
+        "one two three", "one 2 three"
+    )  # at both ends nothing has to be looked for
+    assert edits("a b c d e", "x b y d z", budget) == [Edit(0, 9, "x b y d z")]
+    assert rebased("one two", "one two three", "zero one two", budget) == "zero one two three"
+
+
+def test_a_text_takes_no_more_of_a_shared_budget_than_its_bound() -> None:
+    budget = Budget(10 * MOST_STEPS)
+    edits("a " * 5_000, "b " * 5_000, budget)
+    assert 8 * MOST_STEPS < budget.steps < 10 * MOST_STEPS

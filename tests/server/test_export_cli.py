@@ -56,6 +56,15 @@ async def test_the_file_has_the_library_and_is_only_ours_to_read(server: Running
     assert {prompt.title for prompt in LibraryFile.model_validate_json(path.read_bytes()).prompts} == {"周报 🙂", "Weekly"}
 
 
+async def test_the_file_is_called_as_the_library_is(server: Running, user: User, tmp_path: Path) -> None:
+    async with server.http(user) as client:
+        libraries = [(await client.post("/api/libraries", json={"name": name})).json()["id"] for name in ("提示", "../周报 a;b")]
+    for library in libraries:
+        code, said = await run(server, tmp_path, "--library", library, token=user.access_token)
+        assert code == 0, said
+    assert [path.name.partition(" 2")[0] for path in files(tmp_path)] == ["周报 a;b", "提示"]
+
+
 async def test_what_is_there_already_is_written_over_only_by_force(server: Running, user: User, prompts: None, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("precious")
     code, said = await run(server, tmp_path, "--output", "mine.json", token=user.access_token)

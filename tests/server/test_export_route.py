@@ -5,15 +5,19 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 import httpx2
 import pytest
 import structlog
 
 from benchmarks.rest import library_of
+from server.editor import Editor
 from server.routes import pieces
 from server.transfer.library_file import LibraryFile
+from storage.libraries import Library
 from tests.support.core import until
 from tests.support.database import Databases
 from tests.support.rest import code_of
@@ -137,6 +141,40 @@ async def test_others_are_answered_while_a_large_library_is_exported(server: Run
     assert answered >= 5, f"{answered} requests were answered meanwhile"
 
 
+async def test_nobody_waits_for_all_the_exports_that_somebody_else_wants_or_wants_no_more(
+    server: Running, large: User, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[UUID] = []
+    may_end, read = asyncio.Event(), Editor.read
+
+    async def slowly(editor: Editor, library: Library, *args: Any, **options: Any) -> Any:
+        begun.append(library.id)
+        if library.id == large.library_id:
+            await may_end.wait()
+        return await read(editor, library, *args, **options)
+
+    monkeypatch.setattr(Editor, "read", slowly)
+    ask = f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode()
+    clients = []
+    for _ in range(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(ask)
+        clients.append(writer)
+    await until(lambda: len(begun) == 1, "the first is begun")
+    async with server.http(user) as other:
+        assert (await other.get("/api/export")).status_code == 200
+    assert begun == [large.library_id, user.library_id]
+    for writer in clients:
+        writer.close()
+        await writer.wait_closed()
+    async with server.http(large) as again:
+        waiting = asyncio.create_task(again.get("/api/export"))
+        await asyncio.sleep(0)
+        may_end.set()
+        assert (await waiting).status_code == 200
+    assert begun == [large.library_id, user.library_id, large.library_id]
+
+
 async def test_a_client_that_reads_nothing_is_given_up(databases: Databases, template_database: str, raw_sockets: None) -> None:
     dsn = databases.create(template_database)
     try:
@@ -155,3 +193,19 @@ async def test_a_client_that_reads_nothing_is_given_up(databases: Databases, tem
                 assert (await client.get("/api/export?format=app")).status_code == 200
     finally:
         databases.drop(dsn)
+
+
+async def test_a_user_has_one_export_on_its_way_at_a_time(server: Running, large: User, user: User, raw_sockets: None) -> None:
+    """Else one who reads slowly would take all the budget that the openings of devices share."""
+    raw = await RawSocket.connected(server.port, receive_buffer=4096)
+    raw.stop_reading()
+    raw.send(f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode())
+    budget = server.app.hall.opening_budget
+    await until(lambda: budget._taken > 0, "the first is on its way")
+    async with server.http(large) as again, server.http(user) as other:
+        waiting = asyncio.create_task(again.get("/api/export"))
+        assert (await other.get("/api/export")).status_code == 200
+        assert not waiting.done()
+        raw.abort()
+        assert (await waiting).status_code == 200
+    await until(lambda: budget._taken == 0, "nothing is on its way any more")

@@ -127,7 +127,7 @@ def test_openings_remember_a_bounded_number_of_addresses() -> None:
     assert not openings.allow("192.0.2.4")
 
 
-def test_a_bucket_says_when_there_is_room_again_and_takes_back() -> None:
+def test_a_bucket_says_when_there_is_room_again() -> None:
     now = [100.0]
     bucket = Buckets(a_minute=2, burst=3, clock=lambda: now[0])
     for _ in range(3):
@@ -140,28 +140,31 @@ def test_a_bucket_says_when_there_is_room_again_and_takes_back() -> None:
         bucket.take("192.0.2.1")
     assert refusal.value.retry_after == 1
     now[0] += 1
+    bucket.check("192.0.2.1")
+    bucket.check("192.0.2.1")
     bucket.take("192.0.2.1")
-    bucket.give_back("192.0.2.1")
-    bucket.take("192.0.2.1")
-    for _ in range(9):
-        bucket.give_back("192.0.2.1")
-    assert [bucket.allow("192.0.2.1") for _ in range(4)] == [True, True, True, False]
+    with pytest.raises(TooManyAttempts):
+        bucket.check("192.0.2.1")
 
 
 def test_who_reads_what_is_shared_may_fail_less_often_than_read() -> None:
     reads = SharedReads(a_minute=10, failures=2, clock=lambda: 0.0)
     for _ in range(6):
         reads.attempt("192.0.2.1")
-        reads.succeeded("192.0.2.1")
     for _ in range(2):
         reads.attempt("192.0.2.1")
+        reads.failed("192.0.2.1")
     with pytest.raises(TooManyAttempts):
         reads.attempt("192.0.2.1")
-    for _ in range(10):
+    for _ in range(10):  # all at once: none of them has failed yet
         reads.attempt("192.0.2.2")
-        reads.succeeded("192.0.2.2")
     with pytest.raises(TooManyAttempts):
         reads.attempt("192.0.2.2")
+    for _ in range(10):
+        reads.failed("192.0.2.2")
+    with pytest.raises(TooManyAttempts) as refusal:
+        reads.attempt("192.0.2.2")
+    assert refusal.value.retry_after == 450
 
 
 def test_addresses_of_one_ipv6_network_count_as_one() -> None:

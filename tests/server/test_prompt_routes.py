@@ -641,3 +641,52 @@ async def test_a_version_that_a_device_makes_is_shown_and_typed_into(client: htt
     both = read(await client.patch(f"/api/prompts/{prompt['id']}", json={"optimized_text": "Now from the device, and REST"}))
     assert (both["optimized_text"], both["title"]) == ("Now from the device, and REST", "By the device")
     assert (await device.pull()).text(version.id) == "Now from the device, and REST"
+
+
+async def test_texts_are_compared_where_nobody_else_waits(server: Running) -> None:
+    """It takes up to a quarter of a second each: no small library does that in the process that serves everybody."""
+    text = " ".join(f"word{number}" for number in range(600))
+    patches: tuple[dict[str, Any], ...] = (
+        {"optimized_text": text},
+        {"original_text": "short"},
+        {"optimized_text": "", "base": {"optimized_text": text}},
+    )
+    for body in patches:
+        for is_batch in (False, True):
+            user = await server.user()
+            async with server.http(user) as client:
+                prompt = (await client.post("/api/prompts", json={"title": "t", "optimized_text": "one two"})).json()
+                assert (await client.patch(f"/api/prompts/{prompt['id']}", json={"title": "u"})).status_code == 200
+                assert is_served_here(server, user)
+                if is_batch:
+                    batch = {"operations": [{"op": "update", "id": prompt["id"], **body}]}
+                    assert (await client.post("/api/prompts/batch", json=batch)).json()["results"][0]["status"] == 200
+                else:
+                    assert (await client.patch(f"/api/prompts/{prompt['id']}", json=body)).status_code == 200
+                assert not is_served_here(server, user)
+    user = await server.user()
+    async with server.http(user) as client:
+        prompt = (await client.post("/api/prompts", json={"title": "t", "optimized_text": "one two"})).json()
+        assert (await client.get(f"/api/prompts/{prompt['id']}/diff")).status_code == 200
+        assert not is_served_here(server, user)
+
+
+def is_served_here(server: Running, user: User) -> bool:
+    """Whether the user's library lies in the serving process."""
+    return server.app.documents._lying[user.library_id].place.process is None
+
+
+async def test_a_batch_that_rewrites_many_texts_is_carried_out(client: httpx2.AsyncClient) -> None:
+    """Compared each for itself they would take longer than a call may, which costs everybody the document process."""
+
+    def text(seed: int) -> str:
+        return " ".join(f"word{number * number * seed % 997}" for number in range(600))
+
+    created = [{"op": "create", "title": "t", "optimized_text": text(seed)} for seed in range(1, 101)]
+    made = (await client.post("/api/prompts/batch", json={"operations": created})).json()["results"]
+    updates = [{"op": "update", "id": each["id"], "optimized_text": text(seed)} for seed, each in enumerate(made, 1_000)]
+    answer = await client.post("/api/prompts/batch", json={"operations": updates}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert {result["status"] for result in answer.json()["results"]} == {200}
+    last = (await client.get(f"/api/prompts/{made[-1]['id']}")).json()
+    assert last["optimized_text"] == text(1_099)

@@ -182,6 +182,11 @@ def library_with_secrets() -> Library:
     }.items():  # fmt: skip
         put(library, Root.MODELS, f"mine/{name}", value)
     ops.merge_preferences(library, {"webdav": {"user": "me", "password": CANARY}, "theme": "dark"})
+    ops.set_variable(library, "api_key", CANARY)
+    ops.set_variable(library, "note", f"sk-{CANARY}-0123456789")
+    tools = [{"name": "search", "headers": {"Authorization": CANARY}}]
+    ops.create_context(library, "c", {"title": "c", "tools": tools, "variables": {"apiKey": CANARY, "team": "us"}}, at=AT)
+    ops.set_fields(library, "p", {"variables": {"password": CANARY, "team": "us"}, "messages": [{"role": "user", "apiKey": CANARY}]})
     ops.merge_device_prefs(library, "phone", {"proxy": {"authorization": CANARY}, "zoom": 2})
     return library
 
@@ -205,6 +210,9 @@ def test_what_is_beside_a_secret_stays_and_it_is_told_where_it_was() -> None:
     assert file.prompts[0].source == {"app": "x"}
     assert file.preferences == {"theme": "dark", "webdav": {"user": "me"}}
     assert file.device_preferences == {"phone": {"proxy": {}, "zoom": 2}}
+    assert (file.variables, file.prompts[0].variables, file.prompts[0].messages) == ({}, {"team": "us"}, [{"role": "user"}])
+    (context,) = (context for context in file.contexts if context.id == "c")
+    assert (context.variables, context.tools) == ({"team": "us"}, [{"name": "search", "headers": {}}])
     places = {problem.partition(":")[0] for problem in file.problems}
     assert {"models/mine/params/call/list/0/password", "models/mine/base_url", "prefs/webdav/password"} <= places
     assert "key_ref" not in exported(library_with_secrets()).decode()

@@ -1,6 +1,7 @@
 """What is cut out of a file's items, and what is not."""
 
 import json
+import time
 from collections.abc import Callable
 from time import process_time
 from typing import Any
@@ -57,6 +58,7 @@ NAMES = (
     "subscriptionKey",
     "Ocp-Apim-Subscription-Key",
     "openaiKey",
+    "apiKey2",
     "signature",
     "apiKey2",
     "apiKeyValue",
@@ -143,6 +145,9 @@ def test_what_looks_like_a_key_goes_wherever_it_stands(text: str) -> None:
         (f"https://me:{KEY}@a.example:8443/v1", "https://a.example:8443/v1"),
         (f"https://a.example/v1?key={KEY}&v=1", "https://a.example/v1?v=1"),
         (f"https://a.example/?api-version=2&access_token={KEY}#x", "https://a.example/?api-version=2#x"),
+        (f"https://a.example/#access_token={KEY}&state=x", "https://a.example/#state=x"),
+        (f"//me:{KEY}@a.example/v1", "//a.example/v1"),
+        (f"socks5://me:{KEY}@a.example:1080", "socks5://a.example:1080"),
         (f"HTTPS://a.example/?sig={KEY}&subscription-key={KEY}", "https://a.example/"),
         (f"wss://a.example/v1?token={KEY}", "wss://a.example/v1"),
         (f"postgres://me:{KEY}@db.example/x", "postgres://db.example/x"),
@@ -157,7 +162,14 @@ def test_an_address_loses_its_password_and_its_keys(address: str, left: str) -> 
 
 
 def test_an_address_without_secrets_stays_as_it_is_written() -> None:
-    for address in ("http://localhost:11434/v1", "https://a.example/v1/?api-version=2024-10&x=%20", "https://[::1]:8/v1"):
+    for address in (
+        "http://localhost:11434/v1",
+        " https://a.example/ \n",
+        "// a remark: me",
+        "https://a.example/#key",
+        "https://a.example/v1/?api-version=2024-10&x=%20",
+        "https://[::1]:8/v1",
+    ):
         assert cut({"baseURL": address}) == ({"baseURL": address}, [])
 
 
@@ -166,6 +178,7 @@ def test_json_within_a_text_is_looked_into() -> None:
     assert json.loads(kept["extra"]) == {"url": "x"}
     assert kept["plain"] == '{"url": "x"}'
     assert found == [("m/extra/apiKey", "api_key")]
+    assert cut({"extra": f' {{"apiKey": "{KEY}"}}'}) == ({"extra": "{}"}, [("m/extra/apiKey", "api_key")])
 
 
 @pytest.mark.parametrize("wrap", [" \n{}".format, json.dumps, lambda text: json.dumps(json.dumps(text)), lambda text: json.dumps([text])])
@@ -210,6 +223,18 @@ def test_named_values_and_descriptions_of_forms() -> None:
     kept, found = cut({"list": [{"name": "api_key", "value": KEY}], "connectionSchema": {"fieldTypes": {"apiKey": "string"}}})
     assert kept == {"list": [{"name": "api_key"}]}
     assert found == [("m/list/0/value", "api_key")]
+    for value in ([KEY], {"is": KEY}, 4711):
+        named = {"name": "api_key", "value": value, "raw": "sk-abcdefghijklmnop", "enabled": True}
+        assert cut({"list": [named]})[0] == {"list": [{"name": "api_key", "enabled": True}]}
+    assert cut({"list": [{"name": "token", "value": ""}, {"name": "token", "value": True}]})[1] == []
+
+
+@pytest.mark.parametrize("part", ["max", "x", "api", "access", "model", "header", "token", "secret", "sk-", "bearer "])
+def test_long_names_and_texts_are_looked_at_once(part: str) -> None:
+    long = part * (300_000 // len(part))
+    begun = time.process_time()
+    cut({f"{long}{end}": "v" for end in ("key", "token", "z")} | {"text": long, "address": f"https://{long}"})
+    assert time.process_time() - begun < 2  # as the square of the length it is minutes
 
 
 def test_empty_ones_are_taken_out_without_a_word_and_flags_stay() -> None:
@@ -224,13 +249,14 @@ def test_a_legacy_models_id_is_none() -> None:
     assert cut({"key": "my-openai", "apiKey": KEY}, plain=frozenset({"key"})) == ({"key": "my-openai"}, [("m/apiKey", "api_key")])
 
 
-def test_a_setting_is_judged_by_the_last_part_of_its_name() -> None:
+def test_a_setting_is_judged_by_the_last_part_of_its_name_and_by_those_above_that_leave_no_doubt() -> None:
     def of(name: str, value: Any) -> tuple[Any, list[tuple[str, str]]]:
         found: list[tuple[str, str]] = []
         return setting_without_secrets(name, value, f"preferences/{name}", lambda place, kind: found.append((place, kind))), found
 
     assert of("app:provider:api-key", KEY) == (None, [("preferences/app:provider:api-key", "api_key")])
     assert of("apiKeys.openai", KEY) == (None, [("preferences/apiKeys.openai", "api_key")])
+    assert of("apiKeys/openai", KEY) == (None, [("preferences/apiKeys/openai", "api_key")])
     assert of("app:selected-template", "general") == ("general", [])
     assert of("ui", {"a": {"token": KEY}, "b": 1}) == ({"a": {}, "b": 1}, [("preferences/ui/a/token", "token")])
 
