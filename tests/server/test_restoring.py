@@ -8,13 +8,17 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from crdt import operations as ops
+from crdt.operations import NewPrompt
 from crdt.updates import decode_state_vector
 from server import limits
 from server.restorer import MOST_PINNED
 from tests.support.core import until
 from tests.support.database import Databases
+from tests.support.library_replica import LibraryReplica
 from tests.support.rest import code_of
 from tests.support.running import Running, User, running_server
+from tests.support.wire_client import WireClient
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ class At:
         return answer.json() if answer.content else None
 
     async def titles(self) -> list[str]:
-        return sorted(each["title"] for each in (await self.ask("GET", "/api/prompts"))["prompts"])
+        return sorted(each["title"] for each in (await self.ask("GET", "/api/prompts?limit=200"))["prompts"])
 
     async def point(self) -> int:
         """Fold what there is; the seq of the restore point."""
@@ -167,6 +171,49 @@ async def test_what_one_restore_goes_back_by_is_not_given_up_by_the_next(at: At,
     third = (await at.restore(point=first))["undo"]
     assert third > second
     assert {each["point"] for each in await at.points() if each["pinned"]} == {first, second, third}
+
+
+async def test_devices_type_and_make_prompts_while_the_library_is_put_back(at: At, server: Running, user: User) -> None:
+    prompt = await at.ask("POST", "/api/prompts", {"title": "typed into", "optimized_text": "text"})
+    point = await at.point()
+    await at.ask("PATCH", f"/api/prompts/{prompt['id']}", {"title": "spoilt"})
+    replicas = [LibraryReplica(), LibraryReplica()]
+
+    put_back, made = asyncio.Event(), dict[str, int]()
+
+    async def write(replica: LibraryReplica, device: WireClient, name: str) -> None:
+        text = replica.view.text(prompt["version_id"])
+        await device.push(ops.edit_version(replica.library, prompt["version_id"], f"{text} {name}"))
+        new = NewPrompt(id=name, title=name, created_at=len(made), device=name, order="z")
+        await device.push(ops.create_prompt(replica.library, new))
+        await device.confirmed()
+        made[name] = len(made)
+
+    async def work(replica: LibraryReplica, device: WireClient, letter: str) -> None:
+        while not put_back.is_set():
+            await write(replica, device, f"{letter}{len(made)}{letter}")
+        await write(replica, device, f"last-{letter}")
+
+    async with server.device(user, replica=replicas[0]) as one, server.device(user, replica=replicas[1]) as other:
+        devices = (one, other)
+        each = zip(replicas, devices, "ab", strict=True)
+        working = [asyncio.create_task(work(replica, device, letter)) for replica, device, letter in each]
+        await until(lambda: len(made) > 5, "some work")
+        restored = await at.restore(point=point)
+        put_back.set()
+        await asyncio.gather(*working)
+        room = server.app.rooms.get(user.library_id)
+        assert room is not None
+        for device in devices:
+            await device.until(lambda: decode_state_vector(device.replica.state_vector()) == room.knowledge.state_vector())  # noqa: B023
+    for replica in replicas:
+        shown, text = replica.view.prompt(prompt["id"]), replica.view.text(prompt["version_id"])
+        assert shown is not None
+        assert shown.title == "typed into"
+        assert {"last-a", "last-b"} <= set(text.split())
+        assert made.keys() <= set(replica.view.prompt_ids())  # in the bin, what was there when the library was put back
+    await at.restore(point=restored["undo"])
+    assert made.keys() <= set(await at.titles())
 
 
 async def test_only_so_many_points_are_kept_for_restores(at: At, server: Running, user: User) -> None:
