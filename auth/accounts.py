@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from auth import emails
+from auth import audit, emails
+from auth.audit import Event
 from auth.errors import EmailTaken, InvalidCredentials
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import Device, Grant, Sessions
@@ -13,7 +14,7 @@ from storage.cipher import KEY_BYTES, DataKey, user_key_place
 from storage.errors import Conflict
 from storage.keyring import Keyring
 from storage.pool import Database
-from storage.users import NewUser
+from storage.users import Account, NewUser
 
 OWN_LIBRARY_NAME = "My library"
 MAX_NAME_CHARACTERS = 100
@@ -81,6 +82,7 @@ class Accounts:
                 user = await users.create(connection, new_user)
                 await libraries.create(connection, library)
                 grant, _ = await self._sessions.open(connection, user, data_key, device, now=now)
+                await audit.note(connection, Event.REGISTERED, now=now, user_id=user.id, caller=device.caller, session_id=grant.session_id)
         except Conflict as error:
             if error.constraint == "users_email_key":
                 raise EmailTaken from error
@@ -103,6 +105,7 @@ class Accounts:
         stored = account.password_hash if account else None
         checked = await self._passwords.check(password, stored)
         if account is None or stored is None or not checked.correct or account.disabled:
+            await self._note_failure(account, device, now)
             raise InvalidCredentials
         fresh = await self._passwords.hash(password) if checked.outdated else stored
         data_key = self._keyring.unwrap(account.key_id, account.wrapped_key, user_key_place(account.user.id))
@@ -113,8 +116,15 @@ class Accounts:
             if fresh != stored:
                 await users.replace_hash(connection, user.id, old=stored, new=fresh)
             grant, replaced = await self._sessions.open(connection, user, data_key, device, now=now)
+            await audit.note(connection, Event.SIGNED_IN, now=now, user_id=user.id, caller=device.caller, session_id=grant.session_id)
         self._sessions.announce(replaced)
         return grant
+
+    async def _note_failure(self, account: Account | None, device: Device, now: datetime) -> None:
+        """The same question to the database whether or not there is such an account, so that time tells neither."""
+        user_id = None if account is None else account.user.id
+        async with self._database.transaction() as connection:
+            await audit.note(connection, Event.SIGN_IN_FAILED, now=now, user_id=user_id, caller=device.caller, method="password")
 
     def _new_id(self) -> UUID:
         return UUID(bytes=self._random(16), version=4)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from auth import refresh_tokens
+from auth import audit, refresh_tokens
+from auth.audit import NOBODY, Caller, Event
 from auth.errors import InvalidRefreshToken, RefreshReused, SessionEnded
 from auth.refresh_tokens import Standing, Verdict
 from auth.tokens import Audience, Claims, Tokens
@@ -26,6 +27,7 @@ REVOKED_LOGOUT = "logout"
 REVOKED_REPLACED = "replaced"
 
 _KEY_PURPOSE = "refresh"
+_NOTED = {Verdict.REUSED: Event.REFRESH_REUSED, Verdict.AHEAD: Event.REFRESH_AHEAD}
 
 OnRevoked = Callable[[Iterable[UUID]], None]
 """Told the ids of sessions that have ended, after the commit; must not block."""
@@ -51,6 +53,11 @@ class Device:
     user_agent: str = ""
     address: str = ""
 
+    @property
+    def caller(self) -> Caller:
+        """Where its request comes from."""
+        return Caller(address=self.address, user_agent=self.user_agent)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
@@ -66,12 +73,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: a live session and its user. The session ends by itself at `expires_at` at the latest."""
+    """Who asks: a live session and its user. The session ends by itself at `expires_at` at the latest; `authenticated_at` is when its
+    user last showed a password or another provider's word."""
 
     user: User
     session_id: UUID
     device_id: UUID
     expires_at: datetime
+    authenticated_at: datetime
 
 
 class Sessions:
@@ -95,9 +104,9 @@ class Sessions:
         self._on_revoked = on_revoked
 
     async def open(
-        self, connection: Connection, user: User, data_key: DataKey, device: Device, *, now: datetime
+        self, connection: Connection, user: User, data_key: DataKey, device: Device, *, now: datetime, method: str = "password"
     ) -> tuple[Grant, list[UUID]]:
-        """A new session for the device, and the ids of those it replaces: one device has one.
+        """A new session for the device, and the ids of those it replaces: one device has one. `method` is what was shown for it.
 
         Runs inside the caller's transaction, which holds the user's row; after its commit the caller calls `announce` with the ids.
         """
@@ -119,6 +128,7 @@ class Sessions:
                 expires_at=expires_at,
                 user_agent=device.user_agent,
                 address=device.address,
+                method=method,
             ),
         )
         return self._grant(user, session_id, counter=0, key=key, expires_at=expires_at, now=now), replaced
@@ -129,7 +139,7 @@ class Sessions:
         if ids:
             self._on_revoked(ids)
 
-    async def refresh(self, token: str, *, now: datetime) -> Grant:
+    async def refresh(self, token: str, *, now: datetime, caller: Caller = NOBODY) -> Grant:
         """Exchange a refresh token for new tokens, by the rule in `refresh_tokens`.
 
         Raises:
@@ -149,9 +159,14 @@ class Sessions:
             counter = session.counter
             if verdict is Verdict.ROTATE:
                 counter += 1
-                await sessions.rotate(connection, session.id, counter=counter, now=now, idle_expires_at=now + self._lifetimes.idle)
+                idle_expires_at = now + self._lifetimes.idle
+                await sessions.rotate(
+                    connection, session.id, counter=counter, now=now, idle_expires_at=idle_expires_at, address=caller.address or None
+                )
             elif verdict is Verdict.REUSED:
                 await sessions.revoke(connection, session.id, now=now, reason=REVOKED_REUSE)
+            if (event := _NOTED.get(verdict)) is not None:
+                await audit.note(connection, event, now=now, user_id=session.user.id, caller=caller, session_id=session.id)
         # Raised only here, after the commit: an exception inside would take the revocation back.
         match verdict:
             case Verdict.REUSED:
@@ -189,17 +204,25 @@ class Sessions:
             raise SessionEnded
         if claims.generation == identity.counter and not identity.current_used:
             await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
-        return Principal(user=identity.user, session_id=identity.session_id, device_id=identity.device_id, expires_at=identity.expires_at)
+        return Principal(
+            user=identity.user,
+            session_id=identity.session_id,
+            device_id=identity.device_id,
+            expires_at=identity.expires_at,
+            authenticated_at=identity.authenticated_at,
+        )
 
-    async def end(self, token: str, *, now: datetime) -> None:
+    async def end(self, token: str, *, now: datetime, caller: Caller = NOBODY) -> None:
         """Log out the session of an access token. One that has ended already is no error.
 
         Raises:
             InvalidToken: not ours; ExpiredToken if its time is over.
         """
         claims = self._tokens.verify(token, {Audience.ACCESS}, now=now)
-        async with self._database.acquire() as connection:
+        async with self._database.transaction() as connection:
             ended = await sessions.revoke(connection, claims.session_id, now=now, reason=REVOKED_LOGOUT)
+            if ended:
+                await audit.note(connection, Event.SIGNED_OUT, now=now, user_id=claims.user_id, caller=caller, session_id=claims.session_id)
         if ended:
             self.announce([claims.session_id])
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
+from auth.audit import Caller
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
@@ -20,6 +21,9 @@ from server.limits import Buckets, Limits, Network, SharedReads, client_address,
 from server.opened_shares import OpenedShares
 from storage.keyring import Keyring
 from storage.pool import Database
+
+MAX_USER_AGENT = 256
+"""Characters of what a client calls itself that are kept; the rest is cut off."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,12 @@ class Services:
     def address_of(self, connection: HTTPConnection) -> str:
         """The address that this request or socket comes from."""
         return client_address(connection.scope, self.trusted_proxies)
+
+    def caller_of(self, connection: HTTPConnection) -> Caller:
+        """Where this request or socket comes from, as the audit log keeps it."""
+        agent = connection.headers.get("user-agent", "")[:MAX_USER_AGENT]
+        printable = "".join(character for character in agent if character.isprintable())
+        return Caller(address=self.address_of(connection), user_agent=printable)
 
 
 def utc_now() -> datetime:

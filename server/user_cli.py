@@ -57,7 +57,7 @@ def list_all() -> None:
         table = Table("address", "name", "library", "made", "last login")
         for user in found:
             login = f"{user.last_login_at:%Y-%m-%d %H:%M}" if user.last_login_at else "never"
-            table.add_row(user.email, user.name, str(user.library_id), f"{user.created_at:%Y-%m-%d}", login)
+            table.add_row(user.email or "-", user.name, str(user.library_id), f"{user.created_at:%Y-%m-%d}", login)
         Console().print(table)
 
 

@@ -13,10 +13,10 @@ from storage.users import User, user_of
 _INSERT = """
     INSERT INTO sessions (
         id, user_id, device_id, device_name, platform, refresh_key, rotated_at, created_at, last_seen_at,
-        idle_expires_at, expires_at, user_agent, address
-    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8, $9, $10, $11)
+        idle_expires_at, expires_at, user_agent, address, authenticated_at, method
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8, $9, $10, $11, $7, $12)
 """
-_USER = "u.id, u.email, u.name, u.library_id, u.created_at, u.last_login_at"
+_USER = "u.id, u.email, u.email_verified_at, u.name, u.library_id, u.role, u.created_at, u.last_login_at"
 # Only the session is locked: refreshing must not wait for what holds the user's row.
 _LOCK = f"""
     SELECT {_USER}, u.wrapped_key, u.key_id, u.disabled_at, s.id AS session_id, s.refresh_counter, s.refresh_key, s.rotated_at,
@@ -24,7 +24,8 @@ _LOCK = f"""
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 FOR NO KEY UPDATE OF s
 """  # noqa: S608  # the columns are the constant above
 _ROTATE = """
-    UPDATE sessions SET refresh_counter = $2, rotated_at = $3, current_used = false, last_seen_at = $3, idle_expires_at = $4
+    UPDATE sessions SET refresh_counter = $2, rotated_at = $3, current_used = false, last_seen_at = $3, idle_expires_at = $4,
+        address = coalesce($5, address)
     WHERE id = $1
 """
 _REVOKE = "UPDATE sessions SET revoked_at = $2, revoke_reason = $3 WHERE id = $1 AND revoked_at IS NULL RETURNING id"
@@ -34,11 +35,11 @@ _REVOKE_DEVICE = """
 """
 _ALIVE = "s.revoked_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 AND u.disabled_at IS NULL"
 _IDENTIFY = f"""
-    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
 _IDENTIFY_IN = f"""
-    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at,
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at,
         l.id AS l_id, l.name AS l_name, l.owner_id AS l_owner_id, l.created_at AS l_created_at, l.head AS l_head, l.epoch AS l_epoch, m.role
     FROM sessions s JOIN users u ON u.id = s.user_id
     LEFT JOIN members m ON m.user_id = u.id AND m.library_id = coalesce($3, u.library_id)
@@ -80,6 +81,7 @@ class NewSession:
     expires_at: datetime
     user_agent: str
     address: str
+    method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ class Identity:
     counter: int
     current_used: bool
     expires_at: datetime
+    authenticated_at: datetime
 
 
 async def create(connection: Connection, session: NewSession) -> None:
@@ -136,6 +139,7 @@ async def create(connection: Connection, session: NewSession) -> None:
             session.expires_at,
             session.user_agent,
             session.address,
+            session.method,
         )
 
 
@@ -160,9 +164,11 @@ async def lock(connection: Connection, session_id: UUID) -> LockedSession | None
     )
 
 
-async def rotate(connection: Connection, session_id: UUID, *, counter: int, now: datetime, idle_expires_at: datetime) -> None:
-    """Begin the generation `counter`, not yet used. Never moves `expires_at`. For the holder of the row's lock."""
-    await connection.execute(_ROTATE, session_id, counter, now, idle_expires_at)
+async def rotate(
+    connection: Connection, session_id: UUID, *, counter: int, now: datetime, idle_expires_at: datetime, address: str | None = None
+) -> None:
+    """Begin the generation `counter`, not yet used, asked for from `address`; `expires_at` stays. For the holder of the row's lock."""
+    await connection.execute(_ROTATE, session_id, counter, now, idle_expires_at, address)
 
 
 async def revoke(connection: Connection, session_id: UUID, *, now: datetime, reason: str) -> bool:
@@ -210,6 +216,7 @@ def _identity(row: Record) -> Identity:
         counter=row["refresh_counter"],
         current_used=row["current_used"],
         expires_at=row["expires_at"],
+        authenticated_at=row["authenticated_at"],
     )
 
 

@@ -3,59 +3,72 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from uuid import UUID
 
 from storage.conflicts import conflicts
 from storage.pool import Connection, Record
 
 _INSERT = """
-    INSERT INTO users (id, email, email_key, name, password_hash, library_id, wrapped_key, key_id, created_at, last_login_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+    INSERT INTO users (
+        id, email, email_key, name, password_hash, library_id, wrapped_key, key_id, created_at, last_login_at, email_verified_at
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
 """
-_BY_EMAIL = """
-    SELECT id, email, name, library_id, created_at, last_login_at, password_hash, wrapped_key, key_id, disabled_at
-    FROM users WHERE email_key = $1
-"""
+_COLUMNS = "id, email, email_verified_at, name, library_id, role, created_at, last_login_at"
+_ACCOUNT = f"{_COLUMNS}, password_hash, wrapped_key, key_id, disabled_at"
+_BY_EMAIL = f"SELECT {_ACCOUNT} FROM users WHERE email_key = $1"  # noqa: S608  # constants only
+_BY_ID = f"SELECT {_ACCOUNT} FROM users WHERE id = $1 AND deleted_at IS NULL"  # noqa: S608  # constants only
 # The row lock orders the logins of one user, so that two of one device cannot both open a session.
 # The hash is compared again: the password may have been changed since it was checked.
-_LOGGED_IN = """
+_LOGGED_IN = f"""
     UPDATE users SET last_login_at = $2
-    WHERE id = $1 AND password_hash = $3 AND disabled_at IS NULL
-    RETURNING id, email, name, library_id, created_at, last_login_at
-"""
+    WHERE id = $1 AND password_hash IS NOT DISTINCT FROM coalesce($3, password_hash) AND disabled_at IS NULL
+    RETURNING {_COLUMNS}
+"""  # noqa: S608  # constants only
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
-_RENAME = "UPDATE users SET name = $2 WHERE id = $1 RETURNING id, email, name, library_id, created_at, last_login_at"
-_PAGE = """
-    SELECT id, email, name, library_id, created_at, last_login_at FROM users
-    WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3
-"""
+_RENAME = f"UPDATE users SET name = $2 WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608  # constants only
+_PAGE = f"""
+    SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) AND deleted_at IS NULL ORDER BY created_at, id LIMIT $3
+"""  # noqa: S608  # constants only
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUser:
-    """What a user is created with: `email_key` is the address as compared, `wrapped_key` the data key for secrets."""
+    """What a user is created with: `email_key` is the address as compared, `wrapped_key` the data key for secrets.
+
+    Whoever comes from another provider has no password, and may have no address."""
 
     id: UUID
-    email: str
-    email_key: str
+    email: str | None
+    email_key: str | None
     name: str
-    password_hash: str = field(repr=False)
+    password_hash: str | None = field(repr=False)
     library_id: UUID
     wrapped_key: bytes = field(repr=False)
     key_id: str
     created_at: datetime
+    email_verified_at: datetime | None = None
+
+
+class Rank(StrEnum):
+    """What a user is to the whole server (roles in a library are `libraries.Role`)."""
+
+    USER = "user"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A user as the user may see it."""
+    """A user as the user may see it. `email_verified_at` is None while nobody has shown that the mailbox is theirs."""
 
     id: UUID
-    email: str
+    email: str | None
+    email_verified_at: datetime | None = None
     name: str
     library_id: UUID
+    role: Rank = Rank.USER
     created_at: datetime
     last_login_at: datetime | None
 
@@ -89,10 +102,12 @@ async def create(connection: Connection, user: NewUser) -> User:
             user.wrapped_key,
             user.key_id,
             user.created_at,
+            user.email_verified_at,
         )
     return User(
         id=user.id,
         email=user.email,
+        email_verified_at=user.email_verified_at,
         name=user.name,
         library_id=user.library_id,
         created_at=user.created_at,
@@ -103,8 +118,16 @@ async def create(connection: Connection, user: NewUser) -> User:
 async def by_email(connection: Connection, email_key: str) -> Account | None:
     """The account of an address, as compared."""
     row = await connection.fetchrow(_BY_EMAIL, email_key)
-    if row is None:
-        return None
+    return None if row is None else _account(row)
+
+
+async def by_id(connection: Connection, user_id: UUID) -> Account | None:
+    """The account with this id, unless it was deleted."""
+    row = await connection.fetchrow(_BY_ID, user_id)
+    return None if row is None else _account(row)
+
+
+def _account(row: Record) -> Account:
     return Account(
         user=user_of(row),
         password_hash=row["password_hash"],
@@ -114,8 +137,8 @@ async def by_email(connection: Connection, email_key: str) -> Account | None:
     )
 
 
-async def note_login(connection: Connection, user_id: UUID, *, password_hash: str, now: datetime) -> User | None:
-    """Lock the user's row and note a login with the password that has this hash.
+async def note_login(connection: Connection, user_id: UUID, *, password_hash: str | None, now: datetime) -> User | None:
+    """Lock the user's row and note a login with the password that has this hash; without one, a login by something else.
 
     None when the hash is no longer the user's, or the user is disabled or gone: then nobody may be signed in.
     """
@@ -159,8 +182,10 @@ def user_of(row: Record) -> User:
     return User(
         id=row["id"],
         email=row["email"],
+        email_verified_at=row["email_verified_at"],
         name=row["name"],
         library_id=row["library_id"],
+        role=Rank(row["role"]),
         created_at=row["created_at"],
         last_login_at=row["last_login_at"],
     )

@@ -17,7 +17,6 @@ from server.services import Services
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
 
 UNNAMED = "unnamed device"
-_MAX_USER_AGENT = 256
 _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415, "invalid_request": 422}
 _LATER = {"busy": 503, "unavailable": 503}
 
@@ -73,7 +72,7 @@ async def register(body: RegisterBody, request: Request, response: Response, ser
         email=body.email,
         password=body.password,
         name=body.name,
-        device=_device(body.device, request, address, services),
+        device=_device(body.device, request, services),
         now=services.clock(),
     )
     return _view(grant, response)
@@ -88,7 +87,7 @@ async def login(body: LoginBody, request: Request, response: Response, services:
     grant = await services.accounts.login(
         email=body.email,
         password=body.password,
-        device=_device(body.device, request, address, services),
+        device=_device(body.device, request, services),
         now=services.clock(),
     )
     await services.limits.succeeded(body.email, address)
@@ -96,26 +95,27 @@ async def login(body: LoginBody, request: Request, response: Response, services:
 
 
 @router.post("/refresh", responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM))
-async def refresh(body: RefreshBody, response: Response, services: Served) -> GrantView:
+async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    return _view(await services.sessions.refresh(body.refresh_token, now=services.clock()), response)
+    grant = await services.sessions.refresh(body.refresh_token, now=services.clock(), caller=services.caller_of(request))
+    return _view(grant, response)
 
 
 @router.post("/logout", status_code=204, responses=fails(not_authenticated=401, invalid_token=401, token_expired=401, unavailable=503))
-async def logout(token: Token, services: Served) -> Response:
+async def logout(token: Token, request: Request, services: Served) -> Response:
     """End the session of this access token; repeating it changes nothing."""
-    await services.sessions.end(token, now=services.clock())
+    await services.sessions.end(token, now=services.clock(), caller=services.caller_of(request))
     return Response(status_code=204)
 
 
-def _device(body: DeviceBody | None, request: Request, address: str, services: Services) -> Device:
-    agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
+def _device(body: DeviceBody | None, request: Request, services: Services) -> Device:
+    caller = services.caller_of(request)
     return Device(
         id=body.id if body else UUID(bytes=services.random(16), version=4),
         name=body.name if body else UNNAMED,
         platform=body.platform if body else "unknown",
-        user_agent="".join(character for character in agent if character.isprintable()),
-        address=address,
+        user_agent=caller.user_agent,
+        address=caller.address,
     )
 
 

@@ -12,7 +12,7 @@ from server.routes.body import StrictRoute
 from server.routes.texts import Body, Name
 from storage import users
 from storage.errors import NotFound
-from storage.users import User
+from storage.users import Rank, User
 
 router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
 
@@ -23,8 +23,10 @@ class UserView(BaseModel):
     """A user as the user sees it."""
 
     id: UUID
-    email: str
+    email: str | None = Field(description="null where an account has none: its owner signs in with another provider")
+    email_verified: bool = Field(description="whether somebody has shown that the mailbox is theirs")
     name: str
+    role: Rank
     library_id: UUID
     created_at: datetime
     last_login: datetime | None
@@ -34,7 +36,9 @@ class UserView(BaseModel):
         return cls(
             id=user.id,
             email=user.email,
+            email_verified=user.email_verified_at is not None,
             name=user.name,
+            role=user.role,
             library_id=user.library_id,
             created_at=user.created_at,
             last_login=user.last_login_at,

@@ -33,6 +33,22 @@ CREATE TYPE public.jobs_pgqueuer_status AS ENUM (
 
 
 --
+-- Name: audit_is_append_only(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.audit_is_append_only() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND OLD.at < now() - interval '30 days' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'insufficient_privilege';
+END;
+$$;
+
+
+--
 -- Name: jobs_fn_pgqueuer_changed(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -94,6 +110,40 @@ CREATE TABLE public.alembic_version (
 
 
 --
+-- Name: audit; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    event text NOT NULL,
+    user_id uuid,
+    actor_id uuid,
+    actor text DEFAULT 'user'::text NOT NULL,
+    session_id uuid,
+    address text DEFAULT ''::text NOT NULL,
+    user_agent text DEFAULT ''::text NOT NULL,
+    target text,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_actor_check CHECK ((actor = ANY (ARRAY['user'::text, 'admin'::text, 'operator'::text, 'server'::text])))
+);
+
+
+--
+-- Name: audit_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: cluster; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -134,6 +184,34 @@ CREATE TABLE public.idempotency_keys (
     sealed bytea
 );
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN sealed SET STORAGE EXTERNAL;
+
+
+--
+-- Name: identities; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.identities (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    provider text NOT NULL,
+    email text,
+    name text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone NOT NULL,
+    CONSTRAINT identities_provider_check CHECK ((provider = ANY (ARRAY['google'::text, 'wechat'::text])))
+);
+
+
+--
+-- Name: identity_keys; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.identity_keys (
+    provider text NOT NULL,
+    namespace text NOT NULL,
+    subject text NOT NULL,
+    identity_id uuid NOT NULL
+);
 
 
 --
@@ -297,6 +375,36 @@ CREATE TABLE public.libraries (
 
 
 --
+-- Name: limit_counters; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE UNLOGGED TABLE public.limit_counters (
+    key text NOT NULL,
+    amount bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+
+--
+-- Name: mails; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.mails (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    user_id uuid,
+    address text NOT NULL,
+    language text DEFAULT 'en'::text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    token_hash bytea,
+    expires_at timestamp with time zone,
+    used_at timestamp with time zone
+);
+
+
+--
 -- Name: members; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -325,6 +433,19 @@ ALTER TABLE ONLY public.quarantined ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 
 --
+-- Name: registrations; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.registrations (
+    mail_id uuid NOT NULL,
+    email text NOT NULL,
+    email_key text NOT NULL,
+    name text,
+    password_hash text NOT NULL
+);
+
+
+--
 -- Name: sessions; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -345,7 +466,9 @@ CREATE TABLE public.sessions (
     revoked_at timestamp with time zone,
     revoke_reason text,
     user_agent text DEFAULT ''::text NOT NULL,
-    address text DEFAULT ''::text NOT NULL
+    address text DEFAULT ''::text NOT NULL,
+    authenticated_at timestamp with time zone NOT NULL,
+    method text DEFAULT 'password'::text NOT NULL
 );
 
 
@@ -693,6 +816,23 @@ ALTER TABLE ONLY public.snapshots_9 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 
 --
+-- Name: social_states; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.social_states (
+    state_hash bytea NOT NULL,
+    provider text NOT NULL,
+    cookie_hash bytea NOT NULL,
+    user_id uuid,
+    session_id uuid,
+    device jsonb,
+    redirect text,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+
+--
 -- Name: updates; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -954,16 +1094,20 @@ ALTER TABLE ONLY public.updates_9 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 CREATE TABLE public.users (
     id uuid NOT NULL,
-    email text NOT NULL,
-    email_key text NOT NULL,
+    email text,
+    email_key text,
     name text NOT NULL,
     password_hash text,
     library_id uuid NOT NULL,
-    wrapped_key bytea NOT NULL,
-    key_id text NOT NULL,
+    wrapped_key bytea,
+    key_id text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     last_login_at timestamp with time zone,
-    disabled_at timestamp with time zone
+    disabled_at timestamp with time zone,
+    email_verified_at timestamp with time zone,
+    role text DEFAULT 'user'::text NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'admin'::text])))
 );
 
 
@@ -1221,6 +1365,14 @@ ALTER TABLE ONLY public.alembic_version
 
 
 --
+-- Name: audit audit_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
+
+--
 -- Name: cluster cluster_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1242,6 +1394,22 @@ ALTER TABLE ONLY public.encryption_keys
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key_hash);
+
+
+--
+-- Name: identities identities_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.identities
+    ADD CONSTRAINT identities_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: identity_keys identity_keys_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.identity_keys
+    ADD CONSTRAINT identity_keys_pkey PRIMARY KEY (provider, namespace, subject);
 
 
 --
@@ -1293,6 +1461,30 @@ ALTER TABLE ONLY public.libraries
 
 
 --
+-- Name: limit_counters limit_counters_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.limit_counters
+    ADD CONSTRAINT limit_counters_pkey PRIMARY KEY (key);
+
+
+--
+-- Name: mails mails_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: mails mails_token_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_token_hash_key UNIQUE (token_hash);
+
+
+--
 -- Name: members members_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1306,6 +1498,14 @@ ALTER TABLE ONLY public.members
 
 ALTER TABLE ONLY public.quarantined
     ADD CONSTRAINT quarantined_pkey PRIMARY KEY (library_id, seq);
+
+
+--
+-- Name: registrations registrations_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.registrations
+    ADD CONSTRAINT registrations_pkey PRIMARY KEY (mail_id);
 
 
 --
@@ -1469,6 +1669,14 @@ ALTER TABLE ONLY public.snapshots_9
 
 
 --
+-- Name: social_states social_states_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.social_states
+    ADD CONSTRAINT social_states_pkey PRIMARY KEY (state_hash);
+
+
+--
 -- Name: updates updates_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1621,10 +1829,38 @@ ALTER TABLE ONLY public.users
 
 
 --
+-- Name: audit_at; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX audit_at ON public.audit USING btree (at);
+
+
+--
+-- Name: audit_user; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX audit_user ON public.audit USING btree (user_id, id);
+
+
+--
 -- Name: idempotency_keys_claimed; Type: INDEX; Schema: public; Owner: -
 --
 
 CREATE INDEX idempotency_keys_claimed ON public.idempotency_keys USING btree (claimed_at);
+
+
+--
+-- Name: identities_user; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX identities_user ON public.identities USING btree (user_id);
+
+
+--
+-- Name: identity_keys_identity; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX identity_keys_identity ON public.identity_keys USING btree (identity_id);
 
 
 --
@@ -1740,6 +1976,27 @@ CREATE INDEX libraries_owner ON public.libraries USING btree (owner_id);
 
 
 --
+-- Name: limit_counters_expires; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX limit_counters_expires ON public.limit_counters USING btree (expires_at);
+
+
+--
+-- Name: mails_created; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX mails_created ON public.mails USING btree (created_at);
+
+
+--
+-- Name: mails_user; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX mails_user ON public.mails USING btree (user_id, kind);
+
+
+--
 -- Name: members_user; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1772,6 +2029,20 @@ CREATE INDEX shares_created_by ON public.shares USING btree (created_by);
 --
 
 CREATE INDEX shares_library ON public.shares USING btree (library_id, created_at);
+
+
+--
+-- Name: social_states_expires; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX social_states_expires ON public.social_states USING btree (expires_at);
+
+
+--
+-- Name: users_deleted; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX users_deleted ON public.users USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 
 
 --
@@ -2006,6 +2277,20 @@ ALTER INDEX public.updates_pkey ATTACH PARTITION public.updates_9_pkey;
 
 
 --
+-- Name: audit audit_rows; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER audit_rows BEFORE DELETE OR UPDATE ON public.audit FOR EACH ROW EXECUTE FUNCTION public.audit_is_append_only();
+
+
+--
+-- Name: audit audit_table; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER audit_table BEFORE TRUNCATE ON public.audit FOR EACH STATEMENT EXECUTE FUNCTION public.audit_is_append_only();
+
+
+--
 -- Name: jobs_pgqueuer jobs_tg_pgqueuer_changed; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -2021,11 +2306,35 @@ ALTER TABLE ONLY public.idempotency_keys
 
 
 --
+-- Name: identities identities_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.identities
+    ADD CONSTRAINT identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+
+--
+-- Name: identity_keys identity_keys_identity_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.identity_keys
+    ADD CONSTRAINT identity_keys_identity_id_fkey FOREIGN KEY (identity_id) REFERENCES public.identities(id) ON DELETE CASCADE;
+
+
+--
 -- Name: libraries libraries_owner_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.libraries
     ADD CONSTRAINT libraries_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES public.users(id);
+
+
+--
+-- Name: mails mails_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 
 --
@@ -2042,6 +2351,14 @@ ALTER TABLE ONLY public.members
 
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+
+--
+-- Name: registrations registrations_mail_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.registrations
+    ADD CONSTRAINT registrations_mail_id_fkey FOREIGN KEY (mail_id) REFERENCES public.mails(id) ON DELETE CASCADE;
 
 
 --
@@ -2066,6 +2383,14 @@ ALTER TABLE ONLY public.shares
 
 ALTER TABLE ONLY public.shares
     ADD CONSTRAINT shares_library_id_fkey FOREIGN KEY (library_id) REFERENCES public.libraries(id) ON DELETE CASCADE;
+
+
+--
+-- Name: social_states social_states_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.social_states
+    ADD CONSTRAINT social_states_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 
 --

@@ -38,6 +38,7 @@ async def session(database: Database) -> NewSession:
         idle_expires_at=NOW + timedelta(days=60),
         expires_at=NOW + timedelta(days=180),
         user_agent="agent",
+        method="password",
         address="192.0.2.1",
     )
     user = NewUser(

@@ -1,0 +1,64 @@
+"""What is noted of accounts: the names of events, and who is behind a request."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from storage import audit
+from storage.audit import NewEntry
+from storage.pool import Connection
+
+
+class Event(StrEnum):
+    """What can have happened. Names are kept for ever: clients and operators read them."""
+
+    REGISTERED = "registered"
+    SIGNED_IN = "signed_in"
+    SIGN_IN_FAILED = "sign_in_failed"
+    SIGNED_OUT = "signed_out"
+    REFRESH_REUSED = "refresh_reused"
+    REFRESH_AHEAD = "refresh_ahead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Where a request comes from: the address as far as it can be known, and what the client calls itself."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
+NOBODY = Caller()
+"""Of what no request asked for."""
+
+
+async def note(
+    connection: Connection,
+    event: Event,
+    *,
+    now: datetime,
+    user_id: UUID | None,
+    caller: Caller = NOBODY,
+    session_id: UUID | None = None,
+    actor: str = "user",
+    actor_id: UUID | None = None,
+    target: object = None,
+    **details: str | int | bool | None,
+) -> None:
+    """Note an event of this account in the caller's transaction. `details` must hold no secret and nobody's password or token."""
+    await audit.append(
+        connection,
+        NewEntry(
+            at=now,
+            event=event.value,
+            user_id=user_id,
+            actor=actor,
+            actor_id=actor_id,
+            session_id=session_id,
+            address=caller.address,
+            user_agent=caller.user_agent,
+            target=None if target is None else str(target),
+            details=details,
+        ),
+    )
