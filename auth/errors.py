@@ -52,6 +52,10 @@ class SessionEnded(AuthError):
     """The session is revoked, expired or gone, or its user may not sign in any more."""
 
 
+class RecentLoginNeeded(AuthError):
+    """This takes a session whose user has shown a password or another provider's word a short time ago."""
+
+
 class RefreshReused(SessionEnded):
     """A refresh token came again after its successor was used: somebody has a copy, so the session was revoked."""
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from auth import audit, refresh_tokens
 from auth.audit import NOBODY, Caller, Event
-from auth.errors import InvalidRefreshToken, RefreshReused, SessionEnded
+from auth.errors import InvalidRefreshToken, RecentLoginNeeded, RefreshReused, SessionEnded
 from auth.refresh_tokens import Standing, Verdict
 from auth.tokens import Audience, Claims, Tokens
 from storage import sessions
@@ -41,6 +41,7 @@ class Lifetimes:
     idle: timedelta = timedelta(days=60)
     absolute: timedelta = timedelta(days=180)
     grace: timedelta = timedelta(seconds=30)
+    recent: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +199,11 @@ class Sessions:
         async with self._database.acquire() as connection:
             identity, library = await sessions.identify_in(connection, claims.session_id, library_id, now=now) or (None, None)
             return await self._principal(connection, claims, identity, now), library
+
+    def require_recent(self, principal: Principal, *, now: datetime) -> None:
+        """Raise RecentLoginNeeded unless its user has shown a short time ago who it is."""
+        if now - principal.authenticated_at > self._lifetimes.recent:
+            raise RecentLoginNeeded
 
     async def _principal(self, connection: Connection, claims: Claims, identity: Identity | None, now: datetime) -> Principal:
         if identity is None or identity.user.id != claims.user_id:

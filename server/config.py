@@ -79,6 +79,10 @@ class Settings(BaseSettings):
         30, ge=0, le=300, description="how long the previous refresh token still answers with the current one"
     )
 
+    recent_login_seconds: int = Field(
+        600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
+    )
+
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")

@@ -203,6 +203,7 @@ TABLE: dict[type[Exception], Answer] = {
     auth.ExpiredToken: Answer(401, "token_expired", "The token's time is over: refresh it", Close.UNAUTHENTICATED),
     auth.InvalidRefreshToken: Answer(401, "invalid_refresh_token", "The refresh token is not valid", Close.UNAUTHENTICATED),
     auth.SessionEnded: Answer(401, "session_ended", "The session is over: sign in again", Close.UNAUTHENTICATED),
+    auth.RecentLoginNeeded: Answer(403, "recent_login_required", "Show once more that it is you, then try again", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(

@@ -94,6 +94,7 @@ def make_services(
             idle=timedelta(days=settings.session_idle_days),
             absolute=timedelta(days=settings.session_absolute_days),
             grace=timedelta(seconds=settings.refresh_grace_seconds),
+            recent=timedelta(seconds=settings.recent_login_seconds),
         ),
         random=random,
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),

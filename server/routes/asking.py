@@ -61,5 +61,20 @@ async def principal(request: Request, token: Token, services: Served) -> Princip
 
 
 Asking = Annotated[Principal, Depends(principal)]
+
+
+async def recent_principal(asking: Asking, services: Served) -> Principal:
+    """Who asks, having shown a short time ago that it is they.
+
+    Raises:
+        RecentLoginNeeded: that was longer ago than `recent_login_seconds`.
+    """
+    services.sessions.require_recent(asking, now=services.clock())
+    return asking
+
+
+RecentlyAsking = Annotated[Principal, Depends(recent_principal)]
 SIGNED_IN = {"not_authenticated": 401, "invalid_token": 401, "token_expired": 401, "session_ended": 401, "unavailable": 503}
 """What every route that needs an access token can refuse with."""
+SIGNED_IN_RECENTLY = {**SIGNED_IN, "recent_login_required": 403}
+"""What a route can refuse with that takes a recent login."""
