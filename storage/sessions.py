@@ -16,7 +16,7 @@ _INSERT = """
         idle_expires_at, expires_at, user_agent, address, authenticated_at, method
     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8, $9, $10, $11, $7, $12)
 """
-_USER = "u.id, u.email, u.email_verified_at, u.name, u.library_id, u.role, u.created_at, u.last_login_at"
+_USER = "u.id, u.email, u.email_verified_at, u.name, u.library_id, u.role AS rank, u.created_at, u.last_login_at"
 # Only the session is locked: refreshing must not wait for what holds the user's row.
 _LOCK = f"""
     SELECT {_USER}, u.wrapped_key, u.key_id, u.disabled_at, s.id AS session_id, s.refresh_counter, s.refresh_key, s.rotated_at,

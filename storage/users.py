@@ -14,7 +14,7 @@ _INSERT = """
         id, email, email_key, name, password_hash, library_id, wrapped_key, key_id, created_at, last_login_at, email_verified_at
     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
 """
-_COLUMNS = "id, email, email_verified_at, name, library_id, role, created_at, last_login_at"
+_COLUMNS = "id, email, email_verified_at, name, library_id, role AS rank, created_at, last_login_at"
 _ACCOUNT = f"{_COLUMNS}, password_hash, wrapped_key, key_id, disabled_at"
 _BY_EMAIL = f"SELECT {_ACCOUNT} FROM users WHERE email_key = $1"  # noqa: S608  # constants only
 _BY_ID = f"SELECT {_ACCOUNT} FROM users WHERE id = $1 AND deleted_at IS NULL"  # noqa: S608  # constants only
@@ -185,7 +185,7 @@ def user_of(row: Record) -> User:
         email_verified_at=row["email_verified_at"],
         name=row["name"],
         library_id=row["library_id"],
-        role=Rank(row["role"]),
+        role=Rank(row["rank"]),
         created_at=row["created_at"],
         last_login_at=row["last_login_at"],
     )
