@@ -94,3 +94,19 @@ class LastWayIn(AuthError):
 
 class TooManyIdentities(AuthError):
     """The account has as many identities as one may."""
+
+
+class InvalidState(AuthError):
+    """The sign-in at another provider was not begun in this browser, is over, or came back before."""
+
+
+class ProviderNotConfigured(AuthError):
+    """This server does not take sign-ins of that provider, or not in this way."""
+
+
+class ProviderUnavailable(AuthError):
+    """The provider does not answer, or not as it should; trying again later may succeed. `reason` is for the log only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

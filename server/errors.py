@@ -210,6 +210,11 @@ TABLE: dict[type[Exception], Answer] = {
     auth.IdentityTaken: Answer(409, "identity_taken", "This signs another account in", Close.FORBIDDEN),
     auth.LastWayIn: Answer(409, "last_way_in", "Nothing else would be left to sign in with", Close.FORBIDDEN),
     auth.TooManyIdentities: Answer(409, "too_many_identities", "The account has as many as one may", Close.FORBIDDEN),
+    auth.InvalidState: Answer(400, "invalid_state", "This sign-in was not begun here, or is over: begin again", Close.MALFORMED),
+    auth.ProviderNotConfigured: Answer(404, "provider_not_configured", "This server does not take these sign-ins", Close.NOT_FOUND),
+    auth.ProviderUnavailable: Answer(
+        503, "provider_unavailable", "The provider does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
+    ),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(
