@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 from server.problems import fails
 from server.routes.asking import Served, Token
 from server.routes.body import StrictRoute
-from server.routes.grants import DeviceBody, GrantView, answer_with, device_of
+from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of, presented
 from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
@@ -32,12 +32,17 @@ class RegisterBody(LoginBody):
 
 
 class RefreshBody(Body):
-    """The refresh token that was handed out last."""
+    """The refresh token that was handed out last; without it the one in the cookie serves."""
 
-    refresh_token: RefreshToken
+    refresh_token: RefreshToken | None = None
 
 
-@router.post("/register", status_code=201, responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER))
+@router.post(
+    "/register",
+    status_code=201,
+    dependencies=[IN_COOKIE],
+    responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+)
 async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
     """Make an account with a library of its own, and sign this device in."""
     address = services.address_of(request)
@@ -52,7 +57,11 @@ async def register(body: RegisterBody, request: Request, response: Response, ser
     return answer_with(grant, request, response, services)
 
 
-@router.post("/login", responses=fails(invalid_credentials=401, too_many_attempts=429, **_FORM, **_LATER))
+@router.post(
+    "/login",
+    dependencies=[IN_COOKIE],
+    responses=fails(invalid_credentials=401, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+)
 async def login(body: LoginBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in; its earlier session, if it has one, ends."""
     address = services.address_of(request)
@@ -68,10 +77,16 @@ async def login(body: LoginBody, request: Request, response: Response, services:
     return answer_with(grant, request, response, services)
 
 
-@router.post("/refresh", responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM))
+@router.post(
+    "/refresh",
+    dependencies=[IN_COOKIE],
+    responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM, **IN_COOKIE_FAILS),
+)
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    grant = await services.sessions.refresh(body.refresh_token, now=services.clock(), caller=services.caller_of(request))
+    grant = await services.sessions.refresh(
+        presented(body.refresh_token, request, services).token, now=services.clock(), caller=services.caller_of(request)
+    )
     return answer_with(grant, request, response, services)
 
 
