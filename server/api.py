@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused, SessionEnded
+from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, ProviderUnavailable, RefreshReused, SessionEnded, SocialRefused
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
@@ -21,7 +21,9 @@ from server.routes import (
     auth,
     batches,
     categories,
+    google,
     history,
+    identities,
     libraries,
     preferences,
     prompt_source,
@@ -96,10 +98,10 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, google, identities, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
-    for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):
+    for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):
         app.include_router(router)
     return app
 
@@ -133,6 +135,10 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.info("token_refused", reason=reason)
         case InvalidRefreshToken():
             log.info("refresh_token_refused")
+        case SocialRefused(reason=reason):
+            log.info("social_sign_in_refused", reason=reason)
+        case ProviderUnavailable(reason=reason):
+            log.warning("provider_unavailable", reason=reason)
     if not isinstance(error, HTTPException) and not is_expected(error):
         log.error("request_failed", error=type(error).__name__, exc_info=error)
     answer = problem_of(error).response()

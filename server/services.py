@@ -11,12 +11,15 @@ from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
 from auth.audit import Caller
+from auth.google import Google
 from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
+from auth.social_states import SocialStates
 from auth.tokens import Tokens
 from crdt.seed import SEED
 from server.config import Settings
+from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
@@ -47,6 +50,7 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     identities: Identities
+    google: Google
     limits: Limits
     openings: Buckets
     shared_reads: SharedReads
@@ -101,6 +105,7 @@ def make_services(
         random=random,
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
     )
+    identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
     return Services(
         settings=settings,
         database=database,
@@ -109,7 +114,8 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
-        identities=Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random),
+        identities=identities,
+        google=make_google(settings, SocialStates(database=database, random=random), identities),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
