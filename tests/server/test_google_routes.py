@@ -207,6 +207,7 @@ async def test_where_google_is_not_configured_every_route_says_so(database_dsn: 
         asked = [
             await sign_in(bare, issuer.token()),
             await bare.get("/api/auth/social/google/start"),
+            await bare.post("/api/auth/social/google/start", None),
             await bare.client.post(
                 "/api/auth/social/google/finish", json={"state": "s", "code": "c"}, headers={"Sec-Fetch-Site": "same-origin"}
             ),

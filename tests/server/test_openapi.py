@@ -32,7 +32,14 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 """Requests of each kind to each operation."""
 ALLOWED, FORBIDDEN = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]
-SOCIAL = frozenset({"POST /api/auth/social/google", "GET /api/auth/social/google/start", "POST /api/auth/social/google/finish"})
+SOCIAL = frozenset(
+    {
+        "POST /api/auth/social/google",
+        "GET /api/auth/social/google/start",
+        "POST /api/auth/social/google/start",
+        "POST /api/auth/social/google/finish",
+    }
+)
 PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"}) | SOCIAL
 """Operations that need no token; every other one has to ask for one."""
 NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything else is asked with"}
@@ -42,6 +49,7 @@ NOTHING_TO_FORBID = frozenset(
         "GET /api/users/me",
         "GET /api/libraries",
         "GET /api/auth/social/google/start",
+        "POST /api/auth/social/google/start",
         "GET /api/auth/identities",
         "POST /api/auth/identities/google/start",
     }
@@ -66,6 +74,7 @@ OPERATIONS = """
     POST /api/auth/logout
     POST /api/auth/social/google
     GET /api/auth/social/google/start
+    POST /api/auth/social/google/start
     POST /api/auth/social/google/finish
     GET /api/auth/identities
     POST /api/auth/identities/google
