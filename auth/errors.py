@@ -60,9 +60,57 @@ class RefreshReused(SessionEnded):
     """A refresh token came again after its successor was used: somebody has a copy, so the session was revoked."""
 
 
+class LastAdmin(AuthError):
+    """Without this account there would be no administrator: another one has to be made first."""
+
+
 class TooBusy(AuthError):
     """Too many passwords wait to be checked; trying again later may succeed."""
 
 
 class Forbidden(AuthError):
     """The role does not allow this."""
+
+
+class SocialRefused(AuthError):
+    """Another provider's word was not accepted, or its user may not sign in: one answer for all; `reason` is for the log only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class LinkRequired(AuthError):
+    """An account with this address exists, and the provider does not vouch for the mailbox: sign in as before, then link."""
+
+
+class IdentityConflict(AuthError):
+    """What the provider says of this person belongs to two accounts; they are never merged unasked."""
+
+
+class IdentityTaken(AuthError):
+    """This identity signs another account in."""
+
+
+class LastWayIn(AuthError):
+    """Without this identity nothing would be left to sign in with."""
+
+
+class TooManyIdentities(AuthError):
+    """The account has as many identities as one may."""
+
+
+class InvalidState(AuthError):
+    """The sign-in at another provider was not begun in this browser, is over, or came back before."""
+
+
+class ProviderNotConfigured(AuthError):
+    """This server does not take sign-ins of that provider, or not in this way."""
+
+
+class ProviderUnavailable(AuthError):
+    """The provider does not answer, or not as it should; trying again later may succeed. `reason` is for the log only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

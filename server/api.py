@@ -11,21 +11,27 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
+from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, ProviderUnavailable, RefreshReused, SessionEnded, SocialRefused
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, Origins, ReadableAddress, RequestLog
 from server.routes import (
+    account,
+    admin,
     auth,
     batches,
     categories,
+    google,
     history,
+    identities,
     libraries,
     preferences,
     prompt_source,
     prompts,
+    reauthentication,
+    sessions,
     shares,
     stats,
     tags,
@@ -35,6 +41,7 @@ from server.routes import (
     versions,
 )
 from server.routes.documented import Documented
+from server.routes.grants import forget_cookie
 from server.services import Services
 from storage.errors import StorageError
 
@@ -95,10 +102,11 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, google, identities, sessions, reauthentication, account, admin, preferences, users, libraries, stats, batches),
+        *(prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
-    for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):
+    for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):
         app.include_router(router)
     return app
 
@@ -107,7 +115,7 @@ def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
     return [
         Middleware(RequestLog, random=services.random, https=settings.production),
-        Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/"),
+        Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/", cookies_below=f"{auth.router.prefix}/"),
         Middleware(ReadableAddress),
         Middleware(
             BodyLimit,
@@ -132,6 +140,13 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.info("token_refused", reason=reason)
         case InvalidRefreshToken():
             log.info("refresh_token_refused")
+        case SocialRefused(reason=reason):
+            log.info("social_sign_in_refused", reason=reason)
+        case ProviderUnavailable(reason=reason):
+            log.warning("provider_unavailable", reason=reason)
     if not isinstance(error, HTTPException) and not is_expected(error):
         log.error("request_failed", error=type(error).__name__, exc_info=error)
-    return problem_of(error).response()
+    answer = problem_of(error).response()
+    if isinstance(error, InvalidRefreshToken | SessionEnded):
+        forget_cookie(request, answer)
+    return answer

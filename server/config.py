@@ -83,8 +83,21 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
+    audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
+
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
+    google_client_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="OAuth client ids at Google, comma separated, the web client's first; empty: nobody signs in with Google"
+    )
+    google_client_secret: SecretStr | None = Field(
+        None, description="the web client's secret: browsers may be sent to Google's page; takes `public_url` too"
+    )
+    google_issuer: str = Field(
+        "https://accounts.google.com",
+        pattern=r"^https?://[^\s?#]*[^\s?#/]$",
+        description="another OpenID provider in Google's place, for tests",
+    )
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
 
     shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")
@@ -112,6 +125,11 @@ class Settings(BaseSettings):
     keepalive_seconds: float = Field(15.0, gt=0, description="a socket that was sent nothing for so long gets a keep-alive frame")
     session_poll_seconds: float = Field(1.0, gt=0, description="how often live sockets are compared with their sessions")
     update_workers: int = Field(1, ge=1, le=16, description="processes that inspect, merge and diff large updates")
+
+    @field_validator("google_client_ids", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
@@ -153,6 +171,14 @@ class Settings(BaseSettings):
     def _fit_for_production(self) -> Self:
         if self.env is Environment.PRODUCTION and not (self.public_url or "").startswith("https://"):
             raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
+        return self
+
+    @model_validator(mode="after")
+    def _complete_for_google(self) -> Self:
+        if self.google_client_secret is not None and not (self.google_client_ids and self.public_url):
+            raise ValueError("PROMPTSYNC_GOOGLE_CLIENT_SECRET needs PROMPTSYNC_GOOGLE_CLIENT_IDS and PROMPTSYNC_PUBLIC_URL")
+        if self.env is Environment.PRODUCTION and not self.google_issuer.startswith("https://"):
+            raise ValueError("production needs a PROMPTSYNC_GOOGLE_ISSUER with https://")
         return self
 
     @property

@@ -24,6 +24,14 @@ class ServerError(Exception):
     """What the server itself refuses, beside the domain packages."""
 
 
+class CrossSite(ServerError):
+    """A browser's cookie came with a request of a page that may not act for its user, or of one that does not say which it is."""
+
+
+class UnknownHost(ServerError):
+    """The request is for a host that is not served here."""
+
+
 class OwnLibrary(ServerError):
     """A user's own library cannot be deleted while the account lasts."""
 
@@ -204,6 +212,18 @@ TABLE: dict[type[Exception], Answer] = {
     auth.InvalidRefreshToken: Answer(401, "invalid_refresh_token", "The refresh token is not valid", Close.UNAUTHENTICATED),
     auth.SessionEnded: Answer(401, "session_ended", "The session is over: sign in again", Close.UNAUTHENTICATED),
     auth.RecentLoginNeeded: Answer(403, "recent_login_required", "Show once more that it is you, then try again", Close.FORBIDDEN),
+    auth.SocialRefused: Answer(401, "social_refused", "This sign-in is not accepted", Close.UNAUTHENTICATED),
+    auth.LinkRequired: Answer(409, "link_required", "An account has this address: sign in as before, then link", Close.FORBIDDEN),
+    auth.IdentityConflict: Answer(409, "identity_conflict", "This sign-in belongs to two accounts", Close.FORBIDDEN),
+    auth.IdentityTaken: Answer(409, "identity_taken", "This signs another account in", Close.FORBIDDEN),
+    auth.LastWayIn: Answer(409, "last_way_in", "Nothing else would be left to sign in with", Close.FORBIDDEN),
+    auth.TooManyIdentities: Answer(409, "too_many_identities", "The account has as many as one may", Close.FORBIDDEN),
+    auth.InvalidState: Answer(400, "invalid_state", "This sign-in was not begun here, or is over: begin again", Close.MALFORMED),
+    auth.ProviderNotConfigured: Answer(404, "provider_not_configured", "This server does not take these sign-ins", Close.NOT_FOUND),
+    auth.ProviderUnavailable: Answer(
+        503, "provider_unavailable", "The provider does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
+    ),
+    auth.LastAdmin: Answer(409, "last_admin", "There is no other administrator: make one first", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(
@@ -239,6 +259,8 @@ TABLE: dict[type[Exception], Answer] = {
     operations.Exists: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
     operations.IsCurrent: Answer(409, "is_current", "It is the current version: choose another one first", Close.FORBIDDEN),
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
+    CrossSite: Answer(403, "cross_site", "With a cookie only our own pages may ask this", Close.FORBIDDEN),
+    UnknownHost: Answer(421, "unknown_host", "This host is not served here", Close.FORBIDDEN),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
     InvalidIdempotencyKey: Answer(

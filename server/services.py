@@ -10,15 +10,23 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
+from auth.administration import Administration
 from auth.audit import Caller
+from auth.endings import Endings
+from auth.google import Google
+from auth.identities import Identities
 from auth.passwords import Passwords
+from auth.reauthentication import Reauthentication
 from auth.sessions import Lifetimes, Sessions
+from auth.social_states import SocialStates
 from auth.tokens import Tokens
 from crdt.seed import SEED
 from server.config import Settings
+from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
+from server.purge import enqueue_account_purge
 from storage.keyring import Keyring
 from storage.pool import Database
 
@@ -44,7 +52,12 @@ class Services:
     tokens: Tokens = field(repr=False)
     passwords: Passwords
     sessions: Sessions
+    endings: Endings
+    reauthentication: Reauthentication
+    administration: Administration
     accounts: Accounts
+    identities: Identities
+    google: Google
     limits: Limits
     openings: Buckets
     shared_reads: SharedReads
@@ -99,6 +112,7 @@ def make_services(
         random=random,
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
     )
+    identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
     return Services(
         settings=settings,
         database=database,
@@ -106,7 +120,18 @@ def make_services(
         tokens=tokens,
         passwords=passwords,
         sessions=sessions,
+        endings=Endings(database=database, tokens=tokens, sessions=sessions),
+        reauthentication=Reauthentication(database=database, passwords=passwords, identities=identities),
+        administration=Administration(
+            database=database,
+            passwords=passwords,
+            on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
+            on_deleted=lambda library_id: hooks.library_deleted(library_id),
+            enqueue_purge=enqueue_account_purge,
+        ),
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
+        identities=identities,
+        google=make_google(settings, SocialStates(database=database, random=random), identities),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
