@@ -62,7 +62,7 @@ def _config(settings: Settings, app: ASGIApp, siblings: Siblings | None) -> uvic
         "ws_ping_interval": settings.ping_seconds,
         "ws_ping_timeout": settings.ping_seconds,
         "timeout_graceful_shutdown": GRACE_SECONDS,
-        "timeout_keep_alive": 30,
+        "timeout_keep_alive": settings.idle_seconds,
         "backlog": BACKLOG,
     }
     return uvicorn.Config(app, **options)
