@@ -185,9 +185,8 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> dict[str, str]:
-        """Every secret that is set, by the name of its setting; of an address the password in it."""
-        given = {name: value.get_secret_value() for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)}
-        return {name: _password_in(text) if "://" in text else text for name, text in given.items()}
+        """Every secret that is set, in the clear, by the name of its setting: never to be logged or shown."""
+        return {name: value.get_secret_value() for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)}
 
     @property
     def key_path(self) -> Path:
@@ -225,7 +224,7 @@ UNFIT: tuple[tuple[Callable[[Settings], bool], str], ...] = (
         "PROMPTSYNC_TRUSTED_PROXIES believes everybody: production needs the proxies' own addresses",
     ),
     (
-        lambda settings: any(secret.lower() in EXAMPLE_SECRETS for secret in settings.secrets.values()),
+        lambda settings: any(_password_in(secret).lower() in EXAMPLE_SECRETS for secret in settings.secrets.values()),
         "a secret is one of those that stand in examples: production needs its own",
     ),
 )
@@ -238,9 +237,10 @@ def _networks_in(setting: str) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv
             yield ipaddress.ip_network(part.strip(), strict=False)
 
 
-def _password_in(address: str) -> str:
+def _password_in(secret: str) -> str:
+    """The password of an address; what is none is a secret as a whole."""
     try:
-        return unquote(urlsplit(address).password or "")
+        return unquote(urlsplit(secret).password or "") if "://" in secret else secret
     except ValueError:
         return ""
 
