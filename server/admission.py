@@ -14,7 +14,8 @@ from auth.sessions import Principal, Use
 from auth.tokens import Audience
 from protocol.closes import Close
 from server.cross_site import is_known
-from server.errors import answer_to, is_expected
+from server.errors import UnknownHost, answer_to, is_expected
+from server.hosts import is_served
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
@@ -53,9 +54,12 @@ class Admission:
         self._hall = hall
 
     def greet(self, scope: Scope) -> None:
-        """Let a socket speak. Raises Turned."""
+        """Let a socket speak. Raises Turned, UnknownHost."""
         self.count(self.address(scope))
-        self._check_origin(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        if not is_served(headers, self._services.settings):
+            raise UnknownHost
+        self._check_origin(headers)
         if any(name.lower() in _TOKEN_PARAMETERS for name, _ in parse_qsl(scope["query_string"].decode("latin-1"))):
             raise Turned(Close.UNAUTHENTICATED, "a token in the address ends up in logs: send it as a header or subprotocol")
 

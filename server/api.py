@@ -16,6 +16,7 @@ from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
+from server.hosts import KnownHost
 from server.middleware import BodyLimit, Origins, ReadableAddress, RequestLog
 from server.routes import (
     account,
@@ -47,7 +48,7 @@ from storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
-ANYWHERE = {"malformed_address": 400, "too_large": 413, "invalid_request": 422}
+ANYWHERE = {"malformed_address": 400, "too_large": 413, "unknown_host": 421, "invalid_request": 422}
 """What every request can be refused with, whatever it asks for."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -115,6 +116,7 @@ def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
     return [
         Middleware(RequestLog, random=services.random, https=settings.production),
+        Middleware(KnownHost, settings=settings),
         Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/", cookies_below=f"{auth.router.prefix}/"),
         Middleware(ReadableAddress),
         Middleware(

@@ -1,5 +1,6 @@
 """The `promptsync` command. What a command needs is imported when it runs, so that `--help` and the workers start quickly."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,16 +18,19 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; also HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one; also PORT.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve the port; also PROMPTSYNC_WORKERS.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain in PEM form: serve https; also PROMPTSYNC_TLS_CERT.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, chmod 600; also PROMPTSYNC_TLS_KEY.")] = None,
 ) -> None:
     """Run the server, with a private PostgreSQL unless PROMPTSYNC_DATABASE_URL names one.
 
     Everything it makes lives in PROMPTSYNC_DATA_DIR (default .data): the database, and keys.json, which must be kept
-    apart from any database dump. It stops in order on Ctrl-C or SIGTERM, and starts again after any crash.
+    apart from any database dump. It stops in order on Ctrl-C or SIGTERM, and starts again after any crash. With a
+    certificate it serves https and wss, and reads a renewed one on SIGHUP.
     """
     from server.terminal import explained, settings_of_terminal
 
     with explained():
-        settings = settings_of_terminal(host=host, port=port, workers=workers)
+        settings = settings_of_terminal(host=host, port=port, workers=workers, tls_cert=tls_cert, tls_key=tls_key)
         import uvloop
 
         from server.run import serve as run

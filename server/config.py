@@ -2,13 +2,17 @@
 
 import ipaddress
 import os
+import re
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 class Environment(StrEnum):
@@ -43,6 +47,14 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s#?]+$",
         description="the address of the web app that share links open in, `https://…`; default: they are answered without one",
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="further host names that requests may be for, comma separated; that of the public address and loopback always may"
+    )
+    tls_cert: Path | None = Field(None, description="certificate chain in PEM form, the server's own first: serve https and wss")
+    tls_key: Path | None = Field(None, description="its private key in PEM form, readable by this server alone")
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="what `/metrics` asks for as a bearer token; without it, it is open, and off in production"
+    )
     data_dir: Path = Field(Path(".data"), description="folder of the embedded database, the key file and the lock")
     keys_file: Path | None = Field(None, description="key file; default `<data_dir>/keys.json`")
     database_url: SecretStr | None = Field(None, description="an external PostgreSQL >= 15, `postgresql://…`; default: the embedded one")
@@ -70,6 +82,11 @@ class Settings(BaseSettings):
         (), description="exact browser origins, comma separated; empty: same host only"
     )
     trusted_proxies: str = Field("", description="addresses whose X-Forwarded-For is believed, comma separated")
+    idle_seconds: float = Field(
+        15.0,
+        gt=0,
+        description="a connection that asks for nothing for so long is closed; more than a proxy keeps its own, if one is in front",
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
 
     access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
@@ -131,7 +148,7 @@ class Settings(BaseSettings):
     def _listed(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -144,12 +161,17 @@ class Settings(BaseSettings):
             raise ValueError("each origin is a scheme and a host as browsers send them, https://app.example, with no path and no *")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(name) for name in value):
+            raise ValueError("each host is a name or address alone, sync.example, with no scheme, port, path or *")
+        return tuple(name.lower().rstrip(".") for name in value)
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        for part in value.split(","):
-            if part.strip():
-                ipaddress.ip_network(part.strip(), strict=False)
+        list(_networks_in(value))
         return value
 
     @field_validator("database_url")
@@ -168,9 +190,9 @@ class Settings(BaseSettings):
         return value.lower()
 
     @model_validator(mode="after")
-    def _fit_for_production(self) -> Self:
-        if self.env is Environment.PRODUCTION and not (self.public_url or "").startswith("https://"):
-            raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
+    def _key_with_certificate(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("PROMPTSYNC_TLS_CERT and PROMPTSYNC_TLS_KEY go together: one is missing")
         return self
 
     @model_validator(mode="after")
@@ -180,6 +202,16 @@ class Settings(BaseSettings):
         if self.env is Environment.PRODUCTION and not self.google_issuer.startswith("https://"):
             raise ValueError("production needs a PROMPTSYNC_GOOGLE_ISSUER with https://")
         return self
+
+    def _fit_for_production(self) -> Self:
+        if self.production and (found := [sentence for is_so, sentence in UNFIT if is_so(self)]):
+            raise ValueError("; ".join(found))
+        return self
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Every secret that is set, in the clear, by the name of its setting: never to be logged or shown."""
+        return {name: value.get_secret_value() for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)}
 
     @property
     def key_path(self) -> Path:
@@ -194,6 +226,48 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env is Environment.PRODUCTION
+
+
+EXAMPLE_SECRETS = frozenset({"changeme", "change-me", "example", "password", "postgres", "promptsync", "secret", "test"})
+"""What stands for a secret in examples, and is tried first by whoever tries."""
+
+UNFIT: tuple[tuple[Callable[[Settings], bool], str], ...] = (
+    (
+        lambda settings: not (settings.public_url or "").startswith("https://"),
+        "production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use",
+    ),
+    (
+        lambda settings: any(not origin.startswith("https://") for origin in settings.allowed_origins),
+        "production takes pages from https:// alone: PROMPTSYNC_ALLOWED_ORIGINS has others",
+    ),
+    (
+        lambda settings: (settings.app_url or "https://").startswith("http://"),
+        "production needs an https:// address in PROMPTSYNC_APP_URL",
+    ),
+    (
+        lambda settings: any(network.prefixlen == 0 for network in _networks_in(settings.trusted_proxies)),
+        "PROMPTSYNC_TRUSTED_PROXIES believes everybody: production needs the proxies' own addresses",
+    ),
+    (
+        lambda settings: any(_password_in(secret).lower() in EXAMPLE_SECRETS for secret in settings.secrets.values()),
+        "a secret is one of those that stand in examples: production needs its own",
+    ),
+)
+"""What production refuses to start with, and why. Its keys are looked at where they are read (`server/keys.py`)."""
+
+
+def _networks_in(setting: str) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    for part in setting.split(","):
+        if part.strip():
+            yield ipaddress.ip_network(part.strip(), strict=False)
+
+
+def _password_in(secret: str) -> str:
+    """The password of an address; what is none is a secret as a whole."""
+    try:
+        return unquote(urlsplit(secret).password or "") if "://" in secret else secret
+    except ValueError:
+        return ""
 
 
 def _is_origin(text: str) -> bool:

@@ -14,7 +14,8 @@ from server.config import Settings
 from server.keys import open_key_file
 from server.services import make_services
 from server.siblings import Siblings
-from server.stopping import FLUSH_SECONDS, FLUSHED_BY_SECONDS, Stop
+from server.stopping import FLUSH_SECONDS, FLUSHED_BY_SECONDS, Stop, on_hangup
+from server.tls import certificate_of
 from server.transport import Transport
 from storage.cluster import claim
 from storage.keyring import Keyring
@@ -55,9 +56,13 @@ async def serve_until_stopped(
 ) -> None:
     """Serve what comes to `listener`, or from `siblings`, until `stop` is asked; `ready` is called once that has begun.
 
+    SIGHUP has it read the certificate again.
+
     Raises:
+        TlsUnusable: the certificate or its key cannot be served with.
         StorageError: the database, or the key file, does not allow it; the text says why and what to do.
     """
+    certificate = certificate_of(settings)
     database = await Database.open(dsn, size=settings.database_pool)
     try:
         key_file, _ = await open_key_file(settings, database)
@@ -66,7 +71,9 @@ async def serve_until_stopped(
         signing_keys = [(key.id, key.seed) for key in key_file.signing]
         services = make_services(settings, database=database, keyring=keyring, signing_keys=signing_keys)
         try:
-            await _run(settings, Application(services), listener, stop, ready, beside, siblings)
+            transport = Transport(settings, app := Application(services), siblings, certificate)
+            on_hangup(certificate.reload if certificate is not None else lambda: None)
+            await _run(settings, app, transport, listener, stop, ready, beside, siblings)
         finally:
             services.passwords.close()
     finally:
@@ -76,13 +83,13 @@ async def serve_until_stopped(
 async def _run(
     settings: Settings,
     app: Application,
+    transport: Transport,
     listener: socket.socket,
     stop: Stop,
     ready: Callable[[], None],
     beside: tuple[Beside, ...],
     siblings: Siblings | None,
 ) -> None:
-    transport = Transport(settings, app, siblings)
     gc.collect()
     gc.freeze()  # what was made so far lives as long as the process: a collection need not look at it again
     gc.set_threshold(*COLLECT_AFTER)

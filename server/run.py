@@ -14,6 +14,7 @@ from server.keys import open_key_file
 from server.process import Beside, claim_database, serve_until_stopped
 from server.stopping import Stop
 from server.supervisor import Supervisor
+from server.tls import certificate_of
 from server.transport import listen, url_of
 from storage import capacity, schema
 from storage.embedded import Embedded
@@ -43,8 +44,9 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StorageError: the database, its schema or the key file does not allow a start; the text says why and what to do.
-        ServerError: the address is taken or not ours, or another setting does not fit.
+        ServerError: the address is taken or not ours, the certificate cannot be used, or another setting does not fit.
     """
+    certificate_of(settings)  # what is wrong with it is said before anything is opened
     allow_many_descriptors()
     stop = Stop()
     with contextlib.ExitStack() as stack:
@@ -66,7 +68,7 @@ async def _serve(settings: Settings, dsn: str, embedded: Embedded | None, stop: 
     key_file_made = await _prepare(settings, dsn, embedded)
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in listen(settings, sockets=settings.workers)]
-        url = url_of(listeners[0])
+        url = url_of(listeners[0], tls=settings.tls_cert is not None)
         changed = asyncio.Event()
         supervisor = Supervisor(settings, dsn, listeners, changed.set) if settings.workers > 1 else None
         beside: tuple[Beside, ...] = ()

@@ -1,4 +1,4 @@
-"""How a server stops: what it is asked, and what each part may take of the ten seconds."""
+"""How a server stops: what it is asked, and what each part may take of the ten seconds. And what else signals ask of it."""
 
 import asyncio
 import signal
@@ -62,3 +62,8 @@ class Stop:
         """From now on SIGTERM and SIGINT ask."""
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.ask)
+
+
+def on_hangup(do: Callable[[], object]) -> None:
+    """What SIGHUP does from now on, which would end this process otherwise."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, do)

@@ -29,7 +29,7 @@ from server.config import Settings, environment_for
 from server.errors import ServerError
 from server.process import Beside
 from server.siblings import Switchboard
-from server.stopping import PROCESSES_BY_SECONDS, Stop
+from server.stopping import PROCESSES_BY_SECONDS, Stop, on_hangup
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,7 @@ class Supervisor:
         """
         stop.on_signals(asyncio.get_running_loop())
         stop.when_asked_again(lambda: self._tell(signal.SIGTERM))
+        on_hangup(lambda: self._tell(signal.SIGHUP))
         self._metrics = _metrics_folder()
         try:
             async with asyncio.TaskGroup() as group:
@@ -181,8 +182,7 @@ class Supervisor:
         return process
 
     def _orders(self, number: int, descriptor: int) -> dict[str, Any]:
-        redis = self._settings.redis_url
-        secrets = {"database_url": self._dsn, "redis_url": redis.get_secret_value() if redis is not None else None}
+        secrets = {**self._settings.secrets, "database_url": self._dsn}
         return {
             "parent": os.getpid(),
             "listener": descriptor,

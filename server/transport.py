@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,9 +15,14 @@ from server.config import Settings
 from server.errors import ServerError
 from server.heads import BoundedHttp
 from server.siblings import Siblings
+from server.tls import Certificate
 from server.wire import WireProtocol
 
 BACKLOG = 2048
+HANDSHAKE_SECONDS = 10.0
+"""From a connection to the end of its TLS handshake; past it the connection is closed."""
+GOODBYE_SECONDS = 2.0
+"""What a peer has to answer the end of a TLS connection; past it the connection is aborted."""
 GRACE_SECONDS = 1
 """What connections have to take their close when the server stops."""
 
@@ -28,8 +34,10 @@ class CannotListen(ServerError):
 class Transport(uvicorn.Server):
     """uvicorn's server, with the signals left to us and an event for the moment it listens."""
 
-    def __init__(self, settings: Settings, app: ASGIApp, siblings: Siblings | None = None) -> None:
-        super().__init__(_config(settings, app, siblings))
+    def __init__(self, settings: Settings, app: ASGIApp, siblings: Siblings | None = None, certificate: Certificate | None = None) -> None:
+        """With a certificate it serves https and wss, and no connection goes on to `siblings`: its keys are this process's."""
+        super().__init__(_config(settings, app, siblings if certificate is None else None))
+        self._certificate = certificate
         self.listening = asyncio.Event()
 
     def taken_over(self, handed: bytes) -> BoundedHttp:
@@ -42,9 +50,26 @@ class Transport(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
-            await super().startup(sockets=sockets)
+            if self._certificate is None:
+                await super().startup(sockets=sockets)
+            else:
+                await self._listen_for_tls(self._certificate.context, sockets or [])
         finally:
             self.listening.set()
+
+    async def _listen_for_tls(self, context: ssl.SSLContext, sockets: list[socket.socket]) -> None:
+        """As uvicorn does it, with times of ours: by default a peer that says nothing has a minute."""
+        await self.lifespan.startup()
+        listen = partial(
+            asyncio.get_running_loop().create_server,
+            partial(self.taken_over, b""),  # nothing has been read, and it goes to nobody else
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=GOODBYE_SECONDS,
+        )
+        self.servers = [await listen(sock=sock) for sock in sockets]
+        self.started = True
 
 
 def _config(settings: Settings, app: ASGIApp, siblings: Siblings | None) -> uvicorn.Config:
@@ -62,7 +87,7 @@ def _config(settings: Settings, app: ASGIApp, siblings: Siblings | None) -> uvic
         "ws_ping_interval": settings.ping_seconds,
         "ws_ping_timeout": settings.ping_seconds,
         "timeout_graceful_shutdown": GRACE_SECONDS,
-        "timeout_keep_alive": 30,
+        "timeout_keep_alive": settings.idle_seconds,
         "backlog": BACKLOG,
     }
     return uvicorn.Config(app, **options)
@@ -109,7 +134,7 @@ def _bound(family: int, address: Any, *, joins: bool, joinable: bool) -> socket.
     return made
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """The address of what listens there."""
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -3,14 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from hmac import compare_digest
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from auth.errors import InvalidToken
 from server import metrics
+from server.routes.asking import bearer_token
 from server.services import Services
-from storage.errors import StorageError
+from storage.errors import NotFound, StorageError
 from storage.health import prove_commits
 
 READY_SECONDS = 2.0
@@ -24,6 +27,7 @@ def health_routes(
 ) -> list[Route]:
     """`/healthz`, `/readyz` and `/metrics`. While `draining` says so this process wants no new work, and is not ready.
 
+    `/metrics` tells how much is done here, and nothing of anybody; still it is for operators, who have its token.
     Nor is it while `failing` says that updates cannot be stored: a full database may well commit what needs no room.
     """
     readiness = Readiness(lambda: prove_commits(services.database))
@@ -41,6 +45,11 @@ def health_routes(
         return JSONResponse({"status": "ok"})
 
     async def exposition(request: Request) -> Response:
+        token = services.settings.metrics_token
+        if token is None and services.settings.production:
+            raise NotFound
+        if token is not None and not compare_digest(bearer_token(request).encode(), token.get_secret_value().encode()):
+            raise InvalidToken("not that of the metrics")
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)]

@@ -226,7 +226,7 @@ async def test_a_body_that_trickles_ends(server: Running, user: User, monkeypatc
 def posted(user: User, body: bytes, *, length: int | None = None) -> bytes:
     """A request as it goes over the wire."""
     return (
-        f"POST /api/sync/{user.library_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\n"
+        f"POST /api/sync/{user.library_id} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {user.access_token}\r\n"
         f"Content-Type: application/msgpack\r\nContent-Length: {length or len(body)}\r\n\r\n".encode()
         + body
     )

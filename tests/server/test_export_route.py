@@ -154,7 +154,7 @@ async def test_nobody_waits_for_all_the_exports_that_somebody_else_wants_or_want
         return await read(editor, library, *args, **options)
 
     monkeypatch.setattr(Editor, "read", slowly)
-    ask = f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode()
+    ask = f"GET /api/export HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode()
     clients = []
     for _ in range(10):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -185,7 +185,7 @@ async def test_a_client_that_reads_nothing_is_given_up(databases: Databases, tem
             with structlog.testing.capture_logs() as logged:
                 raw = await RawSocket.connected(server.port, receive_buffer=4096)
                 raw.stop_reading()
-                raw.send(f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\n\r\n".encode())
+                raw.send(f"GET /api/export HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {user.access_token}\r\n\r\n".encode())
                 await until(lambda: any(line["event"] == "answer_not_read" for line in logged), "the answer is given up")
             (line,) = [line for line in logged if line["event"] == "answer_not_read"]
             assert line["bytes"] > pieces.PIECE_BYTES
@@ -199,7 +199,7 @@ async def test_a_user_has_one_export_on_its_way_at_a_time(server: Running, large
     """Else one who reads slowly would take all the budget that the openings of devices share."""
     raw = await RawSocket.connected(server.port, receive_buffer=4096)
     raw.stop_reading()
-    raw.send(f"GET /api/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode())
+    raw.send(f"GET /api/export HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {large.access_token}\r\n\r\n".encode())
     budget = server.app.hall.opening_budget
     await until(lambda: budget._taken > 0, "the first is on its way")
     async with server.http(large) as again, server.http(user) as other:

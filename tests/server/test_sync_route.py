@@ -85,7 +85,7 @@ async def test_a_body_past_the_limit_is_refused(server: Running, client: httpx2.
 async def test_a_body_that_announces_too_much_is_refused_before_it_comes(server: Running, user: User) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
-        f"POST /api/sync/{user.library_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\n"
+        f"POST /api/sync/{user.library_id} HTTP/1.1\r\nHost: [::1]\r\nAuthorization: Bearer {user.access_token}\r\n"
         f"Content-Type: application/octet-stream\r\nContent-Length: {(8 << 20) + 1}\r\n\r\n".encode()
     )
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
@@ -100,7 +100,7 @@ async def test_uploads_that_trickle_hold_nobody_up_and_end(
 ) -> None:
     monkeypatch.setattr(sync, "UPLOAD_SECONDS", 1.0)
     path = f"/api/sync/{user.library_id}"
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.access_token}\r\nContent-Type: application/octet-stream\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: [::1]\r\nAuthorization: Bearer {user.access_token}\r\nContent-Type: application/octet-stream\r\n"
     slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]
     for _, writer in slow:
         writer.write(f"{head}Content-Length: 1000\r\n\r\nx".encode())

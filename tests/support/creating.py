@@ -88,5 +88,5 @@ def restarted(rest: Rest, keyring: Keyring | None = None) -> Rest:
     keyring = keyring or parts.keyring
     fresh = Idempotency(database=parts.database, keyring=keyring, clock=parts.clock, random=os.urandom)
     services = replace(parts, idempotency=fresh, keyring=keyring)
-    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_api(services, routers=[router])), base_url="http://server")
+    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_api(services, routers=[router])), base_url="http://localhost")
     return Rest(client=client, services=services, clock=rest.clock)

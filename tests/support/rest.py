@@ -122,7 +122,7 @@ async def rest_api(dsn: str, *, routers: Sequence[APIRouter] = (), **settings: A
         clock=clock,
     )
     transport = httpx2.ASGITransport(create_api(services, routers=routers))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         rest = Rest(client=client, services=services, clock=clock)
         services.hooks.sessions_revoked = rest.revoked.extend
         services.hooks.library_deleted = rest.deleted.append

@@ -20,6 +20,7 @@ from server.app import Application
 from server.config import Settings
 from server.member import Device as StockDevice
 from server.services import Services, make_services, utc_now
+from server.tls import certificate_of
 from server.transport import Transport, listen
 from storage import updates
 from storage.cipher import library_key_place, update_place
@@ -309,7 +310,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int 
     )
     app = Application(services)
     (listener,) = listen(configured)
-    server = Transport(configured, app)
+    server = Transport(configured, app, certificate=certificate_of(configured))
     try:
         async with app.running():
             serving = asyncio.create_task(server.serve(sockets=[listener]))
