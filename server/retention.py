@@ -1,4 +1,5 @@
-"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys and the log of jobs go."""
+"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys, limits' counters and the log of
+jobs go."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ import structlog
 from server.config import Settings
 from server.idempotency import KEPT_FOR
 from server.purge import PURGE, chunks
-from storage import idempotency, job_records, retention
+from storage import idempotency, job_records, limit_counters, retention
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -24,6 +25,7 @@ RETAIN = "retain"
 SESSIONS = "sessions"
 JOB_LOG = "job_log"
 IDEMPOTENCY = "idempotency"
+LIMIT_COUNTERS = "limit_counters"
 
 TRIM_ROWS = 1_000
 """Updates one transaction deletes: about 10 ms, so that the writer's batches are not held up."""
@@ -32,7 +34,7 @@ SNAPSHOT_ROWS = 20
 PAGE_LIBRARIES = 500
 """Libraries looked at in one question."""
 SMALL_ROWS = 1_000
-"""Sessions, idempotency keys, or lines of the log, that one transaction deletes."""
+"""Sessions, idempotency keys, counters, or lines of the log, that one transaction deletes."""
 ENDED_SESSION_DAYS = 30
 """Ended sessions are kept so long, to be looked at when somebody asks who was signed in."""
 LOG_DAYS = 7
@@ -110,6 +112,11 @@ class Retention:
         """Delete the idempotency keys whose time is over, with the answers kept under them."""
         expired = self._clock() - KEPT_FOR
         await chunks(self._database, lambda connection: idempotency.purge_step(connection, expired, SMALL_ROWS))
+
+    async def limit_counters(self, job: Job) -> None:
+        """Delete the counters of limits whose window is over."""
+        now = self._clock()
+        await chunks(self._database, lambda connection: limit_counters.purge_step(connection, now, SMALL_ROWS))
 
     async def job_log(self, job: Job) -> None:
         """Prune the log of jobs."""

@@ -18,6 +18,8 @@ from crdt.seed import SEED
 from server.config import Settings
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
+from server.limits.counters import Counters
+from server.limits.stores import counter_store
 from server.opened_shares import OpenedShares
 from storage.keyring import Keyring
 from storage.pool import Database
@@ -107,8 +109,13 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
-        limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
-        openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        limits=Limits(
+            settings,
+            Counters(counter_store(settings, database, clock), secret=signing_keys[0][1], clock=clock),
+            database,
+            clock,
+        ),
+        openings=Buckets("openings", a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
             a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic
         ),

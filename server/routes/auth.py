@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from auth import refresh_tokens
 from auth.sessions import Device, Grant
 from server.problems import fails
 from server.routes.asking import Served, Token
@@ -66,8 +67,7 @@ class GrantView(BaseModel):
 @router.post("/register", status_code=201, responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER))
 async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
     """Make an account with a library of its own, and sign this device in."""
-    address = services.address_of(request)
-    await services.limits.attempt(address)
+    await services.limits.registration(services.address_of(request))
     grant = await services.accounts.register(
         email=body.email,
         password=body.password,
@@ -83,20 +83,21 @@ async def login(body: LoginBody, request: Request, response: Response, services:
     """Sign this device in; its earlier session, if it has one, ends."""
     address = services.address_of(request)
     await services.limits.attempt(address)
-    await services.limits.login(body.email, address)
+    tried = await services.limits.login(body.email, address, body.device.id if body.device else None)
     grant = await services.accounts.login(
         email=body.email,
         password=body.password,
         device=_device(body.device, request, services),
         now=services.clock(),
     )
-    await services.limits.succeeded(body.email, address)
+    await services.limits.succeeded(tried)
     return _view(grant, response)
 
 
-@router.post("/refresh", responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM))
+@router.post("/refresh", responses=fails(invalid_refresh_token=401, session_ended=401, too_many_attempts=429, unavailable=503, **_FORM))
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
+    await services.limits.refresh(refresh_tokens.parse(body.refresh_token).session_id, services.address_of(request))
     grant = await services.sessions.refresh(body.refresh_token, now=services.clock(), caller=services.caller_of(request))
     return _view(grant, response)
 
