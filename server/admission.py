@@ -14,6 +14,7 @@ from auth.sessions import Principal
 from auth.tokens import Audience
 from protocol.closes import Close
 from server.errors import answer_to, is_expected
+from server.limits.places import Places
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
@@ -50,6 +51,8 @@ class Admission:
     def __init__(self, services: Services, hall: Hall) -> None:
         self._services = services
         self._hall = hall
+        settings = services.settings
+        self._places = Places(a_user=settings.sockets_a_user, openings_a_second=settings.openings_a_user_a_second, clock=hall.now)
 
     def greet(self, scope: Scope) -> None:
         """Let a socket speak. Raises Turned."""
@@ -64,6 +67,15 @@ class Admission:
             raise Turned(Close.RESTART, "the server is going down")
         if not self._services.openings.allow(address):
             raise Turned(Close.BUSY, "too many openings from this address")
+
+    def seat(self, user_id: UUID) -> None:
+        """Count a socket of this user's, until `leave`. Raises Turned where there are too many."""
+        if (reason := self._places.take(user_id)) is not None:
+            raise Turned(Close.BUSY, reason)
+
+    def leave(self, user_id: UUID) -> None:
+        """A socket that was counted is gone."""
+        self._places.leave(user_id)
 
     async def identify(self, token: str) -> Principal:
         """Whose token it is. Raises what `answer_to` has an answer to."""

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         ge=1,
         description="messages taken from a socket a second (ten times as many at once); past it it is not read from for a while",
     )
-    socket_bytes_a_second: int = Field(16 << 20, ge=1024, description="and bytes of them")
+    socket_bytes_a_second: int = Field(16 << 20, ge=1 << 20, description="and bytes of them")
     sync_requests_a_minute: int = Field(600, ge=1, description="requests of `POST /api/sync` a user may make a minute; past it: 429")
     sync_bytes_a_minute: int = Field(
         1 << 30, ge=1 << 20, description="and bytes of their bodies, of which each request counts as its share"

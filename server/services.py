@@ -18,8 +18,8 @@ from crdt.seed import SEED
 from server.config import Settings
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
+from server.limits.backing import counter_store
 from server.limits.counters import Counters
-from server.limits.stores import counter_store
 from server.opened_shares import OpenedShares
 from storage.keyring import Keyring
 from storage.pool import Database

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from limits.aio.storage import Storage
 
-from server.config import Settings
 from storage import limit_counters
 from storage.errors import StorageError, Unavailable
 from storage.pool import Database
@@ -23,19 +22,6 @@ class Store(Storage):
 
     async def close(self) -> None:
         """Let go of connections of its own, if it has any."""
-
-
-def counter_store(settings: Settings, database: Database, clock: Callable[[], datetime]) -> Store:
-    """Where the settings have counters kept: in Redis where they name one, else in the database.
-
-    Raises:
-        BadRedisAddress: the setting names no address.
-    """
-    if settings.redis_url is None:
-        return PostgresStore(database, clock)
-    from server.limits.redis_store import RedisOrLocal  # 6 MB of memory that most servers need not spend
-
-    return RedisOrLocal(settings.redis_url, LocalStore(clock))
 
 
 class PostgresStore(Store):
