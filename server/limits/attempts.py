@@ -19,7 +19,7 @@ FORGET_SECONDS = 12 * 3600
 """Failed logins are forgotten so long after the first of them."""
 KNOWN_FOR = timedelta(days=30)
 """A device or address is its account's own so long after a session was last seen there; ended sessions are kept as long."""
-HOUR, QUARTER = 3600, 900
+HOUR, QUARTER, MINUTE = 3600, 900, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ class Limits:
         self._imports = Rate.a_minute("import", settings.imports_a_minute, burst=3 * settings.imports_a_minute)
         self._forces = Rate("force", 1, settings.force_seconds)
         self._restores = Rate.a_minute("restore", settings.restores_a_minute)
-        self._sync = Rate.a_minute("sync", settings.sync_bytes_a_minute)
         self._sync_request_bytes = settings.sync_bytes_a_minute // settings.sync_requests_a_minute
+        # and a little more than the bytes: else the small bodies of as many requests as are allowed would cost the last one
+        self._sync = Rate("sync", settings.sync_bytes_a_minute + self._sync_request_bytes - 1, MINUTE)
 
     async def close(self) -> None:
         """Let go of the connections to where the counters are, if it has any of its own."""
@@ -115,7 +116,11 @@ class Limits:
 
     async def sync(self, user_id: UUID, nbytes: int) -> None:
         """Count a request of `POST /api/sync/{library}` with a body of so many bytes."""
-        await self._counters.hit(self._sync, str(user_id), cost=self._sync_request_bytes + nbytes)
+        await self.sync_bytes(user_id, self._sync_request_bytes + nbytes)
+
+    async def sync_bytes(self, user_id: UUID, nbytes: int) -> None:
+        """Count the bytes of a body whose size was not known before it came."""
+        await self._counters.hit(self._sync, str(user_id), cost=nbytes)
 
     async def bring_in(self, user_id: UUID) -> None:
         """Count an import, or the preview of one."""

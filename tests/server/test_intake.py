@@ -9,7 +9,7 @@ from protocol import ysync
 from protocol.messages import Ack, Push
 from server import intake, metrics
 from server.intake import BURST_SECONDS, Allowance, Intake
-from tests.support.core import typing, until
+from tests.support.core import typed, typing, until
 from tests.support.link_client import link
 from tests.support.running import Running, User, running_server
 
@@ -112,7 +112,7 @@ async def slow(database_dsn: str) -> AsyncIterator[Running]:
 
 async def test_a_flood_on_a_stock_socket_is_stored_to_its_end(slow: Running) -> None:
     user = await slow.user()
-    edits = typing(11, 560)
+    edits = [typed(2_000 * "a", 11, 2_000 * number) for number in range(560)]  # more than one read brings
     socket = await slow.socket(user)
     for edit in edits:
         await socket.send(ysync.encode_update(edit))
