@@ -28,7 +28,7 @@ class Close(IntEnum):
     TOO_LARGE = 4413
     """A frame or an update past the limit: send it by `POST /api/sync/{library}`."""
     BUSY = 4503
-    """Too many openings from this address: reconnect later."""
+    """Too many openings from this address, or too many openings or sockets of this user: reconnect later."""
 
     @property
     def permanent(self) -> bool:

@@ -16,6 +16,7 @@ from protocol.closes import Close
 from server.cross_site import is_known
 from server.errors import UnknownHost, answer_to, is_expected
 from server.hosts import is_served
+from server.limits.places import Places
 from server.services import Services
 from server.sockets import Hall
 from storage import libraries
@@ -52,6 +53,8 @@ class Admission:
     def __init__(self, services: Services, hall: Hall) -> None:
         self._services = services
         self._hall = hall
+        settings = services.settings
+        self._places = Places(a_user=settings.sockets_a_user, openings_a_second=settings.openings_a_user_a_second, clock=hall.now)
 
     def greet(self, scope: Scope) -> None:
         """Let a socket speak. Raises Turned, UnknownHost."""
@@ -69,6 +72,15 @@ class Admission:
             raise Turned(Close.RESTART, "the server is going down")
         if not self._services.openings.allow(address):
             raise Turned(Close.BUSY, "too many openings from this address")
+
+    def seat(self, user_id: UUID) -> None:
+        """Count a socket of this user's, until `leave`. Raises Turned where there are too many."""
+        if (reason := self._places.take(user_id)) is not None:
+            raise Turned(Close.BUSY, reason)
+
+    def leave(self, user_id: UUID) -> None:
+        """A socket that was counted is gone."""
+        self._places.leave(user_id)
 
     async def identify(self, token: str, address: str) -> Principal:
         """Whose token it is; that its session was used from this address is noted. Raises what `answer_to` has an answer to."""

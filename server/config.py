@@ -102,8 +102,6 @@ class Settings(BaseSettings):
 
     audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
 
-    login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
-    login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     google_client_ids: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="OAuth client ids at Google, comma separated, the web client's first; empty: nobody signs in with Google"
     )
@@ -115,7 +113,43 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s?#]*[^\s?#/]$",
         description="another OpenID provider in Google's place, for tests",
     )
-    openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
+
+    login_attempts_a_minute: int = Field(10, ge=1, description="logins an address may try a minute; past it: 429")
+    login_attempts_burst: int = Field(20, ge=1, description="so many of them may come at once")
+    login_free_failures: int = Field(
+        5, ge=1, description="failed logins of an account from one address (or own device) before waits begin: 1 s, 2 s, 4 s, …"
+    )
+    login_failures_an_account: int = Field(
+        50, ge=1, description="failed logins of an account from all addresses and devices that are not its own before those wait"
+    )
+    login_wait_seconds: int = Field(900, ge=1, le=86400, description="the longest of these waits; failures are forgotten after 12 hours")
+    registrations_an_hour: int = Field(30, ge=1, description="accounts an address may register an hour; past it: 429")
+    mails_a_mailbox: int = Field(5, ge=1, description="mails that may be asked for to one mailbox in an hour; past it: 429")
+    mails_an_address: int = Field(30, ge=1, description="mails that an address may ask for in an hour; past it: 429")
+    refreshes_a_minute: int = Field(60, ge=1, description="refreshes of a session from an address a minute; past it: 429")
+    refreshes_an_address: int = Field(600, ge=1, description="refreshes an address may ask for a minute, for any sessions; past it: 429")
+    password_checks: int = Field(10, ge=1, description="times a signed-in user may show the password in 15 minutes; past it: 429")
+    social_attempts_a_minute: int = Field(
+        30, ge=1, description="sign-ins by other providers an address may try a minute, twice as many at once; past it: 429"
+    )
+    openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work; past it: 4503")
+    openings_a_user_a_second: int = Field(50, ge=1, description="sockets a user may open a second; past it: close 4503")
+    sockets_a_user: int = Field(200, ge=1, description="sockets a user may have open at a time in a process; past it: close 4503")
+    socket_updates_a_second: int = Field(
+        20_000,
+        ge=1,
+        description="messages taken from a socket a second (ten times as many at once); past it it is not read from for a while",
+    )
+    socket_bytes_a_second: int = Field(16 << 20, ge=1 << 20, description="and bytes of them")
+    sync_requests_a_minute: int = Field(600, ge=1, description="requests of `POST /api/sync` a user may make a minute; past it: 429")
+    sync_bytes_a_minute: int = Field(
+        1 << 30, ge=1 << 20, description="and bytes of their bodies, of which each request counts as its share"
+    )
+    imports_a_minute: int = Field(
+        10, ge=1, description="files a user may import or preview a minute, three times as many at once; past it: 429"
+    )
+    force_seconds: int = Field(5, ge=1, description="a user may have libraries brought up to date once in so long; past it: 429")
+    restores_a_minute: int = Field(10, ge=1, description="libraries a user may have put back a minute; past it: 429")
 
     shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")
     shared_failures_an_address: int = Field(

@@ -7,35 +7,65 @@ writer and is not stored yet, is bounded in bytes: past the bound the socket is 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Generic, TypeVar
 
+from server.limits.refusals import note
 from server.wire import Wire
 
 T = TypeVar("T")
 
 MESSAGE_BYTES = 100
 """What a message that waits takes of memory besides its own bytes; an empty one takes some, too."""
+BURST_SECONDS = 10
+"""What a socket may send in so long may come at once: a device that was offline brings all it has."""
+REST_SECONDS = 0.1
+"""How much longer than it must a socket that sent too fast is left alone, so that it is not stopped again by its next message."""
 SLICE_BYTES = 64 << 10
 """Messages that waited are handled in slices of this, and others get their turn in between: the worst take about 10 ms."""
 
 
+class Allowance:
+    """How much a socket may send a second, in bytes; a message costs its own and its share of a second, so that as many as are allowed
+    use it up, whatever their size. BURST_SECONDS of it may come at once."""
+
+    __slots__ = ("bytes_a_second", "message_bytes", "most")
+
+    def __init__(self, bytes_a_second: int, messages_a_second: int) -> None:
+        self.bytes_a_second = bytes_a_second
+        self.message_bytes = bytes_a_second // messages_a_second
+        self.most = BURST_SECONDS * bytes_a_second
+
+
 class Intake:
-    """Counts what one socket has sent and is not settled, and stops reading from it past `bound` bytes."""
+    """Counts what one socket has sent, and stops reading from it past `bound` bytes that are not settled, or past its allowance.
 
-    __slots__ = ("_bound", "_wire", "paused", "waiting")
+    What is not read waits with the sender, so nothing is lost; and what was read before is taken, so an allowance may be overdrawn by
+    one message and by what one read brings.
+    """
 
-    def __init__(self, wire: Wire, bound: int) -> None:
+    __slots__ = ("_allowance", "_bound", "_left", "_refilled", "_slowed", "_wire", "paused", "resting", "waiting")
+
+    def __init__(self, wire: Wire, bound: int, allowance: Allowance) -> None:
         self.waiting = 0
         self.paused = False
+        """Whether too much is not settled."""
+        self.resting = False
+        """Whether it has sent too fast."""
         self._wire = wire
         self._bound = bound
+        self._allowance = allowance
+        self._left = allowance.most
+        self._refilled = monotonic()
+        self._slowed = False
 
     def add(self, nbytes: int) -> None:
         """So many bytes wait."""
         self.waiting += nbytes
         if not self.paused and self.waiting > self._bound:
             self.paused = True
-            self._wire.pause()
+            if not self.resting:
+                self._wire.pause()
 
     def allow(self, bound: int) -> None:
         """From now on so many bytes may wait."""
@@ -47,7 +77,37 @@ class Intake:
         self.waiting -= nbytes
         if self.paused and self.waiting <= self._bound // 2:
             self.paused = False
-            self._wire.resume()
+            if not self.resting:
+                self._wire.resume()
+
+    def spend(self, nbytes: int) -> None:
+        """A message of so many bytes has come."""
+        self._left -= nbytes + self._allowance.message_bytes
+        if self._left < 0 and not self.resting:
+            self._refill()
+
+    def _refill(self) -> None:
+        """Add what time has brought, since only now it is needed; where it is not enough, rest until it is."""
+        now, allowance = monotonic(), self._allowance
+        self._left = min(allowance.most, self._left + int((now - self._refilled) * allowance.bytes_a_second))
+        self._refilled = now
+        if self._left < 0:
+            self._rest()
+            asyncio.get_running_loop().call_later(REST_SECONDS - self._left / allowance.bytes_a_second, self._refill)
+        elif self.resting:
+            self.resting = False
+            if not self.paused:
+                self._wire.resume()
+
+    def _rest(self) -> None:
+        if self.resting:
+            return
+        self.resting = True
+        if not self._slowed:  # told once of each socket
+            self._slowed = True
+            note("socket")
+        if not self.paused:
+            self._wire.pause()
 
 
 class Backlog(Generic[T]):

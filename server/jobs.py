@@ -12,7 +12,7 @@ import structlog
 from server import metrics
 from server.config import Settings
 from server.purge import PURGE, PURGE_ACCOUNT, purge_account, purge_library
-from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, RETAIN, SESSIONS, SOCIAL_STATES, SWEEP, Retention
+from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, LIMIT_COUNTERS, RETAIN, SESSIONS, SOCIAL_STATES, SWEEP, Retention
 from storage import job_records
 from storage.errors import StorageError
 from storage.job_queue import Handler, JobQueue, Pace
@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 SCHEDULES = {
     SWEEP: "*/5 * * * *",
+    LIMIT_COUNTERS: "7,22,37,52 * * * *",
     SESSIONS: "17 3 * * *",
     IDEMPOTENCY: "29 * * * *",
     JOB_LOG: "41 * * * *",
@@ -130,6 +131,7 @@ def handlers_on(ground: Ground) -> dict[str, Handler]:
         RETAIN: retention.retain,
         SESSIONS: retention.sessions,
         IDEMPOTENCY: retention.idempotency,
+        LIMIT_COUNTERS: retention.limit_counters,
         JOB_LOG: retention.job_log,
         SOCIAL_STATES: retention.social_states,
         AUDIT: retention.audit,

@@ -47,10 +47,11 @@ class Link:
         self.client = ""
         self.principal: Principal | None = None
         self.outbox = Outbox(wire, bound=hall.settings.outbox_bytes, refuse=self.refuse)
-        self.intake = Intake(wire, UNTRUSTED_MESSAGE_BYTES)
+        self.intake = Intake(wire, UNTRUSTED_MESSAGE_BYTES, hall.allowance)
         self.welcomed = False
         self.session = ServerSession(max_update_bytes=hall.settings.max_update_bytes, max_channels=MAX_CHANNELS)
         self._group = group
+        self._seated: UUID | None = None  # the user, once the socket is counted among the user's
         self._backlog = Backlog[FromClient](self.intake, self._handle)
         self._channels: dict[int, Channel] = {}
 
@@ -69,6 +70,7 @@ class Link:
         """Take one binary message from the wire."""
         if self.closed:
             return
+        self.intake.spend(len(frame))
         before = self.session.joining_bytes
         asked = self.session.receive(frame)
         if self.session.joining_bytes != before:
@@ -115,6 +117,9 @@ class Link:
                 raise Turned(Close.UNAUTHENTICATED, "exactly one token is needed: one came with the upgrade")
             if hello.device not in (None, self.principal.device_id):
                 raise Turned(Close.UNAUTHENTICATED, "this token was given to another device")
+            if not self.closed:
+                self.admission.seat(self.principal.user.id)
+                self._seated = self.principal.user.id
         except Exception as error:
             turned = as_turned(error)
             metrics.refusals.labels(str(int(turned.close))).inc()
@@ -188,6 +193,9 @@ class Link:
 
     def _let_go(self) -> None:
         self.session.close()
+        if self._seated is not None:
+            self.admission.leave(self._seated)
+            self._seated = None
         self.hall.joins.hold(self, 0)
         self.hall.guests.discard(self)
         for channel in tuple(self._channels.values()):

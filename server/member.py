@@ -108,7 +108,7 @@ class Device:
         self._group = group
         self._limits = Limits(size=hall.settings.max_update_bytes)
         self._outbox = Outbox(wire, bound=hall.settings.outbox_bytes, refuse=self.refuse)
-        self._intake = Intake(wire, hall.settings.socket_inflight_bytes)
+        self._intake = Intake(wire, hall.settings.socket_inflight_bytes, hall.allowance)
         self._backlog = Backlog[bytes](self._intake, self._handle, busy=True)  # until the room is open
         self._opening = False
         self._answered = False  # whether it was sent what it lacked: before, it has nothing for certain
@@ -128,6 +128,7 @@ class Device:
         """Take one binary message from the wire."""
         if self.closed:
             return
+        self._intake.spend(len(frame))
         if self._backlog.busy:
             self._backlog.take(frame, len(frame))
         else:

@@ -66,6 +66,10 @@ quarantined = Counter("promptsync_updates_quarantined", "Updates put into quaran
 bus_said = Counter("promptsync_bus_said", "Messages said to other processes.", registry=registry)
 bus_heard = Counter("promptsync_bus_heard", "Messages of other processes.", registry=registry)
 bus_dropped = Counter("promptsync_bus_dropped", "Messages to or of other processes that were dropped.", ["reason"], registry=registry)
+limited = Counter("promptsync_limited", "Refusals and pauses, by the limit that was reached.", ["limit"], registry=registry)
+counted_locally = Counter(
+    "promptsync_limits_counted_locally", "Counts for limits that a process kept by itself since Redis did not answer.", registry=registry
+)
 jobs = Gauge(
     "promptsync_jobs",
     "Background jobs of this database that are not done, by state.",

@@ -76,6 +76,7 @@ async def serve_until_stopped(
             await _run(settings, app, transport, listener, stop, ready, beside, siblings)
         finally:
             services.passwords.close()
+            await services.limits.close()
     finally:
         await database.close()
 

@@ -1,5 +1,5 @@
-"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys, abandoned sign-ins and the log
-of jobs go."""
+"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys, abandoned sign-ins, limits'
+counters and logs go."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ import structlog
 from server.config import Settings
 from server.idempotency import KEPT_FOR
 from server.purge import PURGE, PURGE_ACCOUNT, chunks
-from storage import audit, deletion, idempotency, job_records, retention, social_states
+from storage import audit, deletion, idempotency, job_records, limit_counters, retention, social_states
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -28,6 +28,7 @@ JOB_LOG = "job_log"
 IDEMPOTENCY = "idempotency"
 SOCIAL_STATES = "social_states"
 AUDIT = "audit"
+LIMIT_COUNTERS = "limit_counters"
 
 TRIM_ROWS = 1_000
 """Updates one transaction deletes: about 10 ms, so that the writer's batches are not held up."""
@@ -36,7 +37,7 @@ SNAPSHOT_ROWS = 20
 PAGE_LIBRARIES = 500
 """Libraries, or accounts, looked at in one question."""
 SMALL_ROWS = 1_000
-"""Sessions, idempotency keys, or lines of a log, that one transaction deletes."""
+"""Sessions, idempotency keys, counters, or lines of a log, that one transaction deletes."""
 ENDED_SESSION_DAYS = 30
 """Ended sessions are kept so long, to be looked at when somebody asks who was signed in."""
 LOG_DAYS = 7
@@ -128,6 +129,11 @@ class Retention:
         """Delete what the audit log has kept long enough."""
         before = self._clock() - self._audit_kept
         await chunks(self._database, lambda connection: audit.purge_step(connection, before, SMALL_ROWS))
+
+    async def limit_counters(self, job: Job) -> None:
+        """Delete the counters of limits whose window is over."""
+        now = self._clock()
+        await chunks(self._database, lambda connection: limit_counters.purge_step(connection, now, SMALL_ROWS))
 
     async def job_log(self, job: Job) -> None:
         """Prune the log of jobs."""

@@ -25,6 +25,8 @@ from server.config import Settings
 from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
+from server.limits.backing import counter_store
+from server.limits.counters import Counters
 from server.opened_shares import OpenedShares
 from server.purge import enqueue_account_purge
 from storage.keyring import Keyring
@@ -132,8 +134,13 @@ def make_services(
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         identities=identities,
         google=make_google(settings, SocialStates(database=database, random=random), identities),
-        limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
-        openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
+        limits=Limits(
+            settings,
+            Counters(counter_store(settings, database, clock), secret=signing_keys[0][1], clock=clock),
+            database,
+            clock,
+        ),
+        openings=Buckets("openings", a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
             a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic
         ),

@@ -18,6 +18,7 @@ from server import metrics
 from server.budget import ByteBudget
 from server.config import Settings
 from server.follower import Follower, RoomDropped
+from server.intake import Allowance
 from server.joins import Joins
 from server.rooms import Room, Rooms
 from server.seeding import Seeding
@@ -113,6 +114,8 @@ class Hall:
     """Large updates of devices that wait for a worker or are in one."""
     joins: Joins = field(init=False)
     """Pushes in parts whose last part has not come: as much of them as may wait to be stored."""
+    allowance: Allowance = field(init=False)
+    """How fast each socket may send."""
     seeding: Seeding = field(init=False)
     """Completes the rooms that are opened."""
     guests: set[Guest] = field(default_factory=set)
@@ -125,6 +128,7 @@ class Hall:
 
     def __post_init__(self) -> None:
         self.joins = Joins(self.settings.writer_queue_bytes)
+        self.allowance = Allowance(self.settings.socket_bytes_a_second, self.settings.socket_updates_a_second)
         self.seeding = Seeding(self.writer)
 
     @staticmethod

@@ -49,12 +49,9 @@ class SyncEndpoint:
         try:
             serve = await (self._admit_link if dialect == RICHER else self._admit_device)(scope, wire, receive)
         except Exception as error:
-            turned = as_turned(error)
-            log.info("opening_refused", code=int(turned.close), reason=turned.reason, address=self._admission.address(scope))
-            metrics.refusals.labels(str(int(turned.close))).inc()
+            address = self._admission.address(scope)
             await send({"type": "websocket.accept", "subprotocol": dialect})
-            wire.close(turned.close, turned.reason)
-            return await _until_disconnected(receive)
+            return await _turn_away(wire, as_turned(error), receive, address=address)
         await send({"type": "websocket.accept", "subprotocol": dialect})
         await serve()
 
@@ -88,6 +85,17 @@ class SyncEndpoint:
         await _in_a_group(wire, conversation)
 
     async def _serve(self, wire: Wire, admitted: Admitted, receive: Receive) -> None:
+        user_id = admitted.principal.user.id
+        try:
+            self._admission.seat(user_id)
+        except Turned as turned:
+            return await _turn_away(wire, turned, receive, user=str(user_id))
+        try:
+            await self._serve_seated(wire, admitted, receive)
+        finally:
+            self._admission.leave(user_id)
+
+    async def _serve_seated(self, wire: Wire, admitted: Admitted, receive: Receive) -> None:
         wire.trust()
 
         async def conversation(group: asyncio.TaskGroup) -> None:
@@ -116,6 +124,14 @@ class SyncEndpoint:
         if not device.closed:
             self._hall.rooms.join(room, device)
             device.begin(room)
+
+
+async def _turn_away(wire: Wire, turned: Turned, receive: Receive, **who: str) -> None:
+    """Close an accepted socket with what it was turned away for."""
+    log.info("opening_refused", code=int(turned.close), reason=turned.reason, **who)
+    metrics.refusals.labels(str(int(turned.close))).inc()
+    wire.close(turned.close, turned.reason)
+    await _until_disconnected(receive)
 
 
 async def _in_a_group(wire: Wire, conversation: Callable[[asyncio.TaskGroup], Coroutine[Any, Any, None]]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 
+from auth import refresh_tokens
 from auth.endings import Scope
 from server.problems import fails
 from server.routes.asking import SIGNED_IN, Served, TokenIfAny
@@ -59,8 +60,7 @@ class LogoutBody(Body):
 )
 async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
     """Make an account with a library of its own, and sign this device in."""
-    address = services.address_of(request)
-    await services.limits.attempt(address)
+    await services.limits.registration(services.address_of(request))
     grant = await services.accounts.register(
         email=body.email,
         password=body.password,
@@ -80,27 +80,27 @@ async def login(body: LoginBody, request: Request, response: Response, services:
     """Sign this device in; its earlier session, if it has one, ends."""
     address = services.address_of(request)
     await services.limits.attempt(address)
-    await services.limits.login(body.email, address)
+    tried = await services.limits.login(body.email, address, body.device.id if body.device else None)
     grant = await services.accounts.login(
         email=body.email,
         password=body.password,
         device=device_of(body.device, request, services),
         now=services.clock(),
     )
-    await services.limits.succeeded(body.email, address)
+    await services.limits.succeeded(tried)
     return answer_with(grant, request, response, services)
 
 
 @router.post(
     "/refresh",
     dependencies=[IN_COOKIE],
-    responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM, **IN_COOKIE_FAILS),
+    responses=fails(invalid_refresh_token=401, session_ended=401, too_many_attempts=429, unavailable=503, **_FORM, **IN_COOKIE_FAILS),
 )
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    grant = await services.sessions.refresh(
-        presented(body.refresh_token, request, services).token, now=services.clock(), caller=services.caller_of(request)
-    )
+    token = presented(body.refresh_token, request, services).token
+    await services.limits.refresh(refresh_tokens.parse(token).session_id, services.address_of(request))
+    grant = await services.sessions.refresh(token, now=services.clock(), caller=services.caller_of(request))
     return answer_with(grant, request, response, services)
 
 

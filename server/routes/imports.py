@@ -39,6 +39,7 @@ _REFUSALS = {
     "unsafe_package": 422,
     "too_many_values": 413,
     "too_slow": 408,
+    "too_many_attempts": 429,
 }
 
 
@@ -89,7 +90,7 @@ def import_router(reader: FileReader) -> APIRouter:
     """The route, over what reads files."""
     router = APIRouter(prefix="/api/import", tags=["import"], route_class=CreatingRoute)
 
-    async def arrived(request: StrictRequest, at: At) -> AsyncIterator[bytes]:
+    async def arrived(request: StrictRequest, at: At, services: Served) -> AsyncIterator[bytes]:
         """The file, of which the memory is counted as it comes, until the answer is made: what a client announces holds nobody up.
 
         Kept in memory: it may hold keys, and a disk remembers.
@@ -97,6 +98,7 @@ def import_router(reader: FileReader) -> APIRouter:
         if not may_write(at.library.role):
             raise Forbidden
         _check_type(request.headers)
+        await services.limits.bring_in(at.principal.user.id)
         async with reader.budget.growing() as held:
 
             async def arriving(count: int) -> None:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from auth.permissions import may_write
+from auth.sessions import Principal
 from auth.tokens import Audience
 from crdt.errors import CrdtError
 from crdt.updates import EMPTY_UPDATE, Limits, decode_state_vector
@@ -80,6 +81,7 @@ _OPERATION = {
             invalid_vector=422,
             invalid_request=422,
             unstorable=422,
+            too_many_attempts=429,
             try_later=503,
             **SIGNED_IN,
         ).items()
@@ -93,12 +95,17 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
     uploads = ByteBudget(2 * hall.settings.max_upload_bytes)
 
     async def push(request: Request) -> Response:
-        library, session_id = await _library(services, request)
+        library, asking = await _library(services, request)
+        session_id = asking.session_id
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (OCTETS, MSGPACK):
             raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}")
-        async with uploads.taken(_announced(request, hall.settings.max_upload_bytes)):
+        announced, most = _announced(request), hall.settings.max_upload_bytes
+        await services.limits.sync(asking.user.id, announced or 0)
+        async with uploads.taken(most if announced is None else min(announced, most)):
             asked = await _read(request, kind)
+            if announced is None and asked.update is not None:
+                await services.limits.sync_bytes(asking.user.id, len(asked.update))
             async with turns if asked.update else nullcontext():
                 library = await as_it_stands(services, library, session_id)
                 outcome = await _store(services, hall, library, session_id, asked.update) if asked.update is not None else None
@@ -113,10 +120,10 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
     return [Documented(f"{path}:uuid}}", push, method="POST", shown_path=f"{path}}}", operation=_OPERATION)]
 
 
-def _announced(request: Request, most: int) -> int:
-    """How many bytes the body has, as far as the client tells; one that comes in chunks may be as large as any."""
+def _announced(request: Request) -> int | None:
+    """How many bytes the body has, as the client tells; None of one that comes in chunks, and may be as large as any."""
     announced = request.headers.get("content-length", "")
-    return min(int(announced), most) if announced.isdecimal() else most
+    return int(announced) if announced.isdecimal() else None
 
 
 async def _read(request: Request, kind: str) -> Asked:
@@ -145,13 +152,13 @@ async def _body(request: Request) -> bytes:
     return b"".join([part async for part in request.stream()])
 
 
-async def _library(services: Services, request: Request) -> tuple[Library, UUID]:
+async def _library(services: Services, request: Request) -> tuple[Library, Principal]:
     principal = await services.sessions.authenticate(bearer_token(request), {Audience.ACCESS}, now=services.clock())
     async with services.database.acquire() as connection:
         library = await libraries.for_user(connection, request.path_params["library_id"], principal.user.id)
     if library is None:
         raise NotFound
-    return library, principal.session_id
+    return library, principal
 
 
 async def _store(services: Services, hall: Hall, library: Library, session_id: UUID, update: bytes) -> Outcome:

@@ -10,7 +10,7 @@ import pytest
 
 from protocol import ysync
 from protocol.messages import Push, Status, StatusAsked
-from server import limits, status
+from server import status
 from server.compactor import Outcome
 from storage import compaction
 from tests.support.born import BORN
@@ -152,7 +152,7 @@ async def test_it_is_done_once_in_a_while(server: Running, client: httpx2.AsyncC
     await force(client)
     refused = await client.post(PATH)
     assert (refused.status_code, code_of(refused)) == (429, "too_many_attempts")
-    assert 1 <= int(refused.headers["retry-after"]) <= limits.FORCE_SECONDS + 1
+    assert 1 <= int(refused.headers["retry-after"]) <= server.services.settings.force_seconds
     other = await server.user()
     async with server.http(other) as theirs:
         await force(theirs)

@@ -11,7 +11,6 @@ import pytest
 from crdt import operations as ops
 from crdt.operations import NewPrompt
 from crdt.updates import decode_state_vector
-from server import limits
 from server.restorer import MOST_PINNED
 from tests.support.core import until
 from tests.support.database import Databases
@@ -25,10 +24,8 @@ from tests.support.wire_client import WireClient
 async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
     """As the other modules' server, with a limit that does not matter."""
     dsn = databases.create(template_database)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(limits, "RESTORES_A_MINUTE", 10_000)
-        async with running_server(dsn) as server:
-            yield server
+    async with running_server(dsn, restores_a_minute=10_000) as server:
+        yield server
     databases.drop(dsn)
 
 
@@ -258,10 +255,9 @@ async def test_what_one_may_not_do_is_refused(at: At, server: Running, user: Use
                 assert (answer.status_code, code_of(answer)) == (status, code)
 
 
-async def test_restores_are_limited(databases: Databases, template_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RESTORES_A_MINUTE", 1)
+async def test_restores_are_limited(databases: Databases, template_database: str) -> None:
     dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
+    async with running_server(dsn, restores_a_minute=1) as server:
         user = await server.user()
         async with server.http(user) as client:
             at = At(client, server, user)

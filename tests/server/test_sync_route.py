@@ -167,9 +167,9 @@ async def test_who_may_write_is_asked_again_once_the_body_is_there(
 ) -> None:
     update, half, admitted, announced = typed("ab", 11, 0), asyncio.Event(), asyncio.Event(), sync._announced
 
-    def admits(request: Request, most: int) -> int:
+    def admits(request: Request) -> int | None:
         admitted.set()
-        return announced(request, most)
+        return announced(request)
 
     monkeypatch.setattr(sync, "_announced", admits)
 

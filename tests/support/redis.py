@@ -40,6 +40,11 @@ class RedisServer:
         """Its address, without the password."""
         return f"unix://{self._socket}"
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--save", "", "--appendonly", "no"]

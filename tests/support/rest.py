@@ -18,6 +18,7 @@ from server.services import Services, make_services
 from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Database
+from tests.support.generous import GENEROUS
 
 PASSWORD = "correct horse battery"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -114,7 +115,7 @@ async def rest_api(dsn: str, *, routers: Sequence[APIRouter] = (), **settings: A
     database = await Database.open(dsn, size=8)
     clock = Clock()
     services = make_services(
-        Settings(**{"login_attempts_a_minute": 100_000, "login_failures_an_account": 100_000, **settings}),
+        Settings(**{**GENEROUS, **settings}),
         database=database,
         keyring=new_keyring(),
         signing_keys=[("s1", os.urandom(32))],

@@ -30,17 +30,11 @@ from storage.libraries import draw_client_id
 from storage.pool import Database
 from tests.support.born import make_older
 from tests.support.core import new_keyring
+from tests.support.generous import GENEROUS
 from tests.support.rest import PASSWORD, cheap_passwords
 from tests.support.wire_client import WireClient
 
 SIGNING_KEY = ("s1", bytes(range(32)))
-GENEROUS: dict[str, Any] = {
-    "login_attempts_a_minute": 100_000,
-    "login_failures_an_account": 100_000,
-    "openings_a_minute": 1_000_000,
-    "shared_reads_a_minute": 1_000_000,
-    "shared_failures_an_address": 1_000_000,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,4 +318,5 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int 
     finally:
         listener.close()
         services.passwords.close()
+        await services.limits.close()
         await database.close()

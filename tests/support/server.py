@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from storage import embedded
 from tests.support import ready_made
+from tests.support.generous import GENEROUS
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "server.cli", "serve")
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,11 +29,7 @@ STOP_SECONDS = 10.0
 """The promise: SIGTERM and SIGINT stop everything in order within this."""
 POLL_SECONDS = 0.02
 
-GENEROUS_LIMITS = {
-    "PROMPTSYNC_LOGIN_ATTEMPTS_A_MINUTE": "100000",
-    "PROMPTSYNC_OPENINGS_A_MINUTE": "1000000",
-}
-"""Tests and benchmarks all come from one address."""
+GENEROUS_LIMITS = {f"PROMPTSYNC_{name.upper()}": str(number) for name, number in GENEROUS.items()}
 
 
 class ServerFailed(AssertionError):
