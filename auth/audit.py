@@ -27,6 +27,10 @@ class Event(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # an event, not a secret
     PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105
     PASSWORD_RESET = "password_reset"  # noqa: S105
+    IDENTITY_LINKED = "identity_linked"
+    IDENTITY_UNLINKED = "identity_unlinked"
+    IDENTITIES_JOINED = "identities_joined"
+    ACCOUNT_RECLAIMED = "account_reclaimed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
