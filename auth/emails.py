@@ -19,6 +19,11 @@ class Address:
         return self.ascii.lower()
 
 
+def same(one: str | None, other: str) -> bool:
+    """Whether an account's address, if it has one, is this mailbox."""
+    return one is not None and parse(one).key == parse(other).key
+
+
 def parse(text: str) -> Address:
     """The address in `text`, normalised. No look-up is made.
 

@@ -23,9 +23,12 @@ from server.routes import (
     categories,
     history,
     libraries,
+    mailboxes,
+    passwords,
     preferences,
     prompt_source,
     prompts,
+    registrations,
     shares,
     stats,
     tags,
@@ -95,7 +98,7 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, registrations, mailboxes, passwords, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):

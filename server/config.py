@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server import smtp_address
+
 
 class Environment(StrEnum):
     """Where this server runs; production refuses what is only fit for trying out."""
@@ -17,6 +20,15 @@ class Environment(StrEnum):
     DEVELOPMENT = "development"
     STAGING = "staging"
     PRODUCTION = "production"
+
+
+class Registration(StrEnum):
+    """How an account is made."""
+
+    OPEN = "open"
+    """At once; its address is verified later."""
+    VERIFIED = "verified"
+    """Once the token in a mail has come back."""
 
 
 class Settings(BaseSettings):
@@ -83,6 +95,17 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
+    registration: Registration | None = Field(
+        None,
+        description="`open`: registering makes an account at once; `verified`: once its mailbox was shown; default: verified in production",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="`smtp://user:password@host:587` or `smtps://…` takes our mails; required in production. Default: they go to the log",
+    )
+    mail_from: str | None = Field(None, description="what mails are from, `Name <address>`; required with the one above")
+    mail_token_minutes: int = Field(10, ge=1, le=1440, description="how long a token in a mail is good for")
+
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
@@ -142,6 +165,20 @@ class Settings(BaseSettings):
             raise ValueError("not postgresql://user:password@host:port/database; special characters in it are percent-encoded")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            smtp_address.parse(value.get_secret_value())
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mailbox(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isprintable() and parseaddr(value)[1].isascii() and parseaddr(value)[1].count("@") == 1):
+            raise ValueError("not a mail address, or a name and an address in <>")
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _level(cls, value: str, info: ValidationInfo) -> str:
@@ -153,7 +190,21 @@ class Settings(BaseSettings):
     def _fit_for_production(self) -> Self:
         if self.env is Environment.PRODUCTION and not (self.public_url or "").startswith("https://"):
             raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
+        if self.env is Environment.PRODUCTION and self.smtp_url is None:
+            raise ValueError("production needs PROMPTSYNC_SMTP_URL, where mails are handed over: without it links would be in the log")
+        if self.smtp_url is not None and self.mail_from is None:
+            raise ValueError("PROMPTSYNC_SMTP_URL needs PROMPTSYNC_MAIL_FROM, what mails are from")
         return self
+
+    @property
+    def verifies_first(self) -> bool:
+        """Whether an account is made only once its mailbox was shown."""
+        return (self.registration or (Registration.VERIFIED if self.production else Registration.OPEN)) is Registration.VERIFIED
+
+    @property
+    def sender(self) -> str:
+        """What mails are from."""
+        return self.mail_from or "promptsync@localhost"
 
     @property
     def key_path(self) -> Path:

@@ -210,6 +210,10 @@ TABLE: dict[type[Exception], Answer] = {
     auth.IdentityTaken: Answer(409, "identity_taken", "This signs another account in", Close.FORBIDDEN),
     auth.LastWayIn: Answer(409, "last_way_in", "Nothing else would be left to sign in with", Close.FORBIDDEN),
     auth.TooManyIdentities: Answer(409, "too_many_identities", "The account has as many as one may", Close.FORBIDDEN),
+    auth.InvalidMailToken: Answer(
+        403, "invalid_mail_token", "The token is none that was mailed for this, was used already, or its time is over", Close.FORBIDDEN
+    ),
+    auth.NoAddress: Answer(409, "no_address", "The account has no mail address", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
@@ -9,8 +10,11 @@ from typing import Protocol
 
 import structlog
 
+from auth.mail import MAIL
 from server import metrics
 from server.config import Settings
+from server.mail import make_mailer
+from server.mail_job import MAILS, forget_mails, send_mail
 from server.purge import PURGE, purge_library
 from server.retention import IDEMPOTENCY, JOB_LOG, RETAIN, SESSIONS, SWEEP, Retention
 from storage import job_records
@@ -20,7 +24,7 @@ from storage.pool import Database
 
 log = structlog.get_logger(__name__)
 
-SCHEDULES = {SWEEP: "*/5 * * * *", SESSIONS: "17 3 * * *", IDEMPOTENCY: "29 * * * *", JOB_LOG: "41 * * * *"}
+SCHEDULES = {SWEEP: "*/5 * * * *", SESSIONS: "17 3 * * *", IDEMPOTENCY: "29 * * * *", JOB_LOG: "41 * * * *", MAILS: "53 * * * *"}
 """When the clock enqueues which job (cron, UTC); of several processes one does."""
 AGAIN_SECONDS = (0.2, 5.0)
 """First and longest wait before the queue is gone to again after the database was lost; it doubles in between."""
@@ -123,6 +127,8 @@ def handlers_on(ground: Ground) -> dict[str, Handler]:
         SESSIONS: retention.sessions,
         IDEMPOTENCY: retention.idempotency,
         JOB_LOG: retention.job_log,
+        MAIL: send_mail(ground.database, ground.settings, make_mailer(ground.settings), ground.clock, os.urandom),
+        MAILS: forget_mails(ground.database, ground.clock),
     }
 
 

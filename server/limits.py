@@ -12,7 +12,7 @@ from time import time
 from typing import TypeAlias
 from uuid import UUID
 
-from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
@@ -22,6 +22,8 @@ from server.errors import TooManyAttempts
 FAILURE_MINUTES = 15
 FORCE_SECONDS = 5
 """How often a user may have libraries brought up to date: it asks every device and folds every tail."""
+MAILS_AN_HOUR, MAILS_AN_HOUR_FROM_AN_ADDRESS = 5, 30
+"""Mails that a mailbox is sent because somebody asks, and that whoever comes from one address may ask for."""
 RESTORES_A_MINUTE = 10
 """How often a user may have a library put back: each folds the tail, keeps a restore point, and reads the library twice."""
 MAX_ADDRESSES = 10_000
@@ -40,6 +42,8 @@ class Limits:
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
         self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
+        self._mails = RateLimitItemPerHour(MAILS_AN_HOUR)
+        self._mails_from = RateLimitItemPerHour(MAILS_AN_HOUR_FROM_AN_ADDRESS)
         self._restores = RateLimitItemPerMinute(RESTORES_A_MINUTE)
 
     async def attempt(self, address: str) -> None:
@@ -63,6 +67,15 @@ class Limits:
     async def succeeded(self, email: str, address: str) -> None:
         """Forget the failures of this account and address."""
         await self._limiter.clear(self._failures, "failure", email.lower(), bucket_of(address))
+
+    async def mail(self, email: str, address: str) -> None:
+        """Count that a mail to this mailbox is asked for from this address; the same for mailboxes that have no account.
+
+        Raises:
+            TooManyAttempts: as many were within an hour as may be.
+        """
+        await self._count(self._mails_from, "mail_from", bucket_of(address))
+        await self._count(self._mails, "mail", email.lower())
 
     async def force(self, user_id: UUID) -> None:
         """Count that the user has libraries brought up to date.

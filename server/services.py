@@ -11,8 +11,11 @@ from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
 from auth.audit import Caller
+from auth.credentials import Credentials
 from auth.identities import Identities
+from auth.mailboxes import Mailboxes
 from auth.passwords import Passwords
+from auth.registrations import Registrations
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
 from crdt.seed import SEED
@@ -46,6 +49,9 @@ class Services:
     passwords: Passwords
     sessions: Sessions
     accounts: Accounts
+    registrations: Registrations
+    mailboxes: Mailboxes
+    credentials: Credentials
     identities: Identities
     limits: Limits
     openings: Buckets
@@ -109,6 +115,11 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
+        registrations=Registrations(
+            database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random
+        ),
+        mailboxes=Mailboxes(database=database, sessions=sessions, random=random),
+        credentials=Credentials(database=database, passwords=passwords, sessions=sessions, random=random),
         identities=Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),

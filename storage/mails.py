@@ -114,9 +114,7 @@ async def purge_step(connection: Connection, before: datetime, limit: int) -> bo
 
 async def create_registration(connection: Connection, mail_id: UUID, registration: Registration) -> None:
     """Keep what is to become an account once the token in this mail comes back."""
-    await connection.execute(
-        _REGISTER, mail_id, registration.email, registration.email_key, registration.name, registration.password_hash
-    )
+    await connection.execute(_REGISTER, mail_id, registration.email, registration.email_key, registration.name, registration.password_hash)
 
 
 async def registration(connection: Connection, mail_id: UUID) -> Registration | None:

@@ -4,9 +4,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict
 
 from server.problems import fails
-from server.routes.asking import Served, Token
+from server.routes import registrations
+from server.routes.asking import Served, Speaking, Token
 from server.routes.body import StrictRoute
 from server.routes.grants import DeviceBody, GrantView, answer_with, device_of
+from server.routes.mailboxes import Accepted
 from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
@@ -37,17 +39,28 @@ class RefreshBody(Body):
     refresh_token: RefreshToken
 
 
-@router.post("/register", status_code=201, responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER))
-async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
-    """Make an account with a library of its own, and sign this device in."""
+@router.post(
+    "/register",
+    status_code=201,
+    response_model=GrantView,
+    responses={
+        202: {"model": Accepted, "description": "where addresses are verified first: a mail is on its way, whoever has the address"},
+        **fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER),
+    },
+)
+async def register(body: RegisterBody, request: Request, response: Response, speaking: Speaking, services: Served) -> GrantView | Response:
+    """Make an account with a library of its own, and sign this device in; or, where addresses are verified first, mail a token for that."""
     address = services.address_of(request)
     await services.limits.attempt(address)
+    if services.settings.verifies_first:
+        return await registrations.ask(body.email, body.password, body.name, request, speaking, services)
     grant = await services.accounts.register(
         email=body.email,
         password=body.password,
         name=body.name,
         device=device_of(body.device, request, services),
         now=services.clock(),
+        language=await registrations.verification_for(body.email, address, speaking, services),
     )
     return answer_with(grant, request, response, services)
 
