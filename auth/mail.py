@@ -138,17 +138,22 @@ class Desk:
             mail = await mails.unsent(connection, mail_id)
             if mail is None:
                 return None
-            kind, user_id = await _decide(connection, mail)
-            if kind is None:
+            decided = await _decide(connection, mail)
+            if decided is None:
                 await mails.close(connection, mail.id, now=now)
                 return None
             token = None
-            if kind in WITH_TOKEN:
+            if decided.kind in WITH_TOKEN:
                 token = base64.urlsafe_b64encode(self._random(TOKEN_BYTES)).rstrip(b"=").decode()
-                if not await mails.mint(connection, mail.id, hash_of(token), expires_at=now + self._lifetime, user_id=user_id):
+                if not await mails.mint(connection, mail.id, hash_of(token), expires_at=now + self._lifetime, user_id=decided.user_id):
                     return None
-        address = emails.parse(mail.address).ascii
-        return Letter(mail_id=mail.id, kind=kind, address=address, language=Language(mail.language), token=token)
+        return Letter(
+            mail_id=mail.id,
+            kind=decided.kind,
+            address=emails.parse(decided.address).ascii,
+            language=Language(mail.language),
+            token=token,
+        )
 
     async def sent(self, mail_id: UUID, *, now: datetime) -> None:
         """The mail was handed over."""
@@ -161,23 +166,33 @@ class Desk:
             await mails.close(connection, mail_id, now=now)
 
 
-async def _decide(connection: Connection, mail: Mail) -> tuple[Kind | None, UUID | None]:
-    """What the mail says by now, if it is sent at all, and whose account it is about."""
-    kind, key = Kind(mail.kind), emails.parse(mail.address).key
-    owner = await users.by_email(connection, key)
-    owner_id = owner.user.id if owner else None
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What the mail says by now, to whom, and whose account it is about."""
+
+    kind: Kind
+    address: str
+    user_id: UUID | None
+
+
+async def _decide(connection: Connection, mail: Mail) -> _Decision | None:
+    """None where nothing is to be sent."""
+    kind = Kind(mail.kind)
+    owner = await users.by_email(connection, emails.parse(mail.address).key)
     match kind:
         case Kind.RESET:
-            return (Kind.RESET if owner and not owner.disabled else None), owner_id
+            # to the address as its owner writes it, not as somebody has typed it
+            return _Decision(kind, owner.user.email, owner.user.id) if owner and owner.user.email and not owner.disabled else None
         case Kind.REGISTER:
-            return (Kind.HAS_ACCOUNT if owner else Kind.REGISTER), None
+            return _Decision(Kind.HAS_ACCOUNT if owner else kind, mail.address, None)
         case Kind.VERIFY:
-            is_due = owner is not None and owner_id == mail.user_id and owner.user.email_verified_at is None and not owner.disabled
-            return (Kind.VERIFY if is_due else None), mail.user_id
+            is_due = owner and owner.user.id == mail.user_id and owner.user.email_verified_at is None and not owner.disabled
+            return _Decision(kind, mail.address, mail.user_id) if is_due else None
         case Kind.CHANGE:
             asking = await users.by_id(connection, mail.user_id) if mail.user_id else None
             if asking is None or asking.disabled:
-                return None, None
-            return (Kind.CHANGE if owner_id in (None, mail.user_id) else Kind.TAKEN), mail.user_id
+                return None
+            taken = owner is not None and owner.user.id != mail.user_id
+            return _Decision(Kind.TAKEN if taken else kind, mail.address, mail.user_id)
         case _:
-            return kind, mail.user_id
+            return _Decision(kind, mail.address, mail.user_id)

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
 
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
+    mails_a_mailbox: int = Field(5, ge=1, description="mails that may be asked for to one mailbox in an hour; past it: 429")
+    mails_an_address: int = Field(30, ge=1, description="mails that an address may ask for in an hour; past it: 429")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
 
     shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")

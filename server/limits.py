@@ -22,8 +22,8 @@ from server.errors import TooManyAttempts
 FAILURE_MINUTES = 15
 FORCE_SECONDS = 5
 """How often a user may have libraries brought up to date: it asks every device and folds every tail."""
-MAILS_AN_HOUR, MAILS_AN_HOUR_FROM_AN_ADDRESS = 5, 30
-"""Mails that a mailbox is sent because somebody asks, and that whoever comes from one address may ask for."""
+PASSWORD_CHECKS = 10
+"""How often in 15 minutes a signed-in user may show the password, right or wrong: whoever finds an open session does not guess it."""
 RESTORES_A_MINUTE = 10
 """How often a user may have a library put back: each folds the tail, keeps a restore point, and reads the library twice."""
 MAX_ADDRESSES = 10_000
@@ -36,14 +36,15 @@ Network: TypeAlias = IPv4Network | IPv6Network
 class Limits:
     """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out. And what is dear."""
 
-    def __init__(self, *, attempts_a_minute: int, failures_an_account: int) -> None:
+    def __init__(self, *, attempts_a_minute: int, failures_an_account: int, mails_a_mailbox: int, mails_an_address: int) -> None:
         # The window begins with the first attempt, so its end can be told; `limits`' moving window walks every address at each hit.
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
         self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
-        self._mails = RateLimitItemPerHour(MAILS_AN_HOUR)
-        self._mails_from = RateLimitItemPerHour(MAILS_AN_HOUR_FROM_AN_ADDRESS)
+        self._password_checks = RateLimitItemPerMinute(PASSWORD_CHECKS, FAILURE_MINUTES)
+        self._mails = RateLimitItemPerHour(mails_a_mailbox)
+        self._mails_from = RateLimitItemPerHour(mails_an_address)
         self._restores = RateLimitItemPerMinute(RESTORES_A_MINUTE)
 
     async def attempt(self, address: str) -> None:
@@ -76,6 +77,10 @@ class Limits:
         """
         await self._count(self._mails_from, "mail_from", bucket_of(address))
         await self._count(self._mails, "mail", email.lower())
+
+    async def password_check(self, user_id: UUID) -> None:
+        """Count that the signed-in user shows a password. Raises TooManyAttempts."""
+        await self._count(self._password_checks, "password", str(user_id))
 
     async def force(self, user_id: UUID) -> None:
         """Count that the user has libraries brought up to date.

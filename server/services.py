@@ -121,7 +121,12 @@ def make_services(
         mailboxes=Mailboxes(database=database, sessions=sessions, random=random),
         credentials=Credentials(database=database, passwords=passwords, sessions=sessions, random=random),
         identities=Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random),
-        limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
+        limits=Limits(
+            attempts_a_minute=settings.login_attempts_a_minute,
+            failures_an_account=settings.login_failures_an_account,
+            mails_a_mailbox=settings.mails_a_mailbox,
+            mails_an_address=settings.mails_an_address,
+        ),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
             a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic

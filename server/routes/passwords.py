@@ -32,12 +32,10 @@ async def change(body: PasswordChange, asking: Asking, request: Request, speakin
     """Give the account another password, or its first one. Its other sessions end, this one stays."""
     caller = services.caller_of(request)
     if body.current_password is not None:
-        await services.limits.login(str(asking.user.id), caller.address)
+        await services.limits.password_check(asking.user.id)
     await services.credentials.change(
         asking, current=body.current_password, new=body.new_password, language=speaking, caller=caller, now=services.clock()
     )
-    if body.current_password is not None:
-        await services.limits.succeeded(str(asking.user.id), caller.address)
     return Response(status_code=204)
 
 

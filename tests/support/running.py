@@ -36,6 +36,8 @@ SIGNING_KEY = ("s1", bytes(range(32)))
 GENEROUS: dict[str, Any] = {
     "login_attempts_a_minute": 100_000,
     "login_failures_an_account": 100_000,
+    "mails_a_mailbox": 100_000,
+    "mails_an_address": 100_000,
     "openings_a_minute": 1_000_000,
     "shared_reads_a_minute": 1_000_000,
     "shared_failures_an_address": 1_000_000,
