@@ -36,7 +36,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 class Limits:
     """Attempts to sign in: by address, and by account and address, so that a stranger cannot lock the owner out. And what is dear."""
 
-    def __init__(self, *, attempts_a_minute: int, failures_an_account: int, mails_a_mailbox: int, mails_an_address: int) -> None:
+    def __init__(self, *, attempts_a_minute: int, failures_an_account: int, mails_a_mailbox: int = 5, mails_an_address: int = 30) -> None:
         # The window begins with the first attempt, so its end can be told; `limits`' moving window walks every address at each hit.
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)

@@ -39,14 +39,7 @@ def scope(peer: str | None, *forwarded: str) -> Scope:
 
 @pytest.fixture
 async def limited(database_dsn: str) -> AsyncIterator[Rest]:
-    async with rest_api(
-        database_dsn,
-        login_attempts_a_minute=12,
-        login_mails_a_mailbox=5,
-        mails_an_address=30,
-        failures_an_account=3,
-        trusted_proxies="127.0.0.1",
-    ) as rest:
+    async with rest_api(database_dsn, login_attempts_a_minute=12, login_failures_an_account=3, trusted_proxies="127.0.0.1") as rest:
         yield rest
 
 
