@@ -27,6 +27,12 @@ GENEROUS: dict[str, Any] = {
     "mails_an_address": 100_000,
 }
 """Limits that do not matter."""
+PRODUCTION: dict[str, Any] = {
+    "public_url": "https://sync.example.com",
+    "smtp_url": "smtp://localhost",
+    "mail_from": "no-reply@example.com",
+}
+"""What a server in production does not start without."""
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
