@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from auth import audit, emails
+from auth import audit, emails, mail
 from auth.audit import Event
 from auth.errors import EmailTaken, InvalidCredentials
+from auth.mail import Kind, Language
 from auth.new_accounts import NewAccounts
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import Device, Grant, Sessions
@@ -35,12 +36,15 @@ class Accounts:
         self._keyring = keyring
         self._passwords = passwords
         self._sessions = sessions
+        self._random = random
         self._new = NewAccounts(keyring=keyring, first_update=first_update, random=random)
 
-    async def register(self, *, email: str, password: str, name: str | None, device: Device, now: datetime) -> Grant:
+    async def register(
+        self, *, email: str, password: str, name: str | None, device: Device, now: datetime, language: Language | None = None
+    ) -> Grant:
         """Make a user with a data key, a library of the user's own and a first session, all or nothing.
 
-        Without a name the part of the address before the @ serves.
+        Without a name the part of the address before the @ serves. With a language, a mail in it asks to have the address verified.
 
         Raises:
             InvalidEmail, WeakPassword: the address or the password breaks a rule.
@@ -48,12 +52,22 @@ class Accounts:
             TooBusy: too many passwords wait to be hashed.
         """
         address = emails.parse(email)
-        require_acceptable(password)
+        require_acceptable(password, address.text)
         password_hash = await self._passwords.hash(password)
         try:
             async with self._database.transaction() as connection:
                 user, data_key = await self._new.create(connection, address=address, name=name, password_hash=password_hash, now=now)
                 grant, _ = await self._sessions.open(connection, user, data_key, device, now=now)
+                if language is not None:
+                    await mail.ask(
+                        connection,
+                        Kind.VERIFY,
+                        address=address.text,
+                        user_id=user.id,
+                        language=language,
+                        now=now,
+                        random=self._random,
+                    )
                 await audit.note(connection, Event.REGISTERED, now=now, user_id=user.id, caller=device.caller, session_id=grant.session_id)
         except Conflict as error:
             if error.constraint == "users_email_key":

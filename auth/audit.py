@@ -19,6 +19,14 @@ class Event(StrEnum):
     SIGNED_OUT = "signed_out"
     REFRESH_REUSED = "refresh_reused"
     REFRESH_AHEAD = "refresh_ahead"
+    REGISTRATION_ASKED = "registration_asked"
+    VERIFICATION_ASKED = "verification_asked"
+    EMAIL_VERIFIED = "email_verified"
+    EMAIL_CHANGE_ASKED = "email_change_asked"
+    EMAIL_CHANGED = "email_changed"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105  # an event, not a secret
+    PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105
+    PASSWORD_RESET = "password_reset"  # noqa: S105
     IDENTITY_LINKED = "identity_linked"
     IDENTITY_UNLINKED = "identity_unlinked"
     IDENTITIES_JOINED = "identities_joined"

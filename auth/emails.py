@@ -9,10 +9,19 @@ from auth.errors import InvalidEmail
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mail address: `text` as its owner writes it, `key` as it is compared (ASCII, lower case)."""
+    """A mail address: `text` as its owner writes it, `ascii` as SMTP takes it, `key` as it is compared (ASCII, lower case)."""
 
     text: str
-    key: str
+    ascii: str
+
+    @property
+    def key(self) -> str:
+        return self.ascii.lower()
+
+
+def same(one: str | None, other: str) -> bool:
+    """Whether an account's address, if it has one, is this mailbox."""
+    return one is not None and parse(one).key == parse(other).key
 
 
 def parse(text: str) -> Address:
@@ -28,4 +37,4 @@ def parse(text: str) -> Address:
         raise InvalidEmail from error
     if parsed.ascii_email is None:
         raise InvalidEmail
-    return Address(parsed.normalized, parsed.ascii_email.lower())
+    return Address(parsed.normalized, parsed.ascii_email)

@@ -68,6 +68,14 @@ class TooBusy(AuthError):
     """Too many passwords wait to be checked; trying again later may succeed."""
 
 
+class InvalidMailToken(AuthError):
+    """The token is none that was mailed for this, was used already, or its time is over."""
+
+
+class NoAddress(AuthError):
+    """The account has no mail address."""
+
+
 class Forbidden(AuthError):
     """The role does not allow this."""
 

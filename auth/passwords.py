@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
@@ -36,16 +38,31 @@ class Checked:
     outdated: bool = False
 
 
-def require_acceptable(password: str) -> None:
-    """Keep the rules for a new password: its length only, since rules about kinds of characters make passwords worse (ASVS 6.2.5).
+@cache
+def common() -> frozenset[str]:
+    """The passwords that are tried first, case-folded (ASVS 6.2.4); about 2 MB, read once."""
+    lines = Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("# "))
+
+
+def require_acceptable(password: str, address: str | None = None) -> None:
+    """Keep the rules for a new password of the account with this address.
+
+    It is long enough, none of the common ones, and not the address or what stands before its @, in any case of letters. There are no
+    rules about kinds of characters: they make passwords worse (ASVS 6.2.5).
 
     Raises:
-        WeakPassword: shorter than 8 or longer than 256 characters, more than 1 KiB, or not encodable.
+        WeakPassword: shorter than 8 or longer than 256 characters, more than 1 KiB, not encodable, or easily guessed.
     """
     if len(password) < MIN_CHARACTERS:
         raise WeakPassword(f"at least {MIN_CHARACTERS} characters")
     if not fits(password):
         raise WeakPassword(f"at most {MAX_CHARACTERS} characters and {MAX_BYTES} bytes")
+    folded = password.casefold()
+    if folded in common():
+        raise WeakPassword("none of the passwords that many people have")
+    if address is not None and folded in (address.casefold(), address.casefold().rpartition("@")[0]):
+        raise WeakPassword("not the address or a part of it")
 
 
 def fits(password: str) -> bool:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
+from benchmarks.auth import auth
 from benchmarks.disturbance import disturbance
 from benchmarks.machine import describe
 from benchmarks.rest import rest
@@ -16,8 +17,8 @@ from benchmarks.scenarios import Peer, Plan, Row, own_server, table
 from benchmarks.several import several
 from benchmarks.transfer import transfer
 
-WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest, "transfer": transfer}
-"""The last four only on servers of our own."""
+WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest, "transfer": transfer, "auth": auth}
+"""The last five only on servers of our own."""
 
 EXAMPLES = """\
 works:
@@ -30,6 +31,7 @@ works:
   beside   another library's p99 while much is compacted or purged, against without
   rest     lists, searches, edits and batches over REST in a library of 7 MB, and another library's p99 meanwhile
   transfer an export of that library and imports of it, and another library's p99 meanwhile
+  auth     logins, forgotten passwords and registrations of known and unknown addresses: whether the time tells which
 
 examples:
   python -m benchmarks                          everything, some five minutes

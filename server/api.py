@@ -28,10 +28,13 @@ from server.routes import (
     history,
     identities,
     libraries,
+    mailboxes,
+    passwords,
     preferences,
     prompt_source,
     prompts,
     reauthentication,
+    registrations,
     sessions,
     shares,
     stats,
@@ -103,8 +106,8 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, google, identities, sessions, reauthentication, account, admin, preferences, users, libraries, stats, batches),
-        *(prompts, history, versions),
+        *(auth, registrations, mailboxes, passwords, google, identities, sessions, reauthentication, account, admin),
+        *(preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):

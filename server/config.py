@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator
+from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server import smtp_address
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 
@@ -21,6 +24,15 @@ class Environment(StrEnum):
     DEVELOPMENT = "development"
     STAGING = "staging"
     PRODUCTION = "production"
+
+
+class Registration(StrEnum):
+    """How an account is made."""
+
+    OPEN = "open"
+    """At once; its address is verified later."""
+    VERIFIED = "verified"
+    """Once the token in a mail has come back."""
 
 
 class Settings(BaseSettings):
@@ -101,6 +113,17 @@ class Settings(BaseSettings):
     )
 
     audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
+
+    registration: Registration | None = Field(
+        None,
+        description="`open`: registering makes an account at once; `verified`: once its mailbox was shown; default: verified in production",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="`smtp://user:password@host:587` or `smtps://…` takes our mails; required in production. Default: they go to the log",
+    )
+    mail_from: str | None = Field(None, description="what mails are from, `Name <address>`; required with the one above")
+    mail_token_minutes: int = Field(10, ge=1, le=1440, description="how long a token in a mail is good for")
 
     google_client_ids: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="OAuth client ids at Google, comma separated, the web client's first; empty: nobody signs in with Google"
@@ -216,6 +239,20 @@ class Settings(BaseSettings):
             raise ValueError("not postgresql://user:password@host:port/database; special characters in it are percent-encoded")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            smtp_address.parse(value.get_secret_value())
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mailbox(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isprintable() and parseaddr(value)[1].isascii() and parseaddr(value)[1].count("@") == 1):
+            raise ValueError("not a mail address, or a name and an address in <>")
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _level(cls, value: str, info: ValidationInfo) -> str:
@@ -230,6 +267,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _sender_with_mails(self) -> Self:
+        if self.smtp_url is not None and self.mail_from is None:
+            raise ValueError("PROMPTSYNC_SMTP_URL needs PROMPTSYNC_MAIL_FROM, what mails are from")
+        return self
+
+    @model_validator(mode="after")
     def _complete_for_google(self) -> Self:
         if self.google_client_secret is not None and not (self.google_client_ids and self.public_url):
             raise ValueError("PROMPTSYNC_GOOGLE_CLIENT_SECRET needs PROMPTSYNC_GOOGLE_CLIENT_IDS and PROMPTSYNC_PUBLIC_URL")
@@ -237,6 +280,7 @@ class Settings(BaseSettings):
             raise ValueError("production needs a PROMPTSYNC_GOOGLE_ISSUER with https://")
         return self
 
+    @model_validator(mode="after")
     def _fit_for_production(self) -> Self:
         if self.production and (found := [sentence for is_so, sentence in UNFIT if is_so(self)]):
             raise ValueError("; ".join(found))
@@ -246,6 +290,16 @@ class Settings(BaseSettings):
     def secrets(self) -> dict[str, str]:
         """Every secret that is set, in the clear, by the name of its setting: never to be logged or shown."""
         return {name: value.get_secret_value() for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)}
+
+    @property
+    def verifies_first(self) -> bool:
+        """Whether an account is made only once its mailbox was shown."""
+        return (self.registration or (Registration.VERIFIED if self.production else Registration.OPEN)) is Registration.VERIFIED
+
+    @property
+    def sender(self) -> str:
+        """What mails are from."""
+        return self.mail_from or "promptsync@localhost"
 
     @property
     def key_path(self) -> Path:
@@ -269,6 +323,10 @@ UNFIT: tuple[tuple[Callable[[Settings], bool], str], ...] = (
     (
         lambda settings: not (settings.public_url or "").startswith("https://"),
         "production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use",
+    ),
+    (
+        lambda settings: settings.smtp_url is None,
+        "production needs PROMPTSYNC_SMTP_URL, where mails are handed over: without it links would be in the log",
     ),
     (
         lambda settings: any(not origin.startswith("https://") for origin in settings.allowed_origins),

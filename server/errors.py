@@ -224,6 +224,10 @@ TABLE: dict[type[Exception], Answer] = {
         503, "provider_unavailable", "The provider does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
     ),
     auth.LastAdmin: Answer(409, "last_admin", "There is no other administrator: make one first", Close.FORBIDDEN),
+    auth.InvalidMailToken: Answer(
+        403, "invalid_mail_token", "The token is none that was mailed for this, was used already, or its time is over", Close.FORBIDDEN
+    ),
+    auth.NoAddress: Answer(409, "no_address", "The account has no mail address", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
@@ -9,8 +10,11 @@ from typing import Protocol
 
 import structlog
 
+from auth.mail import MAIL
 from server import metrics
 from server.config import Settings
+from server.mail import make_mailer
+from server.mail_job import MAILS, forget_mails, send_mail
 from server.purge import PURGE, PURGE_ACCOUNT, purge_account, purge_library
 from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, LIMIT_COUNTERS, RETAIN, SESSIONS, SOCIAL_STATES, SWEEP, Retention
 from storage import job_records
@@ -27,6 +31,7 @@ SCHEDULES = {
     IDEMPOTENCY: "29 * * * *",
     JOB_LOG: "41 * * * *",
     SOCIAL_STATES: "53 * * * *",
+    MAILS: "59 * * * *",
     AUDIT: "53 4 * * *",
 }
 """When the clock enqueues which job (cron, UTC); of several processes one does."""
@@ -135,6 +140,8 @@ def handlers_on(ground: Ground) -> dict[str, Handler]:
         JOB_LOG: retention.job_log,
         SOCIAL_STATES: retention.social_states,
         AUDIT: retention.audit,
+        MAIL: send_mail(ground.database, ground.settings, make_mailer(ground.settings), ground.clock, os.urandom),
+        MAILS: forget_mails(ground.database, ground.clock),
     }
 
 

@@ -12,11 +12,14 @@ from starlette.requests import HTTPConnection
 from auth.accounts import Accounts
 from auth.administration import Administration
 from auth.audit import Caller
+from auth.credentials import Credentials
 from auth.endings import Endings
 from auth.google import Google
 from auth.identities import Identities
+from auth.mailboxes import Mailboxes
 from auth.passwords import Passwords
 from auth.reauthentication import Reauthentication
+from auth.registrations import Registrations
 from auth.sessions import Lifetimes, Sessions
 from auth.social_states import SocialStates
 from auth.tokens import Tokens
@@ -58,6 +61,9 @@ class Services:
     reauthentication: Reauthentication
     administration: Administration
     accounts: Accounts
+    registrations: Registrations
+    mailboxes: Mailboxes
+    credentials: Credentials
     identities: Identities
     google: Google
     limits: Limits
@@ -132,6 +138,11 @@ def make_services(
             enqueue_purge=enqueue_account_purge,
         ),
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
+        registrations=Registrations(
+            database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random
+        ),
+        mailboxes=Mailboxes(database=database, sessions=sessions, random=random),
+        credentials=Credentials(database=database, passwords=passwords, sessions=sessions, random=random),
         identities=identities,
         google=make_google(settings, SocialStates(database=database, random=random), identities),
         limits=Limits(

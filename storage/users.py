@@ -30,6 +30,9 @@ _RENAME = f"UPDATE users SET name = $2 WHERE id = $1 AND deleted_at IS NULL RETU
 _PAGE = f"""
     SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) AND deleted_at IS NULL ORDER BY created_at, id LIMIT $3
 """  # noqa: S608  # constants only
+_SET_HASH = "UPDATE users SET password_hash = $2 WHERE id = $1"
+_VERIFY_EMAIL = "UPDATE users SET email_verified_at = $3 WHERE id = $1 AND email_key = $2 AND email_verified_at IS NULL RETURNING id"
+_SET_EMAIL = "UPDATE users SET email = $2, email_key = $3, email_verified_at = $4 WHERE id = $1"
 _LOCK_ACCOUNT = f"{_BY_ID} FOR NO KEY UPDATE"
 _LOCK_BY_EMAIL = f"{_BY_EMAIL} FOR NO KEY UPDATE"
 _RECLAIM = """
@@ -175,6 +178,26 @@ async def note_login(connection: Connection, user_id: UUID, *, password_hash: st
 async def replace_hash(connection: Connection, user_id: UUID, *, old: str, new: str) -> None:
     """Store a new hash of the same password, unless another password was set meanwhile."""
     await connection.execute(_REHASH, user_id, old, new)
+
+
+async def set_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
+    """Give the user this password. For the holder of the user's row."""
+    await connection.execute(_SET_HASH, user_id, password_hash)
+
+
+async def verify_email(connection: Connection, user_id: UUID, email_key: str, *, now: datetime) -> bool:
+    """Note that the mailbox was shown to be the user's; False, having changed nothing, where it was already, or the address is another."""
+    return await connection.fetchval(_VERIFY_EMAIL, user_id, email_key, now) is not None
+
+
+async def set_email(connection: Connection, user_id: UUID, email: str, email_key: str, *, now: datetime) -> None:
+    """Give the user another address, whose mailbox was shown to be theirs. For the holder of the user's row.
+
+    Raises:
+        Conflict: `users_email_key`, another account has it.
+    """
+    with conflicts():
+        await connection.execute(_SET_EMAIL, user_id, email, email_key, now)
 
 
 async def rename(connection: Connection, user_id: UUID, name: str) -> User | None:

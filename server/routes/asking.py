@@ -7,8 +7,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from auth.errors import InvalidToken, NotAuthenticated
+from auth.mail import Language
 from auth.sessions import Principal, Use
 from auth.tokens import Audience
+from server import letters
 from server.services import Services
 
 # Only for the OpenAPI document: it takes the first of two headers and knows no problems.
@@ -45,6 +47,10 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
+async def _language(request: Request) -> Language:
+    return letters.preferred(request.headers.get("accept-language", ""))
+
+
 async def token_of(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str:
     return bearer_token(request)
 
@@ -55,6 +61,8 @@ async def token_if_any(request: Request, _: Annotated[object, Depends(_SCHEME)])
 
 
 Served = Annotated[Services, Depends(_services)]
+Speaking = Annotated[Language, Depends(_language)]
+"""The language that mails because of this request are written in."""
 Token = Annotated[str, Depends(token_of)]
 TokenIfAny = Annotated[str | None, Depends(token_if_any)]
 

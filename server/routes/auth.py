@@ -8,9 +8,11 @@ from pydantic import ConfigDict, Field
 from auth import refresh_tokens
 from auth.endings import Scope
 from server.problems import fails
-from server.routes.asking import SIGNED_IN, Served, TokenIfAny
+from server.routes import registrations
+from server.routes.asking import SIGNED_IN, Served, Speaking, TokenIfAny
 from server.routes.body import StrictRoute
 from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of, presented
+from server.routes.mailboxes import Accepted
 from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
@@ -56,17 +58,25 @@ class LogoutBody(Body):
     "/register",
     status_code=201,
     dependencies=[IN_COOKIE],
-    responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+    response_model=GrantView,
+    responses={
+        202: {"model": Accepted, "description": "where addresses are verified first: a mail is on its way, whoever has the address"},
+        **fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+    },
 )
-async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
-    """Make an account with a library of its own, and sign this device in."""
-    await services.limits.registration(services.address_of(request))
+async def register(body: RegisterBody, request: Request, response: Response, speaking: Speaking, services: Served) -> GrantView | Response:
+    """Make an account with a library of its own, and sign this device in; or, where addresses are verified first, mail a token for that."""
+    address = services.address_of(request)
+    await services.limits.registration(address)
+    if services.settings.verifies_first:
+        return await registrations.ask(body.email, body.password, body.name, request, speaking, services)
     grant = await services.accounts.register(
         email=body.email,
         password=body.password,
         name=body.name,
         device=device_of(body.device, request, services),
         now=services.clock(),
+        language=await registrations.verification_for(body.email, address, speaking, services),
     )
     return answer_with(grant, request, response, services)
 

@@ -105,6 +105,8 @@ Email = Annotated[str, StringConstraints(strict=True, max_length=320), AfterVali
 """A mail address, normalised."""
 Password = Annotated[str, StringConstraints(strict=True, min_length=1), AfterValidator(_password)]
 """A password byte for byte: only too long ones are refused here, the rules for new ones are `auth.passwords`."""
+MailToken = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""The token of a mail: 32 bytes as base64url."""
 RefreshToken = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
 Known = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), AfterValidator(_lines)]
 """The id of something that is there already."""

@@ -12,7 +12,7 @@ from argon2.low_level import Type
 
 from auth import passwords
 from auth.errors import TooBusy, WeakPassword
-from auth.passwords import Passwords, require_acceptable
+from auth.passwords import Passwords, common, require_acceptable
 
 
 @pytest.fixture
@@ -107,9 +107,49 @@ async def test_the_event_loop_goes_on_while_passwords_are_hashed() -> None:
     assert turns > 10
 
 
-@pytest.mark.parametrize("good", ["12345678", "x" * 256, "\u5bc6\u7801" * 128, "        ", "\0" * 8])
-def test_length_is_the_only_rule(good: str) -> None:
-    require_acceptable(good)
+@pytest.mark.parametrize("good", ["kqzvbnwt", "82640937", "x" * 256, "\u5bc6\u7801" * 128, "        ", "\0" * 8])
+def test_there_is_no_rule_about_kinds_of_characters(good: str) -> None:
+    require_acceptable(good, "ada@example.com")
+
+
+def test_at_least_the_three_thousand_commonest_are_known() -> None:
+    """OWASP ASVS 6.2.4: those that the rule about length lets pass."""
+    listed = common()
+    assert len(listed) >= 3_000
+    assert {len(password) >= passwords.MIN_CHARACTERS and password == password.casefold() for password in listed} == {True}
+    famous = ["password", "12345678", "123456789", "qwertyuiop", "iloveyou", "sunshine", "princess", "football", "baseball", "trustno1"]
+    famous += ["password1", "1qaz2wsx", "1q2w3e4r", "qwerty123", "p@ssw0rd", "passw0rd", "letmein1", "superman", "starwars", "abcd1234"]
+    famous += ["11111111", "88888888", "987654321", "woaini1314", "5201314520", "zaq12wsx", "asdfghjkl", "michelle", "jennifer", "welcome1"]
+    assert [password for password in famous if password not in listed] == []
+
+
+@pytest.mark.parametrize("bad", ["password1", "PassWord1", "QWERTYUIOP", "P@SSW0RD", "!@#$%^&*"])
+def test_what_many_people_have_is_refused_in_any_case_of_letters(bad: str) -> None:
+    with pytest.raises(WeakPassword, match="many people"):
+        require_acceptable(bad)
+
+
+@pytest.mark.parametrize("bad", ["Ada.Lovelace@Example.com", "ada.lovelace@example.com", "ADA.lovelace"])
+def test_the_address_is_no_password_and_neither_is_what_stands_before_its_at(bad: str) -> None:
+    with pytest.raises(WeakPassword, match="address"):
+        require_acceptable(bad, "ada.lovelace@example.com")
+    require_acceptable("example.com", "ada.lovelace@example.com")
+    require_acceptable("ada.lovelace!", "ada.lovelace@example.com")
+
+
+async def test_passwords_are_told_apart_byte_for_byte(cheap: Passwords) -> None:
+    for one, other in (
+        ("x" * 72 + "a", "x" * 72 + "b"),
+        ("x" * 255 + "a", "x" * 255 + "b"),
+        ("caf\u00e9caf\u00e9", "cafe\u0301cafe\u0301"),
+        ("12345678\0a", "12345678\0b"),
+        (" 12345678", "12345678"),
+        ("Stra\u00dfe 12", "STRASSE 12"),
+        ("\U0001f600" * 8, "\U0001f600" * 9),
+    ):
+        stored = await cheap.hash(one)
+        assert (await cheap.check(one, stored)).correct
+        assert not (await cheap.check(other, stored)).correct
 
 
 @pytest.mark.parametrize("bad", ["", "1234567", "x" * 257, "\U0001f600" * 257, "\ud800" * 8])

@@ -58,6 +58,12 @@ def refusal(answer: httpx2.Response, *codes: str) -> str:
 # --- bodies
 
 BODIES = {
+    "POST /api/auth/register/confirm": '{"password": "short", "token": @}',
+    "POST /api/auth/email": '{"email": @}',
+    "POST /api/auth/email/verify": '{"token": @}',
+    "POST /api/auth/email/confirm": '{"token": @}',
+    "POST /api/auth/password/forgot": '{"email": @}',
+    "POST /api/auth/password/reset": '{"password": "short", "token": @}',
     "PATCH /api/users/me": '{"name": @}',
     "POST /api/auth/social/google": '{"id_token": @}',
     "POST /api/auth/social/google/finish": '{"state": "s", "code": @}',

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from server.errors import Refused
 from server.routes.body import MAX_PARTS, _require_json, parse
 from tests.support.database import Databases
-from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, rest_api
+from tests.support.rest import PASSWORD, PRODUCTION, Rest, bearer, code_of, fresh_email, rest_api
 
 SECRET = "hunter2-secret-value"
 JSON = {"Content-Type": "application/json"}
@@ -214,7 +214,7 @@ async def test_the_openapi_document_is_complete_and_absent_in_production(rest: R
 
 
 async def test_production_serves_no_documents_and_asks_for_https(database_dsn: str) -> None:
-    async with rest_api(database_dsn, env="production", public_url="https://sync.example.com") as production:
+    async with rest_api(database_dsn, env="production", registration="open", **PRODUCTION) as production:
         response = await production.get("/openapi.json")
     assert response.status_code == 404
     assert response.headers["strict-transport-security"].startswith("max-age=")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from server.config import Environment, environment_for, load_settings
 from server.settings_table import table, written_into
 from server.terminal import explained
+from tests.support.rest import PRODUCTION
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -103,8 +104,49 @@ def test_a_life_past_what_a_calendar_holds_is_refused() -> None:
 @pytest.mark.parametrize("url", [None, "http://sync.example"])
 def test_production_needs_its_public_https_address(url: str | None) -> None:
     with pytest.raises(ValidationError, match="PROMPTSYNC_PUBLIC_URL"):
-        load_settings(env="production", public_url=url)
-    assert load_settings(env="production", public_url="https://sync.example").production
+        load_settings(env="production", **PRODUCTION | {"public_url": url})
+    assert load_settings(env="production", **PRODUCTION).production
+
+
+def test_production_needs_somewhere_to_hand_mails_over() -> None:
+    with pytest.raises(ValidationError, match="PROMPTSYNC_SMTP_URL"):
+        load_settings(env="production", **PRODUCTION | {"smtp_url": None})
+    for env in ("development", "staging"):
+        assert load_settings(env=env).smtp_url is None
+
+
+def test_whoever_hands_mails_over_says_whom_they_are_from() -> None:
+    with pytest.raises(ValidationError, match="PROMPTSYNC_MAIL_FROM"):
+        load_settings(smtp_url="smtp://localhost")
+
+
+@pytest.mark.parametrize("sender", ["server", "a@example.com\r\nBcc: b@example.org", "a@b@example.com", "\u00e9@example.com", "Prompts <>"])
+def test_a_sender_that_is_no_mail_address_is_refused(sender: str) -> None:
+    with pytest.raises(ValidationError, match="mail_from"):
+        load_settings(mail_from=sender)
+    assert load_settings(mail_from="\u63d0\u793a\u8bcd <no-reply@example.com>").sender
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:sekret@mail", "smtp://u:sek/ret@mail", "smtp://u:sekret@mail:port", "smtp://sekret@mail", "sekret"]
+)
+def test_an_smtp_address_that_cannot_be_read_is_refused_without_being_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), explained():
+        load_settings(smtp_url=url, mail_from="a@example.com")
+    said = capsys.readouterr().err
+    assert said.startswith("promptsync: PROMPTSYNC_SMTP_URL: ")
+    assert "sek" not in said
+
+
+def test_the_smtp_address_with_its_password_is_never_shown() -> None:
+    settings = load_settings(smtp_url="smtp://u:hidden-password@mail", mail_from="a@example.com")
+    assert "hidden-password" not in repr(settings) + str(settings)
+
+
+def test_addresses_are_verified_first_in_production_unless_it_says_otherwise() -> None:
+    assert [load_settings(env=env, **PRODUCTION).verifies_first for env in Environment] == [False, False, True]
+    assert not load_settings(env="production", registration="open", **PRODUCTION).verifies_first
+    assert load_settings(registration="verified").verifies_first
 
 
 def test_the_database_address_with_its_password_is_never_shown() -> None:

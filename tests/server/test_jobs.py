@@ -109,8 +109,8 @@ async def test_deleting_a_library_enqueues_its_purge_in_the_same_transaction(app
     deleted = await application.delete(f"/api/libraries/{made.json()['id']}", account["access_token"])
     assert deleted.status_code == 204
     async with database.acquire() as connection:
-        (job,) = await job_records.jobs(connection, stuck_after=timedelta(seconds=30), limit=9)
-    assert (job.kind, job.subject) == ("purge", made.json()["id"])
+        jobs = await job_records.jobs(connection, stuck_after=timedelta(seconds=30), limit=9)
+    assert [job.subject for job in jobs if job.kind == "purge"] == [made.json()["id"]]
     async with working(database):
 
         async def gone() -> bool:

@@ -21,6 +21,12 @@ from storage.pool import Database
 from tests.support.generous import GENEROUS
 
 PASSWORD = "correct horse battery"
+PRODUCTION: dict[str, Any] = {
+    "public_url": "https://sync.example.com",
+    "smtp_url": "smtp://localhost",
+    "mail_from": "no-reply@example.com",
+}
+"""What a server in production does not start without."""
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
