@@ -66,3 +66,47 @@ class TooBusy(AuthError):
 
 class Forbidden(AuthError):
     """The role does not allow this."""
+
+
+class ProviderNotConfigured(AuthError):
+    """This server has no account with the provider that was asked for."""
+
+
+class ProviderTrouble(AuthError):
+    """The other provider could not be asked who somebody is; `reason` is for the log only, and has no address and no secret."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ProviderFailed(ProviderTrouble):
+    """It answered what it never should, or not at all."""
+
+
+class ProviderTimeout(ProviderTrouble):
+    """It took too long."""
+
+
+class ProviderUnavailable(ProviderTrouble):
+    """It says that it cannot at the moment; the same code may be sent again."""
+
+
+class ProviderBusy(ProviderTrouble):
+    """It has been asked too often for this user within a minute."""
+
+
+class ProviderMisconfigured(ProviderTrouble):
+    """It does not know this server, or not its secret: only an operator can mend that."""
+
+
+class WeChatCodeInvalid(AuthError):
+    """The code is unknown, used, expired, or was made for another app: one answer for all."""
+
+
+class WeChatBlocked(AuthError):
+    """WeChat holds back this user's sign-ins."""
+
+
+class WeChatVirtualAccount(AuthError):
+    """WeChat showed a page as a preview, to nobody in particular: there is no account behind it."""
