@@ -2,22 +2,19 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from uuid import UUID
 
 from auth import audit, emails
 from auth.audit import Event
 from auth.errors import EmailTaken, InvalidCredentials
+from auth.new_accounts import NewAccounts
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import Device, Grant, Sessions
-from storage import libraries, users
-from storage.cipher import KEY_BYTES, DataKey, user_key_place
+from storage import users
+from storage.cipher import user_key_place
 from storage.errors import Conflict
 from storage.keyring import Keyring
 from storage.pool import Database
-from storage.users import Account, NewUser
-
-OWN_LIBRARY_NAME = "My library"
-MAX_NAME_CHARACTERS = 100
+from storage.users import Account
 
 
 class Accounts:
@@ -38,8 +35,7 @@ class Accounts:
         self._keyring = keyring
         self._passwords = passwords
         self._sessions = sessions
-        self._first_update = first_update
-        self._random = random
+        self._new = NewAccounts(keyring=keyring, first_update=first_update, random=random)
 
     async def register(self, *, email: str, password: str, name: str | None, device: Device, now: datetime) -> Grant:
         """Make a user with a data key, a library of the user's own and a first session, all or nothing.
@@ -54,33 +50,9 @@ class Accounts:
         address = emails.parse(email)
         require_acceptable(password)
         password_hash = await self._passwords.hash(password)
-        user_id, library_id = self._new_id(), self._new_id()
-        data_key = DataKey.new(self._random(KEY_BYTES))
-        key_id, wrapped = self._keyring.wrap(data_key, user_key_place(user_id))
-        new_user = NewUser(
-            id=user_id,
-            email=address.text,
-            email_key=address.key,
-            name=name or address.text.partition("@")[0][:MAX_NAME_CHARACTERS],
-            password_hash=password_hash,
-            library_id=library_id,
-            wrapped_key=wrapped,
-            key_id=key_id,
-            created_at=now,
-        )
-        library = libraries.new(
-            library_id=library_id,
-            owner_id=user_id,
-            name=OWN_LIBRARY_NAME,
-            first_update=self._first_update,
-            keyring=self._keyring,
-            random=self._random,
-            now=now,
-        )
         try:
             async with self._database.transaction() as connection:
-                user = await users.create(connection, new_user)
-                await libraries.create(connection, library)
+                user, data_key = await self._new.create(connection, address=address, name=name, password_hash=password_hash, now=now)
                 grant, _ = await self._sessions.open(connection, user, data_key, device, now=now)
                 await audit.note(connection, Event.REGISTERED, now=now, user_id=user.id, caller=device.caller, session_id=grant.session_id)
         except Conflict as error:
@@ -125,6 +97,3 @@ class Accounts:
         user_id = None if account is None else account.user.id
         async with self._database.transaction() as connection:
             await audit.note(connection, Event.SIGN_IN_FAILED, now=now, user_id=user_id, caller=device.caller, method="password")
-
-    def _new_id(self) -> UUID:
-        return UUID(bytes=self._random(16), version=4)

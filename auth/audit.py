@@ -19,6 +19,10 @@ class Event(StrEnum):
     SIGNED_OUT = "signed_out"
     REFRESH_REUSED = "refresh_reused"
     REFRESH_AHEAD = "refresh_ahead"
+    IDENTITY_LINKED = "identity_linked"
+    IDENTITY_UNLINKED = "identity_unlinked"
+    IDENTITIES_JOINED = "identities_joined"
+    ACCOUNT_RECLAIMED = "account_reclaimed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

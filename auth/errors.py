@@ -68,6 +68,34 @@ class Forbidden(AuthError):
     """The role does not allow this."""
 
 
+class SocialRefused(AuthError):
+    """Another provider's word was not accepted, or its user may not sign in: one answer for all; `reason` is for the log only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class LinkRequired(AuthError):
+    """An account with this address exists, and the provider does not vouch for the mailbox: sign in as before, then link."""
+
+
+class IdentityConflict(AuthError):
+    """What the provider says of this person belongs to two accounts; they are never merged unasked."""
+
+
+class IdentityTaken(AuthError):
+    """This identity signs another account in."""
+
+
+class LastWayIn(AuthError):
+    """Without this identity nothing would be left to sign in with."""
+
+
+class TooManyIdentities(AuthError):
+    """The account has as many identities as one may."""
+
+
 class ProviderNotConfigured(AuthError):
     """This server has no account with the provider that was asked for."""
 

@@ -204,6 +204,12 @@ TABLE: dict[type[Exception], Answer] = {
     auth.InvalidRefreshToken: Answer(401, "invalid_refresh_token", "The refresh token is not valid", Close.UNAUTHENTICATED),
     auth.SessionEnded: Answer(401, "session_ended", "The session is over: sign in again", Close.UNAUTHENTICATED),
     auth.RecentLoginNeeded: Answer(403, "recent_login_required", "Show once more that it is you, then try again", Close.FORBIDDEN),
+    auth.SocialRefused: Answer(401, "social_refused", "This sign-in is not accepted", Close.UNAUTHENTICATED),
+    auth.LinkRequired: Answer(409, "link_required", "An account has this address: sign in as before, then link", Close.FORBIDDEN),
+    auth.IdentityConflict: Answer(409, "identity_conflict", "This sign-in belongs to two accounts", Close.FORBIDDEN),
+    auth.IdentityTaken: Answer(409, "identity_taken", "This signs another account in", Close.FORBIDDEN),
+    auth.LastWayIn: Answer(409, "last_way_in", "Nothing else would be left to sign in with", Close.FORBIDDEN),
+    auth.TooManyIdentities: Answer(409, "too_many_identities", "The account has as many as one may", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(

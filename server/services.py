@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
 from auth.audit import Caller
+from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
@@ -45,6 +46,7 @@ class Services:
     passwords: Passwords
     sessions: Sessions
     accounts: Accounts
+    identities: Identities
     limits: Limits
     openings: Buckets
     shared_reads: SharedReads
@@ -107,6 +109,7 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
+        identities=Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(

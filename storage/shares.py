@@ -45,6 +45,7 @@ _FORGET = f"""
 """  # noqa: S608  # constants only
 _REVOKE = "UPDATE shares SET revoked_at = coalesce(revoked_at, $3) WHERE id = $1 AND library_id = $2 RETURNING 1"
 _END = "UPDATE shares SET revoked_at = $3 WHERE library_id = $1 AND prompt_hash = ANY($2) AND revoked_at IS NULL"
+_END_ALL_OF = "UPDATE shares SET revoked_at = $2 WHERE created_by = $1 AND revoked_at IS NULL RETURNING 1"
 _ADD_OPENINGS = """
     UPDATE shares AS s SET opened = s.opened + n.opened, last_opened_at = greatest(s.last_opened_at, n.at)
     FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) AS n (id, opened, at) WHERE s.id = n.id
@@ -225,3 +226,8 @@ def _share(row: Record, key: DataKey) -> Share:
         opened=row["opened"],
         last_opened_at=row["last_opened_at"],
     )
+
+
+async def end_all_of(connection: Connection, user_id: UUID, *, now: datetime) -> int:
+    """End every link that the user has made; how many there were."""
+    return len(await connection.fetch(_END_ALL_OF, user_id, now))

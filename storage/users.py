@@ -30,6 +30,12 @@ _RENAME = f"UPDATE users SET name = $2 WHERE id = $1 RETURNING {_COLUMNS}"  # no
 _PAGE = f"""
     SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) AND deleted_at IS NULL ORDER BY created_at, id LIMIT $3
 """  # noqa: S608  # constants only
+_LOCK_ACCOUNT = f"{_BY_ID} FOR NO KEY UPDATE"
+_LOCK_BY_EMAIL = f"{_BY_EMAIL} FOR NO KEY UPDATE"
+_RECLAIM = """
+    UPDATE users SET password_hash = NULL, email_verified_at = $2, name = coalesce($3, name) WHERE id = $1
+"""
+_FORGET_MAILS = "DELETE FROM mails WHERE user_id = $1"
 _LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
@@ -125,6 +131,25 @@ async def by_id(connection: Connection, user_id: UUID) -> Account | None:
     """The account with this id, unless it was deleted."""
     row = await connection.fetchrow(_BY_ID, user_id)
     return None if row is None else _account(row)
+
+
+async def lock_account(connection: Connection, user_id: UUID) -> Account | None:
+    """The account as `by_id` finds it, its row held until the transaction ends."""
+    row = await connection.fetchrow(_LOCK_ACCOUNT, user_id)
+    return None if row is None else _account(row)
+
+
+async def lock_by_email(connection: Connection, email_key: str) -> Account | None:
+    """The account as `by_email` finds it, its row held until the transaction ends."""
+    row = await connection.fetchrow(_LOCK_BY_EMAIL, email_key)
+    return None if row is None else _account(row)
+
+
+async def reclaim(connection: Connection, user_id: UUID, *, name: str | None, now: datetime) -> None:
+    """Give the account to who has shown its mailbox: the address counts as verified, the name is theirs, and the password is gone, with
+    what was mailed, which could bring another password or address in."""
+    await connection.execute(_RECLAIM, user_id, now, name)
+    await connection.execute(_FORGET_MAILS, user_id)
 
 
 def _account(row: Record) -> Account:
