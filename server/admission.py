@@ -1,7 +1,7 @@
 """Who may come in by a WebSocket: what is checked before a socket may say anything, and before a library is opened on it."""
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import structlog
@@ -13,6 +13,7 @@ from auth.errors import SessionEnded
 from auth.sessions import Principal
 from auth.tokens import Audience
 from protocol.closes import Close
+from server.cross_site import is_known
 from server.errors import answer_to, is_expected
 from server.services import Services
 from server.sockets import Hall
@@ -96,18 +97,8 @@ class Admission:
         origin = headers.get("origin")
         if origin is None:
             return
-        settings = self._services.settings
-        known = {*settings.allowed_origins, *([settings.public_url.rstrip("/")] if settings.public_url else [])}
-        same_host = not known and _host_of(origin) == headers.get("host")
-        if origin not in known and not same_host:
+        if not is_known(origin, headers, self._services.settings):
             raise Turned(Close.FORBIDDEN, "this origin is not on the list")
-
-
-def _host_of(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
 
 
 def tokens_in(scope: Scope) -> list[str]:

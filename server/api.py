@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused
+from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused, SessionEnded
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
@@ -35,6 +35,7 @@ from server.routes import (
     versions,
 )
 from server.routes.documented import Documented
+from server.routes.grants import forget_cookie
 from server.services import Services
 from storage.errors import StorageError
 
@@ -107,7 +108,7 @@ def _middleware(services: Services) -> list[Middleware]:
     settings = services.settings
     return [
         Middleware(RequestLog, random=services.random, https=settings.production),
-        Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/"),
+        Middleware(Origins, allowed=settings.allowed_origins, open_below=f"{shares.SOURCE_PATH}/", cookies_below=f"{auth.router.prefix}/"),
         Middleware(ReadableAddress),
         Middleware(
             BodyLimit,
@@ -134,4 +135,7 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.info("refresh_token_refused")
     if not isinstance(error, HTTPException) and not is_expected(error):
         log.error("request_failed", error=type(error).__name__, exc_info=error)
-    return problem_of(error).response()
+    answer = problem_of(error).response()
+    if isinstance(error, InvalidRefreshToken | SessionEnded):
+        forget_cookie(request, answer)
+    return answer

@@ -24,6 +24,14 @@ class ServerError(Exception):
     """What the server itself refuses, beside the domain packages."""
 
 
+class CrossSite(ServerError):
+    """A browser's cookie came with a request of a page that may not act for its user, or of one that does not say which it is."""
+
+
+class UnknownHost(ServerError):
+    """The request is for a host that is not served here."""
+
+
 class OwnLibrary(ServerError):
     """A user's own library cannot be deleted while the account lasts."""
 
@@ -245,6 +253,8 @@ TABLE: dict[type[Exception], Answer] = {
     operations.Exists: Answer(409, "already_there", "Something with this id is there already", Close.FORBIDDEN),
     operations.IsCurrent: Answer(409, "is_current", "It is the current version: choose another one first", Close.FORBIDDEN),
     operations.Missing: Answer(404, "not_found", "There is nothing here", Close.NOT_FOUND),
+    CrossSite: Answer(403, "cross_site", "With a cookie only our own pages may ask this", Close.FORBIDDEN),
+    UnknownHost: Answer(421, "unknown_host", "This host is not served here", Close.FORBIDDEN),
     OwnLibrary: Answer(409, "own_library", "Your own library stays as long as the account", Close.FORBIDDEN),
     TooManyLibraries: Answer(409, "too_many_libraries", "You own as many libraries as one may", Close.FORBIDDEN),
     InvalidIdempotencyKey: Answer(

@@ -102,30 +102,38 @@ class RequestLog:
 class Origins:
     """Lets pages of other origins read: what lies below one path those of any, all else those that are allowed.
 
-    Without credentials: tokens travel in a header, never in a cookie.
+    Cookies go along below `cookies_below` alone, and only for those that are allowed; anywhere else a token travels in a header.
     """
 
-    def __init__(self, app: ASGIApp, *, allowed: Sequence[str], open_below: str) -> None:
+    def __init__(self, app: ASGIApp, *, allowed: Sequence[str], open_below: str, cookies_below: str) -> None:
         self._open_below = open_below
+        self._cookies_below = cookies_below
         self._open = CORSMiddleware(app, allow_origins=["*"], allow_methods=["GET"], expose_headers=["Retry-After", "X-Request-ID"])
-        self._others = (
-            app
-            if not allowed
-            else CORSMiddleware(
-                app,
-                allow_origins=allowed,
-                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-                expose_headers=[
-                    *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location"),
-                    *("Retry-After", "X-Left-Out", "X-Request-ID"),
-                ],
-            )
-        )
+        self._others = app if not allowed else _for(allowed, app, cookies=False)
+        self._cookies = app if not allowed else _for(allowed, app, cookies=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] == "http" and scope["path"].startswith(self._open_below)
-        await (self._open if is_open else self._others)(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path.startswith(self._open_below):
+            await self._open(scope, receive, send)
+        elif path.startswith(self._cookies_below):
+            await self._cookies(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
+def _for(allowed: Sequence[str], app: ASGIApp, *, cookies: bool) -> ASGIApp:
+    return CORSMiddleware(
+        app,
+        allow_origins=allowed,
+        allow_credentials=cookies,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Session-Mode"],
+        expose_headers=[
+            *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location"),
+            *("Retry-After", "X-Left-Out", "X-Request-ID"),
+        ],
+    )
 
 
 class ReadableAddress:

@@ -1,32 +1,18 @@
 """`/api/auth`: registering, signing in, carrying on, signing out."""
 
-from typing import Literal
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict
 
-from auth.sessions import Device, Grant
 from server.problems import fails
 from server.routes.asking import Served, Token
 from server.routes.body import StrictRoute
-from server.routes.texts import Body, Email, Id, Name, Password, RefreshToken
-from server.routes.users import UserView
-from server.services import Services
+from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of, presented
+from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
 
-UNNAMED = "unnamed device"
 _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415, "invalid_request": 422}
 _LATER = {"busy": 503, "unavailable": 503}
-
-
-class DeviceBody(Body):
-    """The device that signs in. Its id is minted by the client once, and kept: a new login replaces its session."""
-
-    id: Id
-    name: Name = UNNAMED
-    platform: Name = "unknown"
 
 
 class LoginBody(Body):
@@ -46,24 +32,17 @@ class RegisterBody(LoginBody):
 
 
 class RefreshBody(Body):
-    """The refresh token that was handed out last."""
+    """The refresh token that was handed out last; without it the one in the cookie serves."""
 
-    refresh_token: RefreshToken
-
-
-class GrantView(BaseModel):
-    """Tokens. Store the refresh token durably before the access token is first used."""
-
-    access_token: str = Field(description="for REST, in `Authorization: Bearer`, and for opening sockets")
-    refresh_token: str = Field(description="for `POST /api/auth/refresh`, once")
-    sync_token: str = Field(description="for opening sockets, as long as the session lasts")
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # a scheme, not a secret
-    expires_in: int = Field(description="seconds the access token is good for")
-    library_id: UUID = Field(description="the user's own library")
-    user: UserView
+    refresh_token: RefreshToken | None = None
 
 
-@router.post("/register", status_code=201, responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER))
+@router.post(
+    "/register",
+    status_code=201,
+    dependencies=[IN_COOKIE],
+    responses=fails(email_taken=409, weak_password=422, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+)
 async def register(body: RegisterBody, request: Request, response: Response, services: Served) -> GrantView:
     """Make an account with a library of its own, and sign this device in."""
     address = services.address_of(request)
@@ -72,13 +51,17 @@ async def register(body: RegisterBody, request: Request, response: Response, ser
         email=body.email,
         password=body.password,
         name=body.name,
-        device=_device(body.device, request, services),
+        device=device_of(body.device, request, services),
         now=services.clock(),
     )
-    return _view(grant, response)
+    return answer_with(grant, request, response, services)
 
 
-@router.post("/login", responses=fails(invalid_credentials=401, too_many_attempts=429, **_FORM, **_LATER))
+@router.post(
+    "/login",
+    dependencies=[IN_COOKIE],
+    responses=fails(invalid_credentials=401, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
+)
 async def login(body: LoginBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in; its earlier session, if it has one, ends."""
     address = services.address_of(request)
@@ -87,18 +70,24 @@ async def login(body: LoginBody, request: Request, response: Response, services:
     grant = await services.accounts.login(
         email=body.email,
         password=body.password,
-        device=_device(body.device, request, services),
+        device=device_of(body.device, request, services),
         now=services.clock(),
     )
     await services.limits.succeeded(body.email, address)
-    return _view(grant, response)
+    return answer_with(grant, request, response, services)
 
 
-@router.post("/refresh", responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM))
+@router.post(
+    "/refresh",
+    dependencies=[IN_COOKIE],
+    responses=fails(invalid_refresh_token=401, session_ended=401, unavailable=503, **_FORM, **IN_COOKIE_FAILS),
+)
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    grant = await services.sessions.refresh(body.refresh_token, now=services.clock(), caller=services.caller_of(request))
-    return _view(grant, response)
+    grant = await services.sessions.refresh(
+        presented(body.refresh_token, request, services).token, now=services.clock(), caller=services.caller_of(request)
+    )
+    return answer_with(grant, request, response, services)
 
 
 @router.post("/logout", status_code=204, responses=fails(not_authenticated=401, invalid_token=401, token_expired=401, unavailable=503))
@@ -106,26 +95,3 @@ async def logout(token: Token, request: Request, services: Served) -> Response:
     """End the session of this access token; repeating it changes nothing."""
     await services.sessions.end(token, now=services.clock(), caller=services.caller_of(request))
     return Response(status_code=204)
-
-
-def _device(body: DeviceBody | None, request: Request, services: Services) -> Device:
-    caller = services.caller_of(request)
-    return Device(
-        id=body.id if body else UUID(bytes=services.random(16), version=4),
-        name=body.name if body else UNNAMED,
-        platform=body.platform if body else "unknown",
-        user_agent=caller.user_agent,
-        address=caller.address,
-    )
-
-
-def _view(grant: Grant, response: Response) -> GrantView:
-    response.headers["Cache-Control"] = "no-store"
-    return GrantView(
-        access_token=grant.access_token,
-        refresh_token=grant.refresh_token,
-        sync_token=grant.sync_token,
-        expires_in=grant.expires_in,
-        library_id=grant.user.library_id,
-        user=UserView.of(grant.user),
-    )
