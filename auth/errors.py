@@ -61,7 +61,7 @@ class RefreshReused(SessionEnded):
 
 
 class TooBusy(AuthError):
-    """Too many passwords wait to be checked; trying again later may succeed."""
+    """Too many passwords wait to be checked, or codes to be exchanged; trying again later may succeed."""
 
 
 class Forbidden(AuthError):
@@ -128,13 +128,17 @@ class ProviderMisconfigured(ProviderTrouble):
     """It does not know this server, or not its secret: only an operator can mend that."""
 
 
-class WeChatCodeInvalid(AuthError):
+class WeChatRefused(AuthError):
+    """WeChat does not say who somebody is."""
+
+
+class WeChatCodeInvalid(WeChatRefused):
     """The code is unknown, used, expired, or was made for another app: one answer for all."""
 
 
-class WeChatBlocked(AuthError):
+class WeChatBlocked(WeChatRefused):
     """WeChat holds back this user's sign-ins."""
 
 
-class WeChatVirtualAccount(AuthError):
+class WeChatVirtualAccount(WeChatRefused):
     """WeChat showed a page as a preview, to nobody in particular: there is no account behind it."""

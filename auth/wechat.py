@@ -18,7 +18,9 @@ import httpx2
 
 from auth import wechat_replies
 from auth.errors import ProviderFailed, ProviderNotConfigured, ProviderTimeout, ProviderUnavailable, TooBusy
+from auth.external_identities import ExternalIdentity
 from auth.wechat_replies import Named, Reply
+from storage.identities import Provider
 
 DEADLINE_SECONDS = 8.0
 """For a whole exchange, its second question and repetitions included: people wait ten seconds for an answer of ours. Past it: 504."""
@@ -40,6 +42,11 @@ class Kind(StrEnum):
     MINI = "mini"
     """A mini-program, by `wx.login`."""
 
+    @property
+    def method(self) -> str:
+        """What sessions and the audit log call it."""
+        return f"wechat_{self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -56,6 +63,17 @@ class WeChatUser:
     kind: Kind
     app_id: str
     named: Named
+
+    @property
+    def identity(self) -> ExternalIdentity:
+        """The user as one who signs in here: found by the unionid, and by the openid of this app. WeChat never tells an address."""
+        union = (("unionid", self.named.unionid),) if self.named.unionid else ()
+        return ExternalIdentity(
+            provider=Provider.WECHAT,
+            keys=(*union, (f"openid:{self.app_id}", self.named.openid)),
+            name=self.named.nickname,
+            method=self.kind.method,
+        )
 
 
 class WeChat:
@@ -110,7 +128,7 @@ class WeChat:
 
         Raises:
             ProviderNotConfigured: no app of this kind is registered.
-            WeChatCodeInvalid, WeChatBlocked, WeChatVirtualAccount: WeChat does not say who.
+            WeChatRefused: WeChat does not say who; the subclass says why.
             ProviderTrouble: it cannot be asked; the subclass says how.
             TooBusy: too many are being exchanged.
         """

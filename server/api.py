@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, RefreshReused, SessionEnded
+from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, ProviderMisconfigured, ProviderTrouble, RefreshReused, SessionEnded
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
@@ -131,6 +131,10 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.warning("refresh_reused", address=request.app.state.services.address_of(request))
         case InvalidToken(reason=reason):
             log.info("token_refused", reason=reason)
+        case ProviderMisconfigured(reason=reason):
+            log.error("provider_misconfigured", path=request.scope["path"], reason=reason)  # somebody has to mend it
+        case ProviderTrouble(reason=reason):
+            log.warning("provider_trouble", path=request.scope["path"], kind=type(error).__name__, reason=reason)
         case InvalidRefreshToken():
             log.info("refresh_token_refused")
     if not isinstance(error, HTTPException) and not is_expected(error):

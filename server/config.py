@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_APPID = r"^[A-Za-z0-9_-]{1,64}$"
+_BASE_URL = r"^https?://[^\s/?#@]+$"
+
 
 class Environment(StrEnum):
     """Where this server runs; production refuses what is only fit for trying out."""
@@ -83,6 +86,17 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
+    wechat_web_appid: str | None = Field(
+        None, pattern=_APPID, description="the website registered at WeChat (docs/wechat.md); needs `app_url`"
+    )
+    wechat_web_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_app_appid: str | None = Field(None, pattern=_APPID, description="the mobile app registered at WeChat")
+    wechat_app_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_mini_appid: str | None = Field(None, pattern=_APPID, description="the mini-program registered at WeChat")
+    wechat_mini_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_api_url: str = Field("https://api.weixin.qq.com", pattern=_BASE_URL, description="where WeChat is asked who somebody is")
+    wechat_qr_url: str = Field("https://open.weixin.qq.com", pattern=_BASE_URL, description="where WeChat's page with the QR code is")
+
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
@@ -153,6 +167,17 @@ class Settings(BaseSettings):
     def _fit_for_production(self) -> Self:
         if self.env is Environment.PRODUCTION and not (self.public_url or "").startswith("https://"):
             raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
+        return self
+
+    @model_validator(mode="after")
+    def _wechat(self) -> Self:
+        for kind in ("web", "app", "mini"):
+            if (getattr(self, f"wechat_{kind}_appid") is None) != (getattr(self, f"wechat_{kind}_secret") is None):
+                raise ValueError(f"PROMPTSYNC_WECHAT_{kind.upper()}_APPID and _SECRET go together")
+        if self.wechat_web_appid is not None and self.app_url is None:
+            raise ValueError("PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_APP_URL, the page that WeChat sends browsers back to")
+        if self.production and not all(url.startswith("https://") for url in (self.wechat_api_url, self.wechat_qr_url)):
+            raise ValueError("production needs https:// in PROMPTSYNC_WECHAT_API_URL and _QR_URL: the AppSecret is sent there")
         return self
 
     @property

@@ -50,6 +50,10 @@ class Limits:
         """
         await self._count(self._attempts, "attempt", bucket_of(address))
 
+    async def social(self, address: str) -> None:
+        """Count a sign-in by another provider from this address. Raises TooManyAttempts."""
+        await self._count(self._attempts, "social", bucket_of(address))
+
     async def login(self, email: str, address: str) -> None:
         """Count a login to this account from this address as failed until `succeeded` says otherwise.
 

@@ -15,6 +15,8 @@ from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
+from auth.wechat import App, Kind, WeChat
+from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
 from server.config import Settings
 from server.idempotency import Idempotency
@@ -47,6 +49,7 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     identities: Identities
+    wechat: WeChatSignIn
     limits: Limits
     openings: Buckets
     shared_reads: SharedReads
@@ -101,6 +104,7 @@ def make_services(
         random=random,
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
     )
+    identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
     return Services(
         settings=settings,
         database=database,
@@ -109,7 +113,8 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
-        identities=Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random),
+        identities=identities,
+        wechat=WeChatSignIn(database=database, identities=identities, wechat=_wechat(settings)),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
@@ -122,3 +127,13 @@ def make_services(
         clock=clock,
         random=random,
     )
+
+
+def _wechat(settings: Settings) -> WeChat:
+    registered = {
+        Kind.WEB: (settings.wechat_web_appid, settings.wechat_web_secret),
+        Kind.APP: (settings.wechat_app_appid, settings.wechat_app_secret),
+        Kind.MINI: (settings.wechat_mini_appid, settings.wechat_mini_secret),
+    }
+    apps = {kind: App(appid, secret.get_secret_value()) for kind, (appid, secret) in registered.items() if appid and secret}
+    return WeChat(apps, api_url=settings.wechat_api_url, qr_url=settings.wechat_qr_url)
