@@ -220,17 +220,20 @@ TABLE: dict[type[Exception], Answer] = {
     auth.IdentityTaken: Answer(409, "identity_taken", "This signs another account in", Close.FORBIDDEN),
     auth.LastWayIn: Answer(409, "last_way_in", "Nothing else would be left to sign in with", Close.FORBIDDEN),
     auth.TooManyIdentities: Answer(409, "too_many_identities", "The account has as many as one may", Close.FORBIDDEN),
-    auth.ProviderNotConfigured: Answer(404, "provider_not_configured", "This way of signing in is not set up here", Close.NOT_FOUND),
+    auth.InvalidState: Answer(400, "invalid_state", "This sign-in was not begun here, or is over: begin again", Close.MALFORMED),
+    auth.ProviderNotConfigured: Answer(404, "provider_not_configured", "This server does not take these sign-ins", Close.NOT_FOUND),
+    auth.ProviderUnavailable: Answer(
+        503, "provider_unavailable", "The provider does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
+    ),
+    auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
+    auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     auth.ProviderMisconfigured: Answer(500, "provider_error", "This way of signing in does not work at the moment", Close.TRY_LATER),
     auth.ProviderFailed: Answer(502, "provider_failed", "The other provider did not say who you are", Close.TRY_LATER),
     auth.ProviderTimeout: Answer(504, "provider_timeout", "The other provider takes too long", Close.TRY_LATER),
-    auth.ProviderUnavailable: Answer(503, "provider_unavailable", "The other provider is busy: try again", Close.BUSY, RETRY_SECONDS),
     auth.ProviderBusy: Answer(429, "provider_busy", "The other provider was asked too often about you: wait", Close.BUSY, MINUTE_SECONDS),
     auth.WeChatCodeInvalid: Answer(401, "wechat_code_invalid", "The code is not valid: get another one", Close.UNAUTHENTICATED),
     auth.WeChatBlocked: Answer(403, "wechat_blocked", "WeChat holds this sign-in back", Close.FORBIDDEN),
     auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
-    auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
-    auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
     ),
