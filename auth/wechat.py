@@ -143,7 +143,7 @@ class WeChat:
                 return WeChatUser(kind=kind, app_id=app.id, named=await ask(app, code))
         except TimeoutError:
             raise ProviderTimeout("deadline") from None
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, OSError) as error:
             # not chained: its request holds the secret
             raise ProviderFailed(type(error).__name__) from None
         finally:

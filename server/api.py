@@ -33,6 +33,7 @@ from server.routes import (
     users,
     variables,
     versions,
+    wechat,
 )
 from server.routes.documented import Documented
 from server.routes.grants import forget_cookie
@@ -96,7 +97,7 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, wechat, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):

@@ -14,6 +14,7 @@ from auth.audit import Caller
 from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
+from auth.social_states import SocialStates
 from auth.tokens import Tokens
 from auth.wechat import App, Kind, WeChat
 from auth.wechat_sign_in import WeChatSignIn
@@ -114,7 +115,9 @@ def make_services(
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         identities=identities,
-        wechat=WeChatSignIn(database=database, identities=identities, wechat=_wechat(settings)),
+        wechat=WeChatSignIn(
+            database=database, identities=identities, states=SocialStates(database=database, random=random), wechat=_wechat(settings)
+        ),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(

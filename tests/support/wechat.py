@@ -98,7 +98,7 @@ class WeChatServer:
         self.asked: Counter[str] = Counter()
         self.secrets: set[str] = set()
         self.connections: set[asyncio.Task[None] | None] = set()
-        self._clock = clock
+        self.clock = clock
         self._apps: dict[str, Registered] = {}
         self._codes: dict[str, _Code] = {}
         self._tokens: dict[str, _Code] = {}
@@ -127,7 +127,7 @@ class WeChatServer:
     def code(self, app: Registered, person: Person) -> str:
         """What a mobile app or a mini-program gets from WeChat's SDK, once its user has agreed."""
         code = self._secret(("0" if app.kind is Kind.MINI else "") + secrets.token_hex(16))
-        self._codes[code] = _Code(app, person, self._clock() + CODE_LIFE[app.kind])
+        self._codes[code] = _Code(app, person, self.clock() + CODE_LIFE[app.kind])
         return code
 
     async def scan(self, qr_page: str, person: Person) -> str:
@@ -180,7 +180,7 @@ class WeChatServer:
     def _access_token(self, asked: Mapping[str, str]) -> dict[str, Any]:
         code = self._take(asked, asked.get("code"), {Kind.WEB, Kind.APP})
         access_token = self._secret(f"77_{secrets.token_urlsafe(60)}")
-        code.expires_at = self._clock() + TOKEN_LIFE
+        code.expires_at = self.clock() + TOKEN_LIFE
         self._tokens[access_token] = code
         return {
             "access_token": access_token,
@@ -200,7 +200,7 @@ class WeChatServer:
         token = self._tokens.get(asked["access_token"])
         if token is None:
             raise _Refused(40001)
-        if self._clock() >= token.expires_at:
+        if self.clock() >= token.expires_at:
             raise _Refused(42001)
         if asked["openid"] != self.openid(token.app, token.person):
             raise _Refused(40003)
@@ -242,7 +242,7 @@ class WeChatServer:
         self._count(app, found.person)
         if found.is_used:
             raise _Refused(40163)
-        if self._clock() >= found.expires_at:
+        if self.clock() >= found.expires_at:
             raise _Refused(40029)
         if found.person.is_blocked:
             raise _Refused(40226)
@@ -250,7 +250,7 @@ class WeChatServer:
         return found
 
     def _count(self, app: Registered, person: Person) -> None:
-        minute = app.id, person.id, self._clock().replace(second=0, microsecond=0)
+        minute = app.id, person.id, self.clock().replace(second=0, microsecond=0)
         self._quota[minute] += 1
         if self._quota[minute] > MINUTE_QUOTA:
             raise _Refused(45011)
