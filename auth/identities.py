@@ -165,6 +165,11 @@ class Identities:
                 raise SocialRefused("not an identity of the asking user's")
             return await self._refresh(connection, found, external, now)
 
+    async def note_refusal(self, reason: str, *, method: str, caller: Caller, now: datetime, user_id: UUID | None = None) -> None:
+        """Note a sign-in that failed before it was known who signs in."""
+        async with self._database.transaction() as connection:
+            await audit.note(connection, Event.SIGN_IN_FAILED, now=now, user_id=user_id, caller=caller, method=method, reason=reason)
+
     async def _sign_in(self, connection: Connection, external: ExternalIdentity, device: Device, now: datetime) -> _Opened | AuthError:
         if not external.is_well_formed:
             return await self._refuse(connection, SocialRefused("malformed_identity"), None, external, device, now)

@@ -11,7 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, ProviderMisconfigured, ProviderTrouble, RefreshReused, SessionEnded
+from auth.errors import (
+    AuthError,
+    InvalidRefreshToken,
+    InvalidToken,
+    ProviderMisconfigured,
+    ProviderTrouble,
+    ProviderUnavailable,
+    RefreshReused,
+    SessionEnded,
+    SocialRefused,
+)
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
@@ -21,7 +31,9 @@ from server.routes import (
     auth,
     batches,
     categories,
+    google,
     history,
+    identities,
     libraries,
     preferences,
     prompt_source,
@@ -97,10 +109,10 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, wechat, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, google, identities, wechat, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
-    for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):
+    for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):
         app.include_router(router)
     return app
 
@@ -132,12 +144,16 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.warning("refresh_reused", address=request.app.state.services.address_of(request))
         case InvalidToken(reason=reason):
             log.info("token_refused", reason=reason)
+        case InvalidRefreshToken():
+            log.info("refresh_token_refused")
+        case SocialRefused(reason=reason):
+            log.info("social_sign_in_refused", reason=reason)
+        case ProviderUnavailable(reason=reason):
+            log.warning("provider_unavailable", reason=reason)
         case ProviderMisconfigured(reason=reason):
             log.error("provider_misconfigured", path=request.scope["path"], reason=reason)  # somebody has to mend it
         case ProviderTrouble(reason=reason):
             log.warning("provider_trouble", path=request.scope["path"], kind=type(error).__name__, reason=reason)
-        case InvalidRefreshToken():
-            log.info("refresh_token_refused")
     if not isinstance(error, HTTPException) and not is_expected(error):
         log.error("request_failed", error=type(error).__name__, exc_info=error)
     answer = problem_of(error).response()

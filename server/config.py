@@ -99,6 +99,17 @@ class Settings(BaseSettings):
 
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
+    google_client_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="OAuth client ids at Google, comma separated, the web client's first; empty: nobody signs in with Google"
+    )
+    google_client_secret: SecretStr | None = Field(
+        None, description="the web client's secret: browsers may be sent to Google's page; takes `public_url` too"
+    )
+    google_issuer: str = Field(
+        "https://accounts.google.com",
+        pattern=r"^https?://[^\s?#]*[^\s?#/]$",
+        description="another OpenID provider in Google's place, for tests",
+    )
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")
 
     shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")
@@ -126,6 +137,11 @@ class Settings(BaseSettings):
     keepalive_seconds: float = Field(15.0, gt=0, description="a socket that was sent nothing for so long gets a keep-alive frame")
     session_poll_seconds: float = Field(1.0, gt=0, description="how often live sockets are compared with their sessions")
     update_workers: int = Field(1, ge=1, le=16, description="processes that inspect, merge and diff large updates")
+
+    @field_validator("google_client_ids", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
@@ -178,6 +194,14 @@ class Settings(BaseSettings):
             raise ValueError("PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_APP_URL, the page that WeChat sends browsers back to")
         if self.production and not all(url.startswith("https://") for url in (self.wechat_api_url, self.wechat_qr_url)):
             raise ValueError("production needs https:// in PROMPTSYNC_WECHAT_API_URL and _QR_URL: the AppSecret is sent there")
+        return self
+
+    @model_validator(mode="after")
+    def _complete_for_google(self) -> Self:
+        if self.google_client_secret is not None and not (self.google_client_ids and self.public_url):
+            raise ValueError("PROMPTSYNC_GOOGLE_CLIENT_SECRET needs PROMPTSYNC_GOOGLE_CLIENT_IDS and PROMPTSYNC_PUBLIC_URL")
+        if self.env is Environment.PRODUCTION and not self.google_issuer.startswith("https://"):
+            raise ValueError("production needs a PROMPTSYNC_GOOGLE_ISSUER with https://")
         return self
 
     @property

@@ -1,4 +1,5 @@
-"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys and the log of jobs go."""
+"""The jobs that time brings about: compacted updates, older snapshots, ended sessions, idempotency keys, abandoned sign-ins and the log
+of jobs go."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ import structlog
 from server.config import Settings
 from server.idempotency import KEPT_FOR
 from server.purge import PURGE, chunks
-from storage import idempotency, job_records, retention
+from storage import idempotency, job_records, retention, social_states
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -24,6 +25,7 @@ RETAIN = "retain"
 SESSIONS = "sessions"
 JOB_LOG = "job_log"
 IDEMPOTENCY = "idempotency"
+SOCIAL_STATES = "social_states"
 
 TRIM_ROWS = 1_000
 """Updates one transaction deletes: about 10 ms, so that the writer's batches are not held up."""
@@ -110,6 +112,11 @@ class Retention:
         """Delete the idempotency keys whose time is over, with the answers kept under them."""
         expired = self._clock() - KEPT_FOR
         await chunks(self._database, lambda connection: idempotency.purge_step(connection, expired, SMALL_ROWS))
+
+    async def social_states(self, job: Job) -> None:
+        """Delete what is left of sign-ins at other providers that never came back."""
+        expired = self._clock()
+        await chunks(self._database, lambda connection: social_states.purge_step(connection, expired, SMALL_ROWS))
 
     async def job_log(self, job: Job) -> None:
         """Prune the log of jobs."""

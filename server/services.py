@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
 from auth.audit import Caller
+from auth.google import Google
 from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
@@ -20,6 +21,7 @@ from auth.wechat import App, Kind, WeChat
 from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
 from server.config import Settings
+from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
@@ -50,6 +52,7 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     identities: Identities
+    google: Google
     wechat: WeChatSignIn
     limits: Limits
     openings: Buckets
@@ -106,6 +109,7 @@ def make_services(
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
     )
     identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
+    states = SocialStates(database=database, random=random)
     return Services(
         settings=settings,
         database=database,
@@ -115,9 +119,8 @@ def make_services(
         sessions=sessions,
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         identities=identities,
-        wechat=WeChatSignIn(
-            database=database, identities=identities, states=SocialStates(database=database, random=random), wechat=_wechat(settings)
-        ),
+        google=make_google(settings, states, identities),
+        wechat=WeChatSignIn(database=database, identities=identities, states=states, wechat=_wechat(settings)),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
