@@ -35,13 +35,15 @@ class QrPage:
 class WeChatSignIn:
     """What a code of WeChat's is good for here."""
 
-    def __init__(self, *, database: Database, identities: Identities, states: SocialStates, wechat: WeChat) -> None:
+    def __init__(self, *, database: Database, identities: Identities, states: SocialStates, wechat: WeChat, redirect_uri: str) -> None:
+        """`redirect_uri` is where WeChat's page sends browsers back to."""
         self._database = database
         self._identities = identities
         self._states = states
         self._wechat = wechat
+        self._redirect_uri = redirect_uri
 
-    async def begin(self, *, redirect_uri: str, now: datetime, linking: Principal | None = None) -> QrPage:
+    async def begin(self, *, now: datetime, linking: Principal | None = None) -> QrPage:
         """WeChat's page with the QR code, for a browser that signs in; with `linking`, that adds an identity to that user's account.
 
         Raises:
@@ -49,7 +51,7 @@ class WeChatSignIn:
         """
         self._wechat.app(Kind.WEB)
         begun = await self._states.begin(Provider.WECHAT, now=now, linking=linking)
-        return QrPage(url=self._wechat.qr_page(state=begun.state, redirect_uri=redirect_uri), cookie=begun.cookie)
+        return QrPage(url=self._wechat.qr_page(state=begun.state, redirect_uri=self._redirect_uri), cookie=begun.cookie)
 
     async def sign_in(self, presented: Presented, device: Device, *, now: datetime) -> Grant:
         """A session for whoever the code is of; of one who is new, in an account without an address. What WeChat refuses is noted.
@@ -61,7 +63,7 @@ class WeChatSignIn:
         try:
             user = await self._user(presented, now=now)
         except (InvalidState, ProviderTrouble, WeChatRefused) as error:
-            await self._note_failure(presented.kind, error, device.caller, now)
+            await self._note_failure(presented.kind, type(error).__name__, device.caller, now)
             raise
         return await self._identities.sign_in(user.identity, device, now=now)
 
@@ -81,9 +83,7 @@ class WeChatSignIn:
             await self._states.take(Provider.WECHAT, state=presented.state or "", cookie=presented.cookie, now=now, linking=linking)
         return await self._wechat.exchange(presented.kind, presented.code)
 
-    async def _note_failure(self, kind: Kind, error: Exception, caller: Caller, now: datetime) -> None:
+    async def _note_failure(self, kind: Kind, reason: str, caller: Caller, now: datetime) -> None:
         """Whose sign-in it was is not known; of the error nothing but its kind is kept."""
         async with self._database.transaction() as connection:
-            await audit.note(
-                connection, Event.SIGN_IN_FAILED, now=now, user_id=None, caller=caller, method=kind.method, reason=type(error).__name__
-            )
+            await audit.note(connection, Event.SIGN_IN_FAILED, now=now, user_id=None, caller=caller, method=kind.method, reason=reason)

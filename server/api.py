@@ -112,7 +112,13 @@ def create_api(
         *(auth, google, identities, wechat, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
-    for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):
+    for router in (
+        *(resource.router for resource in resources),
+        shares.prompt_router,
+        google.callback_router,
+        wechat.callback_router,
+        *routers,
+    ):
         app.include_router(router)
     return app
 

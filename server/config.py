@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
 
     wechat_web_appid: str | None = Field(
-        None, pattern=_APPID, description="the website registered at WeChat (docs/wechat.md); needs `app_url`"
+        None, pattern=_APPID, description="the website registered at WeChat (docs/wechat.md); takes `public_url` and `app_url` too"
     )
     wechat_web_secret: SecretStr | None = Field(None, description="its AppSecret")
     wechat_app_appid: str | None = Field(None, pattern=_APPID, description="the mobile app registered at WeChat")
@@ -190,8 +190,10 @@ class Settings(BaseSettings):
         for kind in ("web", "app", "mini"):
             if (getattr(self, f"wechat_{kind}_appid") is None) != (getattr(self, f"wechat_{kind}_secret") is None):
                 raise ValueError(f"PROMPTSYNC_WECHAT_{kind.upper()}_APPID and _SECRET go together")
-        if self.wechat_web_appid is not None and self.app_url is None:
-            raise ValueError("PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_APP_URL, the page that WeChat sends browsers back to")
+        if self.wechat_web_appid is not None and not (self.app_url and self.public_url):
+            raise ValueError(
+                "PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_PUBLIC_URL, where WeChat sends browsers back to, and PROMPTSYNC_APP_URL"
+            )
         if self.production and not all(url.startswith("https://") for url in (self.wechat_api_url, self.wechat_qr_url)):
             raise ValueError("production needs https:// in PROMPTSYNC_WECHAT_API_URL and _QR_URL: the AppSecret is sent there")
         return self

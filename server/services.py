@@ -17,7 +17,6 @@ from auth.passwords import Passwords
 from auth.sessions import Lifetimes, Sessions
 from auth.social_states import SocialStates
 from auth.tokens import Tokens
-from auth.wechat import App, Kind, WeChat
 from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
 from server.config import Settings
@@ -25,6 +24,7 @@ from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
+from server.wechat import make_wechat
 from storage.keyring import Keyring
 from storage.pool import Database
 
@@ -120,7 +120,7 @@ def make_services(
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         identities=identities,
         google=make_google(settings, states, identities),
-        wechat=WeChatSignIn(database=database, identities=identities, states=states, wechat=_wechat(settings)),
+        wechat=make_wechat(settings, database, states, identities),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
@@ -133,13 +133,3 @@ def make_services(
         clock=clock,
         random=random,
     )
-
-
-def _wechat(settings: Settings) -> WeChat:
-    registered = {
-        Kind.WEB: (settings.wechat_web_appid, settings.wechat_web_secret),
-        Kind.APP: (settings.wechat_app_appid, settings.wechat_app_secret),
-        Kind.MINI: (settings.wechat_mini_appid, settings.wechat_mini_secret),
-    }
-    apps = {kind: App(appid, secret.get_secret_value()) for kind, (appid, secret) in registered.items() if appid and secret}
-    return WeChat(apps, api_url=settings.wechat_api_url, qr_url=settings.wechat_qr_url)

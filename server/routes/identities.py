@@ -70,7 +70,7 @@ async def link_google(body: IdTokenBody, asking: RecentlyAsking, request: Reques
     return IdentityView.of(await services.identities.link(asking, external, now=now, caller=services.caller_of(request)))
 
 
-@router.post("/google/start", responses=fails(**NOT_HERE, **SIGNED_IN_RECENTLY))
+@router.post("/google/start", responses=fails(**(NOT_HERE | SIGNED_IN_RECENTLY)))
 async def start_linking_google(asking: RecentlyAsking, response: Response, services: Served) -> DepartureView:
     """The address of Google's page, from which this browser comes back to the app, which then asks `finish`."""
     departure = await services.google.begin(now=services.clock(), linking=asking)

@@ -33,10 +33,12 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 ALLOWED, FORBIDDEN = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]
 PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"})
+PUBLIC |= {"GET /api/auth/social/wechat/start", "POST /api/auth/social/wechat/start", "POST /api/auth/social/wechat"}
 """Operations that need no token; every other one has to ask for one."""
 NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything else is asked with"}
 """Operations that are asked without a token, or with a bad one, only."""
 NOTHING_TO_FORBID = frozenset({"GET /api/users/me", "GET /api/libraries"})
+NOTHING_TO_FORBID |= {"GET /api/auth/social/wechat/start", "POST /api/auth/social/wechat/start", "POST /api/auth/identities/wechat/start"}
 """Operations without parameters and bodies."""
 WITH_A_PATH_ALONE = frozenset(
     {
@@ -54,6 +56,11 @@ OPERATIONS = """
     POST /api/auth/login
     POST /api/auth/refresh
     POST /api/auth/logout
+    GET /api/auth/social/wechat/start
+    POST /api/auth/social/wechat/start
+    POST /api/auth/social/wechat
+    POST /api/auth/identities/wechat/start
+    POST /api/auth/identities/wechat
     GET /api/users/me
     PATCH /api/users/me
     GET /api/users/me/preferences

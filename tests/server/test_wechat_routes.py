@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
 import httpx2
@@ -19,7 +20,8 @@ from tests.support.wechat import Person, Registered, Trouble, WeChatServer, wech
 
 SIGN_IN, START = "/api/auth/social/wechat", "/api/auth/social/wechat/start"
 LINK, START_LINK = "/api/auth/identities/wechat", "/api/auth/identities/wechat/start"
-APP_URL = "https://app.example/signed-in"
+APP_URL, PUBLIC_URL = "http://app.example", "http://sync.example"
+CALLBACK = "/api/auth/social/wechat/callback"
 TOKEN_PATH, USERINFO_PATH, SESSION_PATH = "/sns/oauth2/access_token", "/sns/userinfo", "/sns/jscode2session"
 COOKIE = "promptsync-social"
 
@@ -31,14 +33,20 @@ class World:
     rest: Rest
     wechat: WeChatServer
     apps: dict[Kind, Registered]
+    logged: Sequence[Mapping[str, Any]] = ()
 
     def code(self, kind: Kind, person: Person) -> str:
         return self.wechat.code(self.apps[kind], person)
 
     async def scanned(self, person: Person) -> dict[str, str]:
-        """What the page gets back in its address, after a start in this client's browser."""
-        page = (await self.rest.client.post(START)).json()["url"]
-        return dict(httpx2.URL(await self.wechat.scan(page, person)).params)
+        """What the app gets in its address, after a start in this client's browser."""
+        return await self.came_back((await self.rest.client.post(START)).json()["url"], person)
+
+    async def came_back(self, page: str, person: Person) -> dict[str, str]:
+        """What the app gets in its address once the page's code was scanned."""
+        address = await self.wechat.scan(page, person)
+        assert address.startswith(f"{PUBLIC_URL}{CALLBACK}?")
+        return in_fragment(await self.rest.client.get(address))
 
     async def body(self, kind: Kind, person: Person) -> dict[str, Any]:
         """A sign-in that is right."""
@@ -63,15 +71,29 @@ class World:
             return int(await connection.fetchval("SELECT count(*) FROM sessions"))
 
 
+def in_fragment(answer: httpx2.Response) -> dict[str, str]:
+    """What a redirect to the app has in its fragment."""
+    assert answer.status_code == 303
+    assert answer.headers["cache-control"] == "no-store"
+    there, _, given = answer.headers["location"].partition("/#/sign-in?")
+    assert there == APP_URL
+    fields = dict(parse_qsl(given))
+    assert fields.pop("provider") == "wechat"
+    return fields
+
+
 @pytest.fixture(scope="module")
 async def running(databases: Databases, template_database: str) -> AsyncIterator[World]:
     dsn = databases.create(template_database)
     async with wechat_server(lambda: rest.clock()) as wechat:
-        apps = {kind: wechat.register(kind) for kind in Kind}
-        settings = {
+        apps = {kind: wechat.register(kind, domain="sync.example") for kind in Kind}
+        settings: dict[str, Any] = {
             f"wechat_{kind}_{name}": text for kind, app in apps.items() for name, text in (("appid", app.id), ("secret", app.secret))
         }
-        async with rest_api(dsn, app_url=APP_URL, wechat_api_url=wechat.url, wechat_qr_url=wechat.url, **settings) as rest:
+        settings |= {"app_url": APP_URL, "public_url": PUBLIC_URL, "wechat_api_url": wechat.url, "wechat_qr_url": wechat.url}
+        async with rest_api(dsn, **settings) as rest:
+            rest.client.base_url = httpx2.URL(PUBLIC_URL)
+            rest.client.headers["Sec-Fetch-Site"] = "same-origin"
             yield World(rest, wechat, apps)
     databases.drop(dsn)
 
@@ -82,9 +104,12 @@ def world(running: World, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
     running.rest.client.cookies.clear()
     running.wechat.trouble = None
     running.wechat.asked.clear()
-    with caplog.at_level(logging.DEBUG), structlog.testing.capture_logs() as logged:
-        yield running
-    written = [str(line) for line in logged] + [record.getMessage() for record in caplog.records]
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "httpx2")  # the tests' own client; what signs in has none
+    with structlog.testing.capture_logs() as logged:
+        yield replace(running, logged=logged)
+    written = [str(line) for line in logged] + [record.getMessage() for record in caplog.get_records("call")]
+    assert written
     assert not [line for line in written if any(secret in line for secret in running.wechat.secrets)]
 
 
@@ -159,10 +184,10 @@ async def test_answers_are_not_kept_and_the_web_cookie_goes_once_it_was_used(wor
 
 async def test_a_page_may_have_its_refresh_token_in_a_cookie(world: World) -> None:
     body = await world.body(Kind.WEB, world.wechat.person())
-    headers = {"X-Session-Mode": "cookie", "Sec-Fetch-Site": "cross-site"}
-    answer = await world.rest.client.post(SIGN_IN, json=body, headers=headers)
-    assert (answer.status_code, code_of(answer)) == (403, "cross_site")
-    answer = await world.rest.client.post(SIGN_IN, json=body, headers=headers | {"Sec-Fetch-Site": "same-origin"})
+    for headers in ({}, {"X-Session-Mode": "cookie"}):
+        answer = await world.rest.client.post(SIGN_IN, json=body, headers={**headers, "Sec-Fetch-Site": "cross-site"})
+        assert (answer.status_code, code_of(answer)) == (403, "cross_site")
+    answer = await world.rest.client.post(SIGN_IN, json=body, headers={"X-Session-Mode": "cookie"})
     assert grant(answer)["refresh_token"] is None
     assert "__Host-promptsync_refresh=" in answer.headers["set-cookie"]
 
@@ -297,11 +322,12 @@ async def test_each_error_of_wechats_has_its_answer(world: World, errcode: int) 
     for kind, path in ((Kind.WEB, TOKEN_PATH), (Kind.APP, USERINFO_PATH), (Kind.MINI, SESSION_PATH)):
         body = await world.body(kind, world.wechat.person())
         world.wechat.trouble = Trouble(at=path, errcode=errcode)
-        with structlog.testing.capture_logs() as logged:
-            answer = await refused(world, body, status, code, reason=reason)
+        before = len(world.logged)
+        answer = await refused(world, body, status, code, reason=reason)
         assert answer.headers.get("retry-after") == retry_after
         assert "errcode" not in answer.text
-        assert any(line["event"] == "provider_misconfigured" and line["log_level"] == "error" for line in logged) == (status == 500)
+        alarms = [line["event"] for line in world.logged[before:] if line["log_level"] == "error"]
+        assert alarms == (["provider_misconfigured"] if status == 500 else [])
 
 
 async def test_a_code_that_a_system_error_kept_back_signs_in_later(world: World) -> None:
@@ -354,11 +380,11 @@ async def test_a_wechat_that_takes_a_minute_is_given_up_within_ten_seconds(world
 async def test_a_start_leads_to_the_qr_page_with_a_cookie_that_no_script_reads(world: World) -> None:
     page = await world.rest.client.post(START)
     redirect = await world.rest.client.get(START)
-    assert (page.status_code, redirect.status_code) == (200, 302)
+    assert (page.status_code, redirect.status_code) == (200, 303)
     assert page.json()["expires_in"] == 600
     for answer, url in ((page, page.json()["url"]), (redirect, redirect.headers["location"])):
         assert url.startswith(f"{world.wechat.url}/connect/qrconnect?appid={world.apps[Kind.WEB].id}&")
-        assert httpx2.URL(url).params["redirect_uri"] == APP_URL
+        assert httpx2.URL(url).params["redirect_uri"] == PUBLIC_URL + CALLBACK
         assert answer.headers["cache-control"] == "no-store"
         cookie = answer.headers["set-cookie"]
         assert "httponly" in cookie.lower()
@@ -369,8 +395,31 @@ async def test_a_start_leads_to_the_qr_page_with_a_cookie_that_no_script_reads(w
 
 async def test_a_redirected_browser_signs_in_as_well(world: World) -> None:
     page = (await world.rest.client.get(START)).headers["location"]
-    came_back = dict(httpx2.URL(await world.wechat.scan(page, world.wechat.person())).params)
+    came_back = await world.came_back(page, world.wechat.person())
     assert grant(await world.rest.post(SIGN_IN, {"kind": "web", **came_back}))
+
+
+async def test_a_user_who_does_not_agree_comes_back_without_a_code(world: World) -> None:
+    page = (await world.rest.client.post(START)).json()["url"]
+    address = await world.wechat.deny(page, as_before=True)
+    assert address is not None
+    assert in_fragment(await world.rest.client.get(address)) == {"state": httpx2.URL(page).params["state"]}
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", {}),
+        ("code=a&state=b&lang=zh_CN", {"code": "a", "state": "b"}),
+        ("code=a&code=b&state=c", {"state": "c"}),
+        ("code=%0d%0aX:1&state=a%26provider%3Dgoogle", {}),
+        ("code=%C3%A9&state=" + "x" * 129, {}),
+        ("code=https://evil.example/&state=1", {"code": "https://evil.example/", "state": "1"}),
+        ("redirect=https://evil.example/", {}),
+    ],
+)
+async def test_a_browser_that_comes_back_goes_to_the_app_and_nowhere_else(world: World, query: str, told: dict[str, str]) -> None:
+    assert in_fragment(await world.rest.client.get(f"{CALLBACK}?{query}")) == told
 
 
 async def test_a_state_that_is_not_this_browsers_signs_nobody_in(world: World) -> None:
@@ -386,7 +435,7 @@ async def test_a_state_that_is_not_this_browsers_signs_nobody_in(world: World) -
     assert world.wechat.asked[TOKEN_PATH] == 0, "no code is sent for a stranger"
 
     assert (await world.rest.post(SIGN_IN, ours)).status_code == 200
-    world.rest.client.cookies.set(COOKIE, cookie, domain="server")
+    world.rest.client.cookies.set(COOKIE, cookie)
     assert (await world.rest.post(SIGN_IN, theirs)).status_code == 200, "in its own browser it is good"
 
 
@@ -441,6 +490,7 @@ async def test_with_https_the_cookie_is_of_this_host_alone(databases: Databases,
         "public_url": "https://sync.example",
     }
     async with rest_api(dsn, **settings) as rest:
+        rest.client.base_url = httpx2.URL("https://sync.example")
         answer = await rest.client.post(START)
         assert answer.headers["set-cookie"].startswith("__Host-promptsync-social=")
         assert "; Secure" in answer.headers["set-cookie"]
@@ -456,8 +506,7 @@ async def test_without_apps_there_is_nothing_to_sign_in_with(databases: Database
     dsn = databases.create(template_database)
     async with rest_api(dsn, app_url=APP_URL) as rest:
         token = (await rest.register())["access_token"]
-        asked = [(START, None), (START_LINK, token)]
-        answers = [await rest.client.post(path, headers=bearer(token)) for path, token in asked]
+        answers = [await rest.client.post(START), await rest.client.post(START_LINK, headers=bearer(token))]
         answers += [await rest.client.get(START), await rest.post(SIGN_IN, {"kind": "mini", "code": "x"})]
         answers.append(await rest.post(LINK, {"kind": "mini", "code": "x"}, token))
         assert {(answer.status_code, code_of(answer)) for answer in answers} == {(404, "provider_not_configured")}
@@ -476,6 +525,91 @@ async def test_an_address_may_not_try_without_end(databases: Databases, template
         assert code_of(answers[-1]) == "too_many_attempts"
         assert int(answers[-1].headers["retry-after"]) > 0
     databases.drop(dsn)
+
+
+# --- linking
+
+
+async def linked(world: World, body: dict[str, Any], token: str) -> httpx2.Response:
+    """The answer to a request to link, in which no secret is."""
+    answer = await world.rest.post(LINK, body, token)
+    assert not [secret for secret in {*world.wechat.secrets, body["code"]} if secret in answer.text]
+    return answer
+
+
+async def start_link(world: World, person: Person, token: str) -> dict[str, Any]:
+    page = (await world.rest.post(START_LINK, None, token)).json()["url"]
+    return {"kind": "web", **await world.came_back(page, person)}
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_linked_wechat_signs_the_same_user_in(world: World, kind: Kind) -> None:
+    me, person = await world.rest.register(), world.wechat.person("小明")
+    body = await (start_link(world, person, me["access_token"]) if kind is Kind.WEB else world.body(kind, person))
+    answer = await linked(world, body, me["access_token"])
+    assert answer.status_code == 200, answer.text
+    identity = answer.json()
+    assert (identity["provider"], identity["email"], identity["name"]) == ("wechat", None, "" if kind is Kind.MINI else "小明")
+    row = (await world.audit())[-1]
+    assert (row["event"], row["user_id"], row["target"]) == ("identity_linked", UUID(me["user"]["id"]), identity["id"])
+    assert (await world.sign_in(kind, person))["user"]["id"] == me["user"]["id"]
+    listed = (await world.rest.get("/api/auth/identities", me["access_token"])).json()["identities"]
+    assert [each["id"] for each in listed] == [identity["id"]]
+
+
+async def test_a_wechat_that_signs_another_in_is_not_taken_from_them(world: World) -> None:
+    me, person = await world.rest.register(), world.wechat.person()
+    theirs = await world.sign_in(Kind.APP, person)
+    answer = await linked(world, await world.body(Kind.MINI, person), me["access_token"])
+    assert (answer.status_code, code_of(answer)) == (409, "identity_taken")
+    assert (await world.sign_in(Kind.APP, person))["user"]["id"] == theirs["user"]["id"]
+
+
+async def test_of_two_users_who_race_to_link_one_wechat_one_has_it(world: World) -> None:
+    users = [await world.rest.register() for _ in range(2)]
+    person = world.wechat.person()
+    bodies = [await world.body(kind, person) for kind in (Kind.MINI, Kind.APP)]
+    answers = await asyncio.gather(*(linked(world, body, user["access_token"]) for body, user in zip(bodies, users, strict=True)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    owner = users[[answer.status_code for answer in answers].index(200)]
+    assert (await world.sign_in(Kind.MINI, person))["user"]["id"] == owner["user"]["id"]
+
+
+async def test_a_state_to_link_signs_nobody_in_and_one_to_sign_in_links_nothing(world: World) -> None:
+    me, other, person = await world.rest.register(), await world.rest.register(), world.wechat.person()
+    token = me["access_token"]
+    await refused(world, await start_link(world, person, token), 400, "invalid_state", reason="InvalidState")
+    for body, asking in ((await world.body(Kind.WEB, person), token), (await start_link(world, person, token), other["access_token"])):
+        answer = await linked(world, body, asking)
+        assert (answer.status_code, code_of(answer)) == (400, "invalid_state")
+    assert world.wechat.asked[TOKEN_PATH] == 0
+    assert (await world.rest.get("/api/auth/identities", token)).json()["identities"] == []
+
+
+async def test_linking_takes_a_recent_sign_in_and_our_own_page(world: World) -> None:
+    person = world.wechat.person()
+    me = await world.rest.register()
+    body = await start_link(world, person, me["access_token"])
+    headers = bearer(me["access_token"]) | {"Sec-Fetch-Site": "same-site"}
+    answer = await world.rest.client.post(LINK, json=body, headers=headers)
+    assert (answer.status_code, code_of(answer)) == (403, "cross_site")
+    for path in (LINK, START_LINK):
+        assert code_of(await world.rest.post(path, body if path == LINK else None)) == "not_authenticated"
+    world.rest.clock.advance(seconds=601)
+    token = (await world.rest.refresh(me["refresh_token"])).json()["access_token"]
+    for path in (LINK, START_LINK):
+        answer = await world.rest.post(path, body if path == LINK else None, token)
+        assert (answer.status_code, code_of(answer)) == (403, "recent_login_required")
+
+
+@pytest.mark.parametrize("errcode", ROWS)
+async def test_each_error_of_wechats_has_its_answer_when_linking_too(world: World, errcode: int) -> None:
+    me = await world.rest.register()
+    body = await world.body(Kind.MINI, world.wechat.person())
+    world.wechat.trouble = Trouble(errcode=errcode)
+    answer = await linked(world, body, me["access_token"])
+    assert (answer.status_code, code_of(answer)) == ROWS[errcode][:2]
+    assert (await world.rest.get("/api/auth/identities", me["access_token"])).json()["identities"] == []
 
 
 async def test_nothing_of_wechats_secrets_is_in_the_database(world: World) -> None:
