@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from auth.wechat import Kind
+from server.logs import configure_logs
 from tests.support.database import Databases
 from tests.support.rest import Rest, bearer, code_of, grant, rest_api
 from tests.support.wechat import Person, Registered, Trouble, WeChatServer, wechat_server
@@ -610,6 +611,40 @@ async def test_each_error_of_wechats_has_its_answer_when_linking_too(world: Worl
     answer = await linked(world, body, me["access_token"])
     assert (answer.status_code, code_of(answer)) == ROWS[errcode][:2]
     assert (await world.rest.get("/api/auth/identities", me["access_token"])).json()["identities"] == []
+
+
+@pytest.fixture
+def log_of_a_server(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What is logged goes where a server at log level debug writes it."""
+    names = ["httpx2", "httpcore2", "asyncio", "uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "alembic"]
+    handlers, levels = logging.root.handlers[:], {name: logging.getLogger(name).level for name in ["", *names]}
+    configure_logs("debug", json=True)
+    logging.root.setLevel(logging.DEBUG)
+    yield
+    logging.root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+async def test_a_server_that_logs_all_it_can_writes_nothing_secret(
+    running: World, log_of_a_server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.wechat.trouble = None
+    running.rest.client.cookies.clear()
+    for kind in Kind:
+        await running.sign_in(kind, running.wechat.person())
+        running.wechat.trouble = Trouble(errcode=40125)
+        answer = await running.rest.post(SIGN_IN, {"kind": "app", "code": running.code(Kind.APP, running.wechat.person())})
+        assert code_of(answer) == "provider_error"
+        running.wechat.trouble = Trouble(status=502)
+        answer = await running.rest.post(SIGN_IN, {"kind": "mini", "code": running.code(Kind.MINI, running.wechat.person())})
+        assert code_of(answer) == "provider_failed"
+        running.wechat.trouble = None
+    written = capsys.readouterr().err
+    assert "provider_misconfigured" in written
+    assert "provider_trouble" in written
+    assert SIGN_IN in written
+    assert not [secret for secret in running.wechat.secrets if secret in written]
 
 
 async def test_nothing_of_wechats_secrets_is_in_the_database(world: World) -> None:
