@@ -99,10 +99,10 @@ def _signed(token: str, keys: KeySet) -> dict[str, Any]:
         raise SocialRefused("too long or not ASCII")
     try:
         header = jwt.get_unverified_header(token)
-        if header.get("alg") != _ALGORITHM or _REFUSED_IN_HEADERS & set(header):
-            raise SocialRefused("header")
         kid = header.get("kid")
-        key = keys.get(kid) if isinstance(kid, str) else None
+        if header.get("alg") != _ALGORITHM or not isinstance(kid, str) or _REFUSED_IN_HEADERS & set(header):
+            raise SocialRefused("header")
+        key = keys.get(kid)
         if key is None:
             raise UnknownKey
         # Only the signature: the clock is an argument here, and pyjwt would take its own.
@@ -114,7 +114,7 @@ def _signed(token: str, keys: KeySet) -> dict[str, Any]:
         raise SocialRefused(type(error).__name__) from error
 
 
-_SIGNATURE_ONLY: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False}
+_SIGNATURE_ONLY: Any = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
 
 def _check_audience(claims: Mapping[str, Any], ours: Collection[str]) -> None:
