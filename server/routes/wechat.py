@@ -35,6 +35,7 @@ _EXCHANGING = {
     **_BEGINNING,
     "invalid_state": 400,
     "wechat_code_invalid": 401,
+    "social_refused": 401,
     "wechat_blocked": 403,
     "wechat_virtual_account": 403,
     "provider_busy": 429,
@@ -118,7 +119,7 @@ async def callback(request: Request, services: Served) -> Response:
 @router.post(
     "/social/wechat",
     dependencies=[IN_COOKIE],
-    responses=fails(social_refused=401, identity_conflict=409, **_EXCHANGING, **_FORM, **IN_COOKIE_FAILS),
+    responses=fails(identity_conflict=409, **_EXCHANGING, **_FORM, **IN_COOKIE_FAILS),
 )
 async def sign_in(body: SignInBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in with a code of WeChat's; whoever is new gets an account."""
@@ -131,8 +132,9 @@ async def sign_in(body: SignInBody, request: Request, response: Response, servic
 
 
 @router.post("/identities/wechat/start", responses=fails(**(_BEGINNING | SIGNED_IN_RECENTLY)))
-async def begin_to_link(asking: RecentlyAsking, response: Response, services: Served) -> QrPageView:
+async def begin_to_link(asking: RecentlyAsking, request: Request, response: Response, services: Served) -> QrPageView:
     """The address of WeChat's page, from which this browser comes back to link: what comes back signs nobody in."""
+    await services.limits.social(services.address_of(request))
     return _shown(await services.wechat.begin(now=services.clock(), linking=asking), response, services)
 
 

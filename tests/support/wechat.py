@@ -13,7 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -180,8 +180,7 @@ class WeChatServer:
     def _access_token(self, asked: Mapping[str, str]) -> dict[str, Any]:
         code = self._take(asked, asked.get("code"), {Kind.WEB, Kind.APP})
         access_token = self._secret(f"77_{secrets.token_urlsafe(60)}")
-        code.expires_at = self.clock() + TOKEN_LIFE
-        self._tokens[access_token] = code
+        self._tokens[access_token] = replace(code, expires_at=self.clock() + TOKEN_LIFE)
         return {
             "access_token": access_token,
             "expires_in": int(TOKEN_LIFE.total_seconds()),
