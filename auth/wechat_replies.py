@@ -124,7 +124,7 @@ def fields(body: bytes) -> Reply:
     """
     try:
         # not strict: WeChat puts control characters into nicknames as they are
-        reply = json.loads(body.decode("utf-8", "replace"), strict=False)
+        reply = json.loads(body.decode("utf-8", "replace"), strict=False, object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise ProviderFailed("no JSON") from None
     if not isinstance(reply, dict):
@@ -135,6 +135,14 @@ def fields(body: bytes) -> Reply:
     if errcode:
         raise _REFUSALS.get(errcode, lambda: ProviderFailed(f"errcode {errcode}" if abs(errcode) < 1_000_000 else "errcode"))()
     return reply
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, if no name is in it twice: a nickname, which anybody chooses, may have broken out of its quotation marks."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("equal names")
+    return found
 
 
 def _named(reply: Reply) -> Named:

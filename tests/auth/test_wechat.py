@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -278,8 +279,21 @@ async def test_a_proxy_in_the_environment_is_not_used(
     assert await client.exchange(Kind.MINI, server.code(apps[Kind.MINI], server.person()))
 
 
-async def test_the_stand_in_takes_no_post(server: WeChatServer, apps: dict[Kind, Registered]) -> None:
-    query = {"appid": apps[Kind.MINI].id, "secret": apps[Kind.MINI].secret, "js_code": "x", "grant_type": "authorization_code"}
-    async with httpx2.AsyncClient(trust_env=False) as other:
-        answer = await other.post(f"{server.url}{SESSION_PATH}", data=query)
-    assert answer.json()["errcode"] == 43001
+@pytest.mark.parametrize(
+    ("left_out", "errcode"),
+    [("appid", 41002), ("secret", 41004), ("js_code", 41008), ("grant_type", 40002), (None, 40029)],
+)
+async def test_the_stand_in_speaks_as_wechat_does(
+    server: WeChatServer, apps: dict[Kind, Registered], caplog: pytest.LogCaptureFixture, left_out: str | None, errcode: int
+) -> None:
+    caplog.set_level(logging.WARNING, "httpx2")  # what asks here is not ours
+    app = apps[Kind.MINI]
+    asked = {"appid": app.id, "secret": app.secret, "js_code": "x", "grant_type": "authorization_code"}
+    asked = {name: value for name, value in asked.items() if name != left_out}
+    async with httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(trust_env=False)) as other:
+        answer = await other.get(f"{server.url}{SESSION_PATH}", params=asked)
+        posted = await other.post(f"{server.url}{SESSION_PATH}", data=asked)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain")
+    assert answer.json()["errcode"] == errcode
+    assert re.search(r", rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$", answer.json()["errmsg"])
+    assert posted.json()["errcode"] == 43001

@@ -106,6 +106,13 @@ def test_what_is_no_object_in_json_is_a_failure(body: bytes) -> None:
         token(fields(body))
 
 
+@pytest.mark.parametrize("nickname", ['x","unionid":"o6_of_somebody_else', 'x","openid":"' + OPENID])
+def test_a_nickname_that_breaks_out_of_its_place_names_nobody(nickname: str) -> None:
+    body = b'{"openid":"%s","nickname":"%s","unionid":"%s"}' % (OPENID.encode(), nickname.encode(), UNIONID.encode())
+    with pytest.raises(ProviderFailed, match="no JSON"):
+        userinfo(fields(body), Named(openid=OPENID, unionid=None))
+
+
 def test_a_token_reply_names_the_user() -> None:
     found = token(read(TOKEN))
     assert found.named == KNOWN
