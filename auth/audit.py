@@ -23,6 +23,15 @@ class Event(StrEnum):
     IDENTITY_UNLINKED = "identity_unlinked"
     IDENTITIES_JOINED = "identities_joined"
     ACCOUNT_RECLAIMED = "account_reclaimed"
+    SESSION_ENDED = "session_ended"
+    SESSIONS_ENDED = "sessions_ended"
+    REAUTHENTICATED = "reauthenticated"
+    REAUTHENTICATION_FAILED = "reauthentication_failed"
+    ACCOUNT_DISABLED = "account_disabled"
+    ACCOUNT_ENABLED = "account_enabled"
+    ACCOUNT_DELETED = "account_deleted"
+    ROLE_CHANGED = "role_changed"
+    PASSWORD_REPLACED = "password_replaced"  # noqa: S105  # a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,10 @@ class WeChatVirtualAccount(WeChatRefused):
     """WeChat showed a page as a preview, to nobody in particular: there is no account behind it."""
 
 
+class LastAdmin(AuthError):
+    """Without this account there would be no administrator: another one has to be made first."""
+
+
 class TooBusy(AuthError):
     """Too many passwords wait to be checked, or codes to be exchanged; trying again later may succeed."""
 

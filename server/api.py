@@ -28,6 +28,8 @@ from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, Origins, ReadableAddress, RequestLog
 from server.routes import (
+    account,
+    admin,
     auth,
     batches,
     categories,
@@ -38,6 +40,8 @@ from server.routes import (
     preferences,
     prompt_source,
     prompts,
+    reauthentication,
+    sessions,
     shares,
     stats,
     tags,
@@ -109,7 +113,8 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, google, identities, wechat, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, google, identities, wechat, sessions, reauthentication, account, admin, preferences, users, libraries, stats, batches),
+        *(prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (

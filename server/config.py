@@ -86,6 +86,8 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
+    audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
+
     wechat_web_appid: str | None = Field(
         None, pattern=_APPID, description="the website registered at WeChat (docs/wechat.md); takes `public_url` and `app_url` too"
     )

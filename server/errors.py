@@ -225,6 +225,7 @@ TABLE: dict[type[Exception], Answer] = {
     auth.ProviderUnavailable: Answer(
         503, "provider_unavailable", "The provider does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
     ),
+    auth.LastAdmin: Answer(409, "last_admin", "There is no other administrator: make one first", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     auth.ProviderMisconfigured: Answer(500, "provider_error", "This way of signing in does not work at the moment", Close.TRY_LATER),

@@ -10,10 +10,13 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
+from auth.administration import Administration
 from auth.audit import Caller
+from auth.endings import Endings
 from auth.google import Google
 from auth.identities import Identities
 from auth.passwords import Passwords
+from auth.reauthentication import Reauthentication
 from auth.sessions import Lifetimes, Sessions
 from auth.social_states import SocialStates
 from auth.tokens import Tokens
@@ -24,6 +27,7 @@ from server.google import make_google
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
+from server.purge import enqueue_account_purge
 from server.wechat import make_wechat
 from storage.keyring import Keyring
 from storage.pool import Database
@@ -50,6 +54,9 @@ class Services:
     tokens: Tokens = field(repr=False)
     passwords: Passwords
     sessions: Sessions
+    endings: Endings
+    reauthentication: Reauthentication
+    administration: Administration
     accounts: Accounts
     identities: Identities
     google: Google
@@ -117,6 +124,15 @@ def make_services(
         tokens=tokens,
         passwords=passwords,
         sessions=sessions,
+        endings=Endings(database=database, tokens=tokens, sessions=sessions),
+        reauthentication=Reauthentication(database=database, passwords=passwords),
+        administration=Administration(
+            database=database,
+            passwords=passwords,
+            on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
+            on_deleted=lambda library_id: hooks.library_deleted(library_id),
+            enqueue_purge=enqueue_account_purge,
+        ),
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         identities=identities,
         google=make_google(settings, states, identities),

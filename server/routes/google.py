@@ -4,12 +4,13 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.responses import RedirectResponse
 
 from auth.errors import InvalidState
-from auth.google import Return
+from auth.google import Departure, Return
 from auth.id_tokens import MAX_CHARACTERS as MAX_TOKEN_CHARACTERS
+from auth.social_states import LIFETIME
 from auth.social_states import MAX_CHARACTERS as MAX_STATE_CHARACTERS
 from server import social_cookie
 from server.cross_site import require_own_page
@@ -84,6 +85,13 @@ class ReturnBody(Body):
         return Return(state=self.state, code=self.code, issuer=self.iss, cookie=cookie)
 
 
+class DepartureView(BaseModel):
+    """Where the browser is to go; it has been given a cookie to come back with."""
+
+    url: str = Field(description="Google's page")
+    expires_in: int = Field(description="seconds until the sign-in must have come back")
+
+
 class FinishBody(ReturnBody):
     """Without a device the server mints one for this session."""
 
@@ -93,7 +101,7 @@ class FinishBody(ReturnBody):
 @router.post("", dependencies=[IN_COOKIE], responses=fails(**_SIGNING_IN))
 async def sign_in(body: SignInBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in with an ID token of Google's; who is new gets an account."""
-    await services.limits.attempt(services.address_of(request))
+    await services.limits.social(services.address_of(request))
     device = device_of(body.device, request, services)
     grant = await services.google.sign_in(body.id_token, body.nonce, device, now=services.clock())
     return answer_with(grant, request, response, services)
@@ -107,17 +115,24 @@ async def sign_in(body: SignInBody, request: Request, response: Response, servic
 )
 async def start(request: Request, services: Served) -> Response:
     """Send this browser to Google's page. It comes back to the app, which then asks `finish`."""
-    await services.limits.attempt(services.address_of(request))
+    await services.limits.social(services.address_of(request))
     departure = await services.google.begin(now=services.clock())
     response = RedirectResponse(departure.url, status_code=303)
     social_cookie.keep(response, departure.cookie, services.settings)
     return response
 
 
+@router.post("/start", responses=fails(too_many_attempts=429, **NOT_HERE))
+async def begin(request: Request, response: Response, services: Served) -> DepartureView:
+    """The address of Google's page, for an app that leads the browser there itself."""
+    await services.limits.social(services.address_of(request))
+    return leaving(await services.google.begin(now=services.clock()), response, services)
+
+
 @router.post("/finish", dependencies=[IN_COOKIE], responses=fails(invalid_state=400, **_SIGNING_IN))
 async def finish(body: FinishBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in: its browser has come back from Google to the app."""
-    await services.limits.attempt(services.address_of(request))
+    await services.limits.social(services.address_of(request))
     device = device_of(body.device, request, services)
     grant = await services.google.finish(body.returned(request, services), device, now=services.clock())
     social_cookie.drop(response, services.settings)
@@ -134,7 +149,7 @@ async def callback(request: Request, response: Response, services: Served) -> Re
     if services.settings.app_url is not None:
         there = f"{services.settings.app_url.rstrip('/')}/#/sign-in?{urlencode({'provider': 'google', **came})}"
         return RedirectResponse(there, status_code=303)
-    await services.limits.attempt(services.address_of(request))
+    await services.limits.social(services.address_of(request))
     view = await _finished_here(came, request, response, services)
     # written by hand, since what is redirected has no model
     return Response(view.model_dump_json(), media_type="application/json", headers=dict(response.headers))
@@ -150,6 +165,12 @@ async def _finished_here(came: dict[str, str], request: Request, response: Respo
     grant = await services.google.finish(returned, device, now=services.clock())
     social_cookie.drop(response, services.settings)
     return answer_with(grant, request, response, services)
+
+
+def leaving(departure: Departure, response: Response, services: Services) -> DepartureView:
+    """The answer that sends a browser to Google's page, with the cookie."""
+    social_cookie.keep(response, departure.cookie, services.settings)
+    return DepartureView(url=departure.url, expires_in=int(LIFETIME.total_seconds()))
 
 
 def _one(request: Request, name: str, longest: int) -> str | None:

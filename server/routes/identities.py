@@ -10,7 +10,7 @@ from server import social_cookie
 from server.problems import fails
 from server.routes.asking import SIGNED_IN, SIGNED_IN_RECENTLY, Asking, RecentlyAsking, Served
 from server.routes.body import StrictRoute
-from server.routes.google import FORM, NOT_HERE, IdTokenBody, ReturnBody
+from server.routes.google import FORM, NOT_HERE, DepartureView, IdTokenBody, ReturnBody, leaving
 from server.routes.grants import IN_COOKIE_FAILS
 from server.routes.texts import Id
 from storage.identities import Linked, Provider
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/auth/identities", tags=["auth"], route_class=Str
 
 LINKING = {"identity_taken": 409, "too_many_identities": 409, **FORM, **SIGNED_IN_RECENTLY}
 """What every route can refuse with that links an identity."""
-_WITH_GOOGLE = {"social_refused": 401, **NOT_HERE, **LINKING}
+_WITH_GOOGLE = {"social_refused": 401, "too_many_attempts": 429, **NOT_HERE, **LINKING}
 
 
 class IdentityView(BaseModel):
@@ -50,12 +50,6 @@ class IdentitiesView(BaseModel):
     identities: list[IdentityView]
 
 
-class DepartureView(BaseModel):
-    """Where the browser is to go."""
-
-    url: str
-
-
 @router.get("", responses=fails(**SIGNED_IN))
 async def list_identities(asking: Asking, services: Served) -> IdentitiesView:
     """The accounts elsewhere that sign this user in."""
@@ -65,17 +59,17 @@ async def list_identities(asking: Asking, services: Served) -> IdentitiesView:
 @router.post("/google", responses=fails(**_WITH_GOOGLE))
 async def link_google(body: IdTokenBody, asking: RecentlyAsking, request: Request, services: Served) -> IdentityView:
     """Have the Google account that an ID token names sign this user in from now on."""
+    await services.limits.social(services.address_of(request))
     now = services.clock()
     external = await services.google.identify(body.id_token, body.nonce, now=now)
     return IdentityView.of(await services.identities.link(asking, external, now=now, caller=services.caller_of(request)))
 
 
-@router.post("/google/start", responses=fails(**(NOT_HERE | SIGNED_IN_RECENTLY)))
-async def start_linking_google(asking: RecentlyAsking, response: Response, services: Served) -> DepartureView:
+@router.post("/google/start", responses=fails(too_many_attempts=429, **(NOT_HERE | SIGNED_IN_RECENTLY)))
+async def start_linking_google(asking: RecentlyAsking, request: Request, response: Response, services: Served) -> DepartureView:
     """The address of Google's page, from which this browser comes back to the app, which then asks `finish`."""
-    departure = await services.google.begin(now=services.clock(), linking=asking)
-    social_cookie.keep(response, departure.cookie, services.settings)
-    return DepartureView(url=departure.url)
+    await services.limits.social(services.address_of(request))
+    return leaving(await services.google.begin(now=services.clock(), linking=asking), response, services)
 
 
 @router.post("/google/finish", responses=fails(invalid_state=400, **_WITH_GOOGLE, **IN_COOKIE_FAILS))
@@ -83,6 +77,7 @@ async def finish_linking_google(
     body: ReturnBody, asking: RecentlyAsking, request: Request, response: Response, services: Served
 ) -> IdentityView:
     """Have the Google account that this browser has come back with sign this user in from now on."""
+    await services.limits.social(services.address_of(request))
     now = services.clock()
     external = await services.google.came_back(body.returned(request, services), now=now, linking=asking)
     linked = await services.identities.link(asking, external, now=now, caller=services.caller_of(request))

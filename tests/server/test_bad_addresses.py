@@ -82,6 +82,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/variables/{}", None),
     ("GET", "/api/libraries/{}", None),
     ("DELETE", "/api/libraries/{}", None),
+    ("DELETE", "/api/auth/identities/{}", None),
     ("GET", "/api/{}", None),
     ("GET", "/{}", None),
 ]

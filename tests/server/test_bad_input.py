@@ -59,6 +59,10 @@ def refusal(answer: httpx2.Response, *codes: str) -> str:
 
 BODIES = {
     "PATCH /api/users/me": '{"name": @}',
+    "POST /api/auth/social/google": '{"id_token": @}',
+    "POST /api/auth/social/google/finish": '{"state": "s", "code": @}',
+    "POST /api/auth/identities/google": '{"id_token": @}',
+    "POST /api/auth/identities/google/finish": '{"state": @, "code": "c"}',
     "POST /api/libraries": '{"name": @}',
     "POST /api/prompts": '{"title": @}',
     "PUT /api/prompts/{prompt}": '{"title": "t", "original_text": @}',

@@ -125,3 +125,36 @@ def test_the_readme_has_the_settings_as_they_are() -> None:
     text = README.read_text()
     assert table() in text
     assert written_into(text) == text
+
+
+def test_googles_client_ids_are_a_list_and_its_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTSYNC_GOOGLE_CLIENT_IDS", "web.example, android.example,")
+    monkeypatch.setenv("PROMPTSYNC_GOOGLE_CLIENT_SECRET", "GOCSPX-secret")
+    settings = load_settings(public_url="https://sync.example")
+    assert settings.google_client_ids == ("web.example", "android.example")
+    assert "GOCSPX" not in repr(settings)
+
+
+@pytest.mark.parametrize("missing", ["google_client_ids", "public_url"])
+def test_a_secret_for_google_needs_a_client_and_an_address_to_come_back_to(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"google_client_ids": "web.example", "google_client_secret": "GOCSPX-secret", "public_url": "https://sync.example"}
+    with pytest.raises(typer.Exit), explained():
+        load_settings(**{name: value for name, value in given.items() if name != missing})
+    said = capsys.readouterr().err
+    assert "PROMPTSYNC_GOOGLE_CLIENT_SECRET needs" in said
+    assert "GOCSPX" not in said
+
+
+@pytest.mark.parametrize("issuer", ["http://127.0.0.1:9400", "http://accounts.google.com"])
+def test_production_takes_no_issuer_without_https(issuer: str) -> None:
+    with pytest.raises(ValidationError, match="GOOGLE_ISSUER"):
+        load_settings(env="production", public_url="https://sync.example", google_issuer=issuer)
+    assert load_settings(google_issuer=issuer).google_issuer == issuer
+
+
+@pytest.mark.parametrize(
+    "issuer", ["accounts.google.com", "https://accounts.google.com/", "https://a.example/?x", "https://", "ftp://a.example"]
+)
+def test_an_issuer_is_an_address_as_its_tokens_spell_it(issuer: str) -> None:
+    with pytest.raises(ValidationError, match="google_issuer"):
+        load_settings(google_issuer=issuer)

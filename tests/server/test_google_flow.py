@@ -136,6 +136,13 @@ async def test_over_https_the_cookie_is_this_hosts_only(database_dsn: str, provi
         assert {part.strip().lower() for part in line.split(";")[1:]} == {"httponly", "max-age=600", "path=/", "samesite=lax", "secure"}
 
 
+async def test_an_app_may_lead_the_browser_there_itself(rest: Rest, browser: Browser) -> None:
+    departure = await browser.post("/api/auth/social/google/start")
+    assert departure.json()["expires_in"] == LIFETIME.total_seconds()
+    came = told(await browser.get(await browser.page(departure.json()["url"], "alice")))
+    assert grant(await browser.finish(came))["user"]["email"] == "alice@gmail.com"
+
+
 async def test_the_same_person_comes_back_to_the_same_account_in_a_new_session(rest: Rest) -> None:
     first, second = grant(await Browser(rest).sign_in("bob")), grant(await Browser(rest).sign_in("bob"))
     assert first["user"]["id"] == second["user"]["id"]

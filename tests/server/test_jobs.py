@@ -240,6 +240,20 @@ async def test_idempotency_keys_go_after_a_day(running: Core) -> None:
     assert await running.fetchval("SELECT count(*) FROM idempotency_keys") == 1
 
 
+async def test_sign_ins_that_never_came_back_go(running: Core) -> None:
+    for number, minutes in enumerate((-1, 1)):
+        await running.execute(
+            "INSERT INTO social_states (state_hash, provider, cookie_hash, created_at, expires_at)"
+            " VALUES ($1, 'google', 'c', now(), now() + $2::interval)",
+            bytes([number]),
+            timedelta(minutes=minutes),
+        )
+    async with working(running.database):
+        await put(running, "social_states")
+        await until_done(running)
+    assert await running.fetchval("SELECT count(*) FROM social_states") == 1
+
+
 # --- the runner
 
 

@@ -32,16 +32,38 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 """Requests of each kind to each operation."""
 ALLOWED, FORBIDDEN = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]
-PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"})
-PUBLIC |= {"GET /api/auth/social/wechat/start", "POST /api/auth/social/wechat/start", "POST /api/auth/social/wechat"}
+SOCIAL = frozenset(
+    {
+        "POST /api/auth/social/google",
+        "GET /api/auth/social/google/start",
+        "POST /api/auth/social/google/start",
+        "POST /api/auth/social/google/finish",
+        "GET /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat",
+    }
+)
+PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"}) | SOCIAL
 """Operations that need no token; every other one has to ask for one."""
 NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything else is asked with"}
 """Operations that are asked without a token, or with a bad one, only."""
-NOTHING_TO_FORBID = frozenset({"GET /api/users/me", "GET /api/libraries"})
-NOTHING_TO_FORBID |= {"GET /api/auth/social/wechat/start", "POST /api/auth/social/wechat/start", "POST /api/auth/identities/wechat/start"}
+NOTHING_TO_FORBID = frozenset(
+    {
+        "GET /api/users/me",
+        "GET /api/libraries",
+        "GET /api/auth/social/google/start",
+        "POST /api/auth/social/google/start",
+        "GET /api/auth/identities",
+        "POST /api/auth/identities/google/start",
+        "GET /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat/start",
+        "POST /api/auth/identities/wechat/start",
+    }
+)
 """Operations without parameters and bodies."""
 WITH_A_PATH_ALONE = frozenset(
     {
+        "DELETE /api/auth/identities/{identity_id}",
         "GET /api/libraries/{library_id}",
         "DELETE /api/libraries/{library_id}",
         "GET /api/libraries/{library_id}/restore-points",
@@ -56,6 +78,15 @@ OPERATIONS = """
     POST /api/auth/login
     POST /api/auth/refresh
     POST /api/auth/logout
+    POST /api/auth/social/google
+    GET /api/auth/social/google/start
+    POST /api/auth/social/google/start
+    POST /api/auth/social/google/finish
+    GET /api/auth/identities
+    POST /api/auth/identities/google
+    POST /api/auth/identities/google/start
+    POST /api/auth/identities/google/finish
+    DELETE /api/auth/identities/{identity_id}
     GET /api/auth/social/wechat/start
     POST /api/auth/social/wechat/start
     POST /api/auth/social/wechat
@@ -189,6 +220,8 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
             found["template_id"] = [(await client.post("/api/templates", json={"name": "n"})).json()["id"]]
         if "{name}" in label:
             await client.put("/api/variables/thing", json={"value": "x"})
+    if "{identity_id}" in label:
+        found["identity_id"] = [str(await server.identity(user))]
     if "{library_id}" in label:
         found["library_id"] = [str(user.library_id), str(await server.library(user))]  # one's own cannot be deleted
     return found

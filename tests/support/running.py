@@ -81,6 +81,16 @@ class Running:
         assert answer.status_code == 201, answer.text
         return UUID(answer.json()["id"])
 
+    async def identity(self, user: User) -> UUID:
+        """An identity that signs the user in, beside the password."""
+        identity_id = uuid4()
+        await self.execute(
+            "INSERT INTO identities (id, user_id, provider, created_at, last_used_at) VALUES ($1, $2, 'google', now(), now())",
+            identity_id,
+            user.id,
+        )
+        return identity_id
+
     async def add_member(self, library_id: UUID, user: User, role: str) -> None:
         await self.execute("INSERT INTO members (library_id, user_id, role) VALUES ($1, $2, $3)", library_id, user.id, role)
 
