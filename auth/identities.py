@@ -152,18 +152,18 @@ class Identities:
         async with self._database.acquire() as connection:
             return await identities.of_user(connection, user_id)
 
-    async def prove(self, principal: Principal, external: ExternalIdentity, *, now: datetime) -> Linked:
-        """The identity, having shown that it is one of the asking user's own: as good as the password, to show once more who asks.
+    async def prove(self, connection: Connection, principal: Principal, external: ExternalIdentity, *, now: datetime) -> None:
+        """Return if the identity is one of the asking user's own: as good as the password, to show once more who asks.
+
+        Runs inside the caller's transaction, which holds the user's row.
 
         Raises:
             SocialRefused: it is nobody's, or another user's.
         """
-        async with self._database.transaction() as connection:
-            await users.lock(connection, principal.user.id)
-            found = await identities.find(connection, external.provider, external.keys)
-            if not found or any(linked.user_id != principal.user.id for linked in found):
-                raise SocialRefused("not an identity of the asking user's")
-            return await self._refresh(connection, found, external, now)
+        found = await identities.find(connection, external.provider, external.keys)
+        if not found or any(linked.user_id != principal.user.id for linked in found):
+            raise SocialRefused("another_identity")
+        await self._refresh(connection, found, external, now)
 
     async def note_refusal(self, reason: str, *, method: str, caller: Caller, now: datetime, user_id: UUID | None = None) -> None:
         """Note a sign-in that failed before it was known who signs in."""

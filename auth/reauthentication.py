@@ -1,12 +1,14 @@
 """Showing once more that it is you: what sensitive routes ask for, while the session goes on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from auth import audit
 from auth.audit import NOBODY, Caller, Event
-from auth.errors import InvalidCredentials, SessionEnded
+from auth.errors import InvalidCredentials, SessionEnded, SocialRefused
+from auth.external_identities import ExternalIdentity
+from auth.identities import Identities
 from auth.passwords import Passwords
 from auth.sessions import Principal
 from storage import session_list, users
@@ -16,9 +18,10 @@ from storage.pool import Connection, Database
 class Reauthentication:
     """Notes of a session that its user has shown who it is, by a password or by another provider's word."""
 
-    def __init__(self, *, database: Database, passwords: Passwords) -> None:
+    def __init__(self, *, database: Database, passwords: Passwords, identities: Identities) -> None:
         self._database = database
         self._passwords = passwords
+        self._identities = identities
 
     async def by_password(self, asking: Principal, password: str, *, now: datetime, caller: Caller = NOBODY) -> None:
         """Note it if this is the password of the asking user.
@@ -35,13 +38,29 @@ class Reauthentication:
         stored = account.password_hash if account else None
         checked = await self._passwords.check(password, stored)
         if not checked.correct:
-            async with self._database.transaction() as connection:
-                await self._note(connection, Event.REAUTHENTICATION_FAILED, asking, "password", now, caller)
+            await self._note_failure(asking, "password", now, caller)
             raise InvalidCredentials
         async with self.proven(asking, "password", now=now, caller=caller) as connection:
             # asked again with the row held: the password may have been changed since it was checked
             if not await users.has_hash(connection, asking.user.id, stored):
                 raise InvalidCredentials
+
+    async def by_identity(
+        self, asking: Principal, identified: Awaitable[ExternalIdentity], method: str, *, now: datetime, caller: Caller = NOBODY
+    ) -> None:
+        """Note it if the identity that another provider names is one of the asking user's own.
+
+        Raises:
+            SocialRefused: it is not, or the provider's word was not accepted.
+            SessionEnded: the session has ended meanwhile.
+        """
+        try:
+            external = await identified
+            async with self.proven(asking, method, now=now, caller=caller) as connection:
+                await self._identities.prove(connection, asking, external, now=now)
+        except SocialRefused:
+            await self._note_failure(asking, method, now, caller)
+            raise
 
     @asynccontextmanager
     async def proven(self, asking: Principal, method: str, *, now: datetime, caller: Caller = NOBODY) -> AsyncIterator[Connection]:
@@ -59,6 +78,10 @@ class Reauthentication:
                 raise SessionEnded
             await self._note(connection, Event.REAUTHENTICATED, asking, method, now, caller)
             yield connection
+
+    async def _note_failure(self, asking: Principal, method: str, now: datetime, caller: Caller) -> None:
+        async with self._database.transaction() as connection:
+            await self._note(connection, Event.REAUTHENTICATION_FAILED, asking, method, now, caller)
 
     async def _note(self, connection: Connection, event: Event, asking: Principal, method: str, now: datetime, caller: Caller) -> None:
         await audit.note(connection, event, now=now, user_id=asking.user.id, caller=caller, session_id=asking.session_id, method=method)

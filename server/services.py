@@ -125,7 +125,7 @@ def make_services(
         passwords=passwords,
         sessions=sessions,
         endings=Endings(database=database, tokens=tokens, sessions=sessions),
-        reauthentication=Reauthentication(database=database, passwords=passwords),
+        reauthentication=Reauthentication(database=database, passwords=passwords, identities=identities),
         administration=Administration(
             database=database,
             passwords=passwords,

@@ -1,34 +1,45 @@
 """`/api/auth/reauthenticate`: what to do after a 403 `recent_login_required`."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from server.problems import fails
 from server.routes.asking import SIGNED_IN, Asking, Served
 from server.routes.body import StrictRoute
+from server.routes.google import FORM, NOT_HERE, IdTokenBody
 from server.routes.texts import Body, Password
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
 
-_FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415, "invalid_request": 422}
-
 
 class ReauthenticationBody(Body):
-    """What shows that it is the account's owner who asks."""
+    """What shows that it is the account's owner who asks: the password, or a new ID token of an identity of the account's."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse battery"}]})
 
-    password: Password
+    password: Password | None = None
+    google: IdTokenBody | None = Field(None, description="an ID token of the last five minutes")
+
+    @model_validator(mode="after")
+    def _one(self) -> "ReauthenticationBody":
+        if (self.password is None) == (self.google is None):
+            raise PydanticCustomError("one_proof", "takes the password or an ID token, and not both")
+        return self
 
 
 @router.post(
     "/reauthenticate",
     status_code=204,
-    responses=fails(invalid_credentials=401, too_many_attempts=429, busy=503, **SIGNED_IN, **_FORM),
+    responses=fails(invalid_credentials=401, social_refused=401, too_many_attempts=429, busy=503, **(NOT_HERE | SIGNED_IN), **FORM),
 )
 async def reauthenticate(body: ReauthenticationBody, asking: Asking, request: Request, services: Served) -> Response:
     """Show once more that it is you: for some minutes this session may do what takes a recent login."""
     await services.limits.password_check(asking.user.id)
-    caller = services.caller_of(request)
-    await services.reauthentication.by_password(asking, body.password, now=services.clock(), caller=caller)
+    caller, now = services.caller_of(request), services.clock()
+    if body.password is not None:
+        await services.reauthentication.by_password(asking, body.password, now=now, caller=caller)
+    if body.google is not None:
+        identified = services.google.identify(body.google.id_token, body.google.nonce, now=now, proof=True)
+        await services.reauthentication.by_identity(asking, identified, "google", now=now, caller=caller)
     return Response(status_code=204)

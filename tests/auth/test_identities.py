@@ -312,10 +312,11 @@ async def test_only_ones_own_identity_proves_who_asks(rest: Rest, identities: Id
     mine = await signed_in(rest, google("proof"))
     asking = await principal(rest, mine.access_token)
     await signed_in(rest, google("not-mine"))
-    assert (await identities.prove(asking, google("proof"), now=rest.clock())).user_id == mine.user.id
-    for external in (google("not-mine"), google("nobodys")):
-        with pytest.raises(SocialRefused):
-            await identities.prove(asking, external, now=rest.clock())
+    async with rest.services.database.transaction() as connection:
+        await identities.prove(connection, asking, google("proof"), now=rest.clock())
+        for external in (google("not-mine"), google("nobodys")):
+            with pytest.raises(SocialRefused):
+                await identities.prove(connection, asking, external, now=rest.clock())
 
 
 async def test_first_sign_ins_that_race_make_one_account(rest: Rest) -> None:

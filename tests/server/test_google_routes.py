@@ -276,6 +276,30 @@ async def test_linking_and_unlinking_take_a_recent_login(rest: Rest, issuer: Iss
     assert (await rest.get(IDENTITIES, fresh)).json()["identities"] == [linked]
 
 
+async def test_a_new_token_of_ones_own_identity_shows_once_more_who_asks(rest: Rest, issuer: Issuer) -> None:
+    subject = uuid4().hex
+    mine = grant(await sign_in(rest, somebody(issuer, None, subject)))
+    await sign_in(rest, issuer.token(sub="somebody-else", email=None))
+    rest.clock.advance(seconds=601)
+    fresh = grant(await rest.refresh(mine["refresh_token"]))["access_token"]
+    now = int(rest.clock().timestamp())
+
+    async def show(**said: Any) -> httpx2.Response:
+        token = issuer.token(**{"sub": subject, "email": None, "iat": now, "exp": now + 3600} | said)
+        return await rest.post("/api/auth/reauthenticate", {"google": {"id_token": token}}, fresh)
+
+    for wrong in ({"sub": "somebody-else"}, {"sub": "nobody"}, {"iat": now - 331}, {"aud": "other"}):
+        answer = await show(**wrong)
+        assert (answer.status_code, code_of(answer)) == (401, "social_refused")
+        assert await last_audit(rest) == ("reauthentication_failed", '{"method": "google"}')
+    for body in ({}, {"password": PASSWORD, "google": {"id_token": issuer.token()}}, {"google": None}):
+        assert (await rest.post("/api/auth/reauthenticate", body, fresh)).status_code == 422
+    assert (await rest.post(f"{LINK}/start", None, fresh)).status_code == 403
+    assert (await show()).status_code == 204
+    assert await last_audit(rest) == ("reauthenticated", '{"method": "google"}')
+    assert code_of(await rest.post(f"{LINK}/start", None, fresh)) == "provider_not_configured"  # no secret here, and no 403
+
+
 async def test_the_subject_is_googles_and_the_issuer_is_part_of_who_it_is(rest: Rest, issuer: Issuer) -> None:
     grant(await sign_in(rest, issuer.token()))
     async with rest.services.database.acquire() as connection:
