@@ -60,12 +60,52 @@ class RefreshReused(SessionEnded):
     """A refresh token came again after its successor was used: somebody has a copy, so the session was revoked."""
 
 
+class ProviderTrouble(AuthError):
+    """The other provider could not be asked who somebody is; `reason` is for the log only, and has no address and no secret."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ProviderFailed(ProviderTrouble):
+    """It answered what it never should, or not at all."""
+
+
+class ProviderTimeout(ProviderTrouble):
+    """It took too long."""
+
+
+class ProviderBusy(ProviderTrouble):
+    """It has been asked too often for this user within a minute."""
+
+
+class ProviderMisconfigured(ProviderTrouble):
+    """It does not know this server, or not its secret: only an operator can mend that."""
+
+
+class WeChatRefused(AuthError):
+    """WeChat does not say who somebody is."""
+
+
+class WeChatCodeInvalid(WeChatRefused):
+    """The code is unknown, used, expired, or was made for another app: one answer for all."""
+
+
+class WeChatBlocked(WeChatRefused):
+    """WeChat holds back this user's sign-ins."""
+
+
+class WeChatVirtualAccount(WeChatRefused):
+    """WeChat showed a page as a preview, to nobody in particular: there is no account behind it."""
+
+
 class LastAdmin(AuthError):
     """Without this account there would be no administrator: another one has to be made first."""
 
 
 class TooBusy(AuthError):
-    """Too many passwords wait to be checked; trying again later may succeed."""
+    """Too many passwords wait to be checked, or codes to be exchanged; trying again later may succeed."""
 
 
 class InvalidMailToken(AuthError):
@@ -116,9 +156,5 @@ class ProviderNotConfigured(AuthError):
     """This server does not take sign-ins of that provider, or not in this way."""
 
 
-class ProviderUnavailable(AuthError):
-    """The provider does not answer, or not as it should; trying again later may succeed. `reason` is for the log only."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class ProviderUnavailable(ProviderTrouble):
+    """The provider does not answer, or not as it should; trying again later may succeed."""

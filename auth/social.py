@@ -44,7 +44,7 @@ async def exchange(client: Client, endpoints: Endpoints, *, code: str, code_veri
                 endpoints.token, grant_type="authorization_code", code=code, code_verifier=code_verifier, redirect_uri=client.redirect_uri
             )
         except OAuthError as error:
-            if error.error in _REFUSED:
+            if str(error.error) in _REFUSED:
                 raise SocialRefused("code") from None
             raise ProviderUnavailable(f"token endpoint: {error.error}"[:100]) from None
         except (ValueError, TypeError, RecursionError):

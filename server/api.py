@@ -11,7 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from auth.errors import AuthError, InvalidRefreshToken, InvalidToken, ProviderUnavailable, RefreshReused, SessionEnded, SocialRefused
+from auth.errors import (
+    AuthError,
+    InvalidRefreshToken,
+    InvalidToken,
+    ProviderMisconfigured,
+    ProviderTrouble,
+    ProviderUnavailable,
+    RefreshReused,
+    SessionEnded,
+    SocialRefused,
+)
 from crdt.errors import CrdtError
 from server import problems
 from server.editor import Editor
@@ -43,6 +53,7 @@ from server.routes import (
     users,
     variables,
     versions,
+    wechat,
 )
 from server.routes.documented import Documented
 from server.routes.grants import forget_cookie
@@ -106,11 +117,17 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, registrations, mailboxes, passwords, google, identities, sessions, reauthentication, account, admin),
+        *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
-    for router in (*(resource.router for resource in resources), shares.prompt_router, google.callback_router, *routers):
+    for router in (
+        *(resource.router for resource in resources),
+        shares.prompt_router,
+        google.callback_router,
+        wechat.callback_router,
+        *routers,
+    ):
         app.include_router(router)
     return app
 
@@ -149,6 +166,10 @@ async def _refused(request: Request, error: Exception) -> Response:
             log.info("social_sign_in_refused", reason=reason)
         case ProviderUnavailable(reason=reason):
             log.warning("provider_unavailable", reason=reason)
+        case ProviderMisconfigured(reason=reason):
+            log.error("provider_misconfigured", path=request.scope["path"], reason=reason)  # somebody has to mend it
+        case ProviderTrouble(reason=reason):
+            log.warning("provider_trouble", path=request.scope["path"], kind=type(error).__name__, reason=reason)
     if not isinstance(error, HTTPException) and not is_expected(error):
         log.error("request_failed", error=type(error).__name__, exc_info=error)
     answer = problem_of(error).response()

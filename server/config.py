@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from server import smtp_address
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+_APPID = r"^[A-Za-z0-9_-]{1,64}$"
+_BASE_URL = r"^https?://[^\s/?#@]+$"
 
 
 class Environment(StrEnum):
@@ -124,6 +126,17 @@ class Settings(BaseSettings):
     )
     mail_from: str | None = Field(None, description="what mails are from, `Name <address>`; required with the one above")
     mail_token_minutes: int = Field(10, ge=1, le=1440, description="how long a token in a mail is good for")
+
+    wechat_web_appid: str | None = Field(
+        None, pattern=_APPID, description="the website registered at WeChat (docs/wechat.md); takes `public_url` and `app_url` too"
+    )
+    wechat_web_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_app_appid: str | None = Field(None, pattern=_APPID, description="the mobile app registered at WeChat")
+    wechat_app_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_mini_appid: str | None = Field(None, pattern=_APPID, description="the mini-program registered at WeChat")
+    wechat_mini_secret: SecretStr | None = Field(None, description="its AppSecret")
+    wechat_api_url: str = Field("https://api.weixin.qq.com", pattern=_BASE_URL, description="where WeChat is asked who somebody is")
+    wechat_qr_url: str = Field("https://open.weixin.qq.com", pattern=_BASE_URL, description="where WeChat's page with the QR code is")
 
     google_client_ids: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="OAuth client ids at Google, comma separated, the web client's first; empty: nobody signs in with Google"
@@ -270,6 +283,19 @@ class Settings(BaseSettings):
     def _sender_with_mails(self) -> Self:
         if self.smtp_url is not None and self.mail_from is None:
             raise ValueError("PROMPTSYNC_SMTP_URL needs PROMPTSYNC_MAIL_FROM, what mails are from")
+        return self
+
+    @model_validator(mode="after")
+    def _wechat(self) -> Self:
+        for kind in ("web", "app", "mini"):
+            if (getattr(self, f"wechat_{kind}_appid") is None) != (getattr(self, f"wechat_{kind}_secret") is None):
+                raise ValueError(f"PROMPTSYNC_WECHAT_{kind.upper()}_APPID and _SECRET go together")
+        if self.wechat_web_appid is not None and not (self.app_url and self.public_url):
+            raise ValueError(
+                "PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_PUBLIC_URL, where WeChat sends browsers back to, and PROMPTSYNC_APP_URL"
+            )
+        if self.production and not all(url.startswith("https://") for url in (self.wechat_api_url, self.wechat_qr_url)):
+            raise ValueError("production needs https:// in PROMPTSYNC_WECHAT_API_URL and _QR_URL: the AppSecret is sent there")
         return self
 
     @model_validator(mode="after")

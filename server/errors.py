@@ -18,6 +18,8 @@ from storage import errors as storage
 
 RETRY_SECONDS = 2
 """What a client is asked to wait when the trouble is ours and short."""
+MINUTE_SECONDS = 60
+"""What a client is asked to wait when a provider counts by the minute."""
 
 
 class ServerError(Exception):
@@ -230,6 +232,13 @@ TABLE: dict[type[Exception], Answer] = {
     auth.NoAddress: Answer(409, "no_address", "The account has no mail address", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
+    auth.ProviderMisconfigured: Answer(500, "provider_error", "This way of signing in does not work at the moment", Close.TRY_LATER),
+    auth.ProviderFailed: Answer(502, "provider_failed", "The other provider did not say who you are", Close.TRY_LATER),
+    auth.ProviderTimeout: Answer(504, "provider_timeout", "The other provider takes too long", Close.TRY_LATER),
+    auth.ProviderBusy: Answer(429, "provider_busy", "The other provider was asked too often about you: wait", Close.BUSY, MINUTE_SECONDS),
+    auth.WeChatCodeInvalid: Answer(401, "wechat_code_invalid", "The code is not valid: get another one", Close.UNAUTHENTICATED),
+    auth.WeChatBlocked: Answer(403, "wechat_blocked", "WeChat holds this sign-in back", Close.FORBIDDEN),
+    auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
     ),

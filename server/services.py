@@ -23,6 +23,7 @@ from auth.registrations import Registrations
 from auth.sessions import Lifetimes, Sessions
 from auth.social_states import SocialStates
 from auth.tokens import Tokens
+from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
 from server.config import Settings
 from server.google import make_google
@@ -32,6 +33,7 @@ from server.limits.backing import counter_store
 from server.limits.counters import Counters
 from server.opened_shares import OpenedShares
 from server.purge import enqueue_account_purge
+from server.wechat import make_wechat
 from storage.keyring import Keyring
 from storage.pool import Database
 
@@ -66,6 +68,7 @@ class Services:
     credentials: Credentials
     identities: Identities
     google: Google
+    wechat: WeChatSignIn
     limits: Limits
     openings: Buckets
     shared_reads: SharedReads
@@ -121,6 +124,7 @@ def make_services(
         on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
     )
     identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
+    states = SocialStates(database=database, random=random)
     return Services(
         settings=settings,
         database=database,
@@ -144,7 +148,8 @@ def make_services(
         mailboxes=Mailboxes(database=database, sessions=sessions, random=random),
         credentials=Credentials(database=database, passwords=passwords, sessions=sessions, random=random),
         identities=identities,
-        google=make_google(settings, SocialStates(database=database, random=random), identities),
+        google=make_google(settings, states, identities),
+        wechat=make_wechat(settings, database, states, identities),
         limits=Limits(
             settings,
             Counters(counter_store(settings, database, clock), secret=signing_keys[0][1], clock=clock),

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.database import Databases
 from tests.support.running import RawSocket, Running, User, running_server, undisturbed
+from tests.support.wechat_world import World, running_world, watched
 from tests.support.wire_client import WireClient
 
 
@@ -37,3 +38,19 @@ def raw_sockets() -> Iterator[None]:
     """Breaks the hand-made connections that a test has opened."""
     yield
     RawSocket.abort_all()
+
+
+@pytest.fixture(scope="module")
+async def wechat_world(databases: Databases, template_database: str) -> AsyncIterator[World]:
+    """The application and WeChat, for all tests of a module."""
+    dsn = databases.create(template_database)
+    async with running_world(dsn) as world:
+        yield world
+    databases.drop(dsn)
+
+
+@pytest.fixture
+def world(wechat_world: World, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
+    """The same for one test, which may let nothing secret into the log."""
+    with watched(wechat_world, caplog) as world:
+        yield world

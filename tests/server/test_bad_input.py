@@ -89,6 +89,8 @@ BODIES = {
     "PATCH /api/users/me/preferences": '{"theme": @}',
     "POST /api/sync/force": '{"library": @}',
     "POST /api/libraries/{library}/restore": '{"at": @}',
+    "POST /api/auth/social/wechat": '{"kind": "mini", "code": @}',
+    "POST /api/auth/identities/wechat": '{"kind": "mini", "code": @}',
 }
 """A body of each route that takes one; a text belongs at the @."""
 UNREADABLE = {

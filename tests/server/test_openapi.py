@@ -39,6 +39,9 @@ SOCIAL = frozenset(
         "GET /api/auth/social/google/start",
         "POST /api/auth/social/google/start",
         "POST /api/auth/social/google/finish",
+        "GET /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat",
     }
 )
 PUBLIC = (
@@ -74,6 +77,9 @@ NOTHING_TO_FORBID = frozenset(
         "POST /api/auth/social/google/start",
         "GET /api/auth/identities",
         "POST /api/auth/identities/google/start",
+        "GET /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat/start",
+        "POST /api/auth/identities/wechat/start",
     }
 )
 """Operations without parameters and bodies."""
@@ -128,6 +134,11 @@ OPERATIONS = """
     POST /api/auth/password
     POST /api/auth/password/forgot
     POST /api/auth/password/reset
+    GET /api/auth/social/wechat/start
+    POST /api/auth/social/wechat/start
+    POST /api/auth/social/wechat
+    POST /api/auth/identities/wechat/start
+    POST /api/auth/identities/wechat
     GET /api/users/me
     PATCH /api/users/me
     DELETE /api/users/me

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -58,6 +59,7 @@ class Issuer:
     headers: dict[str, str] = field(default_factory=dict)
     answers: dict[str, bytes | Mapping[str, Any]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
+    bodies: list[str] = field(default_factory=list)
     silent: bool = False
     """Whether it takes questions and says nothing."""
 
@@ -95,6 +97,8 @@ class Issuer:
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split()[1].decode()
             self.asked[path] += 1
+            if (found := re.search(rb"content-length: (\d+)", request, re.IGNORECASE)) is not None:
+                self.bodies.append((await reader.readexactly(int(found[1]))).decode())
             if self.silent:
                 await reader.read()
             said = self.answers.get(path, {DISCOVERY: self.discovery(), KEYS: {"keys": self.keys}}.get(path, {}))
