@@ -6,7 +6,7 @@ from datetime import datetime
 
 from auth import audit
 from auth.audit import NOBODY, Caller, Event
-from auth.errors import InvalidCredentials, SessionEnded, SocialRefused
+from auth.errors import InvalidCredentials, SessionEnded, SocialRefused, WeChatRefused
 from auth.external_identities import ExternalIdentity
 from auth.identities import Identities
 from auth.passwords import Passwords
@@ -51,14 +51,14 @@ class Reauthentication:
         """Note it if the identity that another provider names is one of the asking user's own.
 
         Raises:
-            SocialRefused: it is not, or the provider's word was not accepted.
+            SocialRefused, WeChatRefused: it is not, or the provider's word was not accepted.
             SessionEnded: the session has ended meanwhile.
         """
         try:
             external = await identified
             async with self.proven(asking, method, now=now, caller=caller) as connection:
                 await self._identities.prove(connection, asking, external, now=now)
-        except SocialRefused:
+        except (SocialRefused, WeChatRefused):
             await self._note_failure(asking, method, now, caller)
             raise
 

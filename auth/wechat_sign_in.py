@@ -6,6 +6,7 @@ from datetime import datetime
 from auth import audit
 from auth.audit import Caller, Event
 from auth.errors import InvalidState, ProviderTrouble, WeChatRefused
+from auth.external_identities import ExternalIdentity
 from auth.identities import Identities
 from auth.sessions import Device, Grant, Principal
 from auth.social_states import SocialStates
@@ -76,6 +77,14 @@ class WeChatSignIn:
         """
         user = await self._user(presented, now=now, linking=principal)
         return await self._identities.link(principal, user.identity, now=now, caller=caller)
+
+    async def identify(self, presented: Presented, *, now: datetime) -> ExternalIdentity:
+        """Whoever the code is of, signing nobody in.
+
+        Raises:
+            the errors of `sign_in` but those of `Identities`.
+        """
+        return (await self._user(presented, now=now)).identity
 
     async def _user(self, presented: Presented, *, now: datetime, linking: Principal | None = None) -> WeChatUser:
         self._wechat.app(presented.kind)

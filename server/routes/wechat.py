@@ -30,9 +30,10 @@ router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
 callback_router = APIRouter(tags=["auth"])
 
 _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415, "invalid_request": 422}
-_BEGINNING = {"provider_not_configured": 404, "too_many_attempts": 429, "unavailable": 503}
-_EXCHANGING = {
-    **_BEGINNING,
+BEGINNING = {"provider_not_configured": 404, "too_many_attempts": 429, "unavailable": 503}
+"""What every route can refuse with that leads to WeChat's page."""
+EXCHANGING = {
+    **BEGINNING,
     "invalid_state": 400,
     "wechat_code_invalid": 401,
     "social_refused": 401,
@@ -44,7 +45,9 @@ _EXCHANGING = {
     "provider_unavailable": 503,
     "busy": 503,
     "provider_timeout": 504,
+    **IN_COOKIE_FAILS,
 }
+"""What every route can refuse with that takes a code."""
 
 _CODE, _STATE = r"^[!-~]{1,512}$", r"^[0-9a-zA-Z]{1,128}$"
 _PASSED_ON = {"code": re.compile(_CODE), "state": re.compile(_STATE)}
@@ -68,6 +71,13 @@ class CodeBody(Body):
             raise PydanticCustomError("state", "takes a state for web, and for nothing else")
         return self
 
+    def presented(self, request: Request, services: Services) -> Presented:
+        """The same with the browser's cookie, for a website. Raises CrossSite for a page that may not use it."""
+        if self.kind is not Kind.WEB:
+            return Presented(kind=self.kind, code=self.code)
+        require_own_page(request.headers, services.settings)
+        return Presented(kind=self.kind, code=self.code, state=self.state, cookie=social_cookie.kept(request, services.settings))
+
 
 class SignInBody(CodeBody):
     """The same with the device; without one the server mints one for this session."""
@@ -88,7 +98,7 @@ class QrPageView(BaseModel):
     "/social/wechat/start",
     status_code=303,
     response_class=RedirectResponse,
-    responses={303: {"description": "to WeChat's page"}, **fails(**_BEGINNING)},
+    responses={303: {"description": "to WeChat's page"}, **fails(**BEGINNING)},
 )
 async def start(request: Request, services: Served) -> Response:
     """Send this browser to WeChat's page. It comes back to the app, which then asks `POST /api/auth/social/wechat`."""
@@ -99,7 +109,7 @@ async def start(request: Request, services: Served) -> Response:
     return response
 
 
-@router.post("/social/wechat/start", responses=fails(**_BEGINNING))
+@router.post("/social/wechat/start", responses=fails(**BEGINNING))
 async def begin(request: Request, response: Response, services: Served) -> QrPageView:
     """The address of WeChat's page, for an app that shows it itself."""
     await services.limits.social(services.address_of(request))
@@ -119,30 +129,30 @@ async def callback(request: Request, services: Served) -> Response:
 @router.post(
     "/social/wechat",
     dependencies=[IN_COOKIE],
-    responses=fails(identity_conflict=409, **_EXCHANGING, **_FORM, **IN_COOKIE_FAILS),
+    responses=fails(identity_conflict=409, **EXCHANGING, **_FORM),
 )
 async def sign_in(body: SignInBody, request: Request, response: Response, services: Served) -> GrantView:
     """Sign this device in with a code of WeChat's; whoever is new gets an account."""
     await services.limits.social(services.address_of(request))
     device = device_of(body.device, request, services)
-    grant = await services.wechat.sign_in(_presented(body, request, services), device, now=services.clock())
+    grant = await services.wechat.sign_in(body.presented(request, services), device, now=services.clock())
     if body.kind is Kind.WEB:
         social_cookie.drop(response, services.settings)
     return answer_with(grant, request, response, services)
 
 
-@router.post("/identities/wechat/start", responses=fails(**(_BEGINNING | SIGNED_IN_RECENTLY)))
+@router.post("/identities/wechat/start", responses=fails(**(BEGINNING | SIGNED_IN_RECENTLY)))
 async def begin_to_link(asking: RecentlyAsking, request: Request, response: Response, services: Served) -> QrPageView:
     """The address of WeChat's page, from which this browser comes back to link: what comes back signs nobody in."""
     await services.limits.social(services.address_of(request))
     return _shown(await services.wechat.begin(now=services.clock(), linking=asking), response, services)
 
 
-@router.post("/identities/wechat", responses=fails(**(_EXCHANGING | LINKING | IN_COOKIE_FAILS)))
+@router.post("/identities/wechat", responses=fails(**(EXCHANGING | LINKING)))
 async def link(body: CodeBody, asking: RecentlyAsking, request: Request, response: Response, services: Served) -> IdentityView:
     """Have the WeChat user whom the code is of sign this user in from now on."""
     await services.limits.social(services.address_of(request))
-    presented = _presented(body, request, services)
+    presented = body.presented(request, services)
     linked = await services.wechat.link(asking, presented, now=services.clock(), caller=services.caller_of(request))
     if body.kind is Kind.WEB:
         social_cookie.drop(response, services.settings)
@@ -153,14 +163,6 @@ def _shown(page: QrPage, response: Response, services: Services) -> QrPageView:
     response.headers["Cache-Control"] = "no-store"
     social_cookie.keep(response, page.cookie, services.settings)
     return QrPageView(url=page.url, expires_in=int(LIFETIME.total_seconds()))
-
-
-def _presented(body: CodeBody, request: Request, services: Services) -> Presented:
-    """What the client has from WeChat. Raises CrossSite for a page that may not use its browser's cookie."""
-    if body.kind is not Kind.WEB:
-        return Presented(kind=body.kind, code=body.code)
-    require_own_page(request.headers, services.settings)
-    return Presented(kind=body.kind, code=body.code, state=body.state, cookie=social_cookie.kept(request, services.settings))
 
 
 def _one(request: Request, name: str, form: re.Pattern[str]) -> str | None:

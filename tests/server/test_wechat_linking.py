@@ -10,7 +10,7 @@ import pytest
 from auth.wechat import Kind
 from tests.support.rest import bearer, code_of
 from tests.support.wechat import Person, Trouble
-from tests.support.wechat_world import LINK, ROWS, START_LINK, TOKEN_PATH, World, refused
+from tests.support.wechat_world import LINK, REAUTHENTICATE, ROWS, START_LINK, TOKEN_PATH, World, refused
 
 
 async def linked(world: World, body: dict[str, Any], token: str) -> httpx2.Response:
@@ -93,3 +93,24 @@ async def test_each_error_of_wechats_has_its_answer_when_linking_too(world: Worl
     answer = await linked(world, body, me["access_token"])
     assert (answer.status_code, code_of(answer)) == ROWS[errcode][:2]
     assert (await world.rest.get("/api/auth/identities", me["access_token"])).json()["identities"] == []
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_code_of_the_users_own_wechat_is_as_good_as_a_password(world: World, kind: Kind) -> None:
+    person = world.wechat.person()
+    me = await world.sign_in(kind, person)
+    world.rest.clock.advance(seconds=601)
+    token = (await world.rest.refresh(me["refresh_token"])).json()["access_token"]
+    assert code_of(await world.rest.post(START_LINK, None, token)) == "recent_login_required"
+
+    for whose, change, code in ((world.wechat.person(), {}, "social_refused"), (person, {"code": "unknown"}, "wechat_code_invalid")):
+        answer = await world.rest.post(REAUTHENTICATE, {"wechat": {**await world.body(kind, whose), **change}}, token)
+        assert (answer.status_code, code_of(answer)) == (401, code)
+        event, user, details = await world.last()
+        assert (event, user, details) == ("reauthentication_failed", UUID(me["user"]["id"]), {"method": f"wechat_{kind.value}"})
+    assert code_of(await world.rest.post(START_LINK, None, token)) == "recent_login_required"
+
+    answer = await world.rest.post(REAUTHENTICATE, {"wechat": await world.body(kind, person)}, token)
+    assert answer.status_code == 204, answer.text
+    assert await world.last() == ("reauthenticated", UUID(me["user"]["id"]), {"method": f"wechat_{kind.value}"})
+    assert (await world.rest.post(START_LINK, None, token)).status_code == 200

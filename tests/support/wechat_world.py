@@ -20,7 +20,7 @@ from tests.support.wechat import Person, Registered, WeChatServer, wechat_server
 SIGN_IN, START = "/api/auth/social/wechat", "/api/auth/social/wechat/start"
 LINK, START_LINK = "/api/auth/identities/wechat", "/api/auth/identities/wechat/start"
 APP_URL, PUBLIC_URL = "http://app.example", "http://sync.example"
-CALLBACK = "/api/auth/social/wechat/callback"
+CALLBACK, REAUTHENTICATE = "/api/auth/social/wechat/callback", "/api/auth/reauthenticate"
 TOKEN_PATH, USERINFO_PATH, SESSION_PATH = "/sns/oauth2/access_token", "/sns/userinfo", "/sns/jscode2session"
 COOKIE = "promptsync-social"
 ROWS = {
