@@ -66,6 +66,23 @@ async def test_processes_count_together_and_windows_end(redis: RedisServer, stor
     await other.close()
 
 
+async def test_waits_grow_there_as_well(store: RedisOrLocal) -> None:
+    failures = Failures(counters(store), "failing", free=2, longest_seconds=900, forget_seconds=3600)
+
+    async def wait() -> int:
+        try:
+            await failures.attempt("a")
+        except TooManyAttempts as error:
+            return error.retry_after
+        return 0
+
+    assert sorted(await asyncio.gather(*(wait() for _ in range(20)))) == [0] * 2 + [1] * 18
+    async with asyncio.timeout(10):
+        while await wait():  # noqa: ASYNC110  # Redis' own clock ends it
+            await asyncio.sleep(0.02)
+    assert await wait() == 2
+
+
 async def test_while_it_is_away_each_process_counts_for_itself(redis: RedisServer, store: RedisOrLocal) -> None:
     counting = counters(store)
     assert await passed(counting, 1, "a") == 1
