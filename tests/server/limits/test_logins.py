@@ -92,14 +92,23 @@ async def test_strangers_from_everywhere_delay_each_other_and_not_the_owner(limi
     assert (await login(limited, email, PASSWORD, "203.0.113.202")).status_code == 200, "each of them gets a turn"
 
 
-async def test_devices_and_addresses_are_known_for_thirty_days(limited: Rest) -> None:
-    device = str(uuid4())
-    email = await registered(limited, device=device)
-    # seen by the database's clock; the application's stands still
-    limited.clock.advance(days=365)
+async def test_a_network_of_the_owners_is_known_as_a_whole(limited: Rest) -> None:
+    email = await registered(limited)
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:7::1")).status_code == 200
     for n in range(21):
         await login(limited, email, WRONG, f"203.0.113.{n}")
-    assert (await login(limited, email, PASSWORD, HOME, device)).status_code == 429
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:8::2")).status_code == 429
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:7::2")).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds_less", "status"), [(1, 200), (0, 429)])
+async def test_devices_and_addresses_are_known_for_thirty_days(limited: Rest, seconds_less: int, status: int) -> None:
+    device = str(uuid4())
+    email = await registered(limited, device=device)
+    limited.clock.advance(days=30, seconds=-seconds_less)
+    for n in range(21):
+        await login(limited, email, WRONG, f"203.0.113.{n}")
+    assert (await login(limited, email, PASSWORD, HOME, device)).status_code == status
 
 
 async def test_accounts_that_do_not_exist_wait_like_those_that_do(limited: Rest) -> None:

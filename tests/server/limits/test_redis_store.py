@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -118,6 +119,10 @@ async def test_one_that_hangs_is_waited_for_once(redis: RedisServer, store: Redi
             assert [await store.incr("k", 60) for _ in range(1000)] == list(range(1, 1001))
     finally:
         os.kill(redis.pid, signal.SIGCONT)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(redis_store, "monotonic", lambda: monotonic() + 7200)
+    answers = [await store.incr("other", 60), await store.get("other"), await store.incr("other", 60)]
+    assert answers == [1, 1, 2], "no late answer passes for another's"
 
 
 async def test_signing_in_and_carrying_on_do_not_need_it(redis: RedisServer, database_dsn: str) -> None:
