@@ -61,6 +61,8 @@ def test_a_proxy_setting_that_is_no_address_is_refused() -> None:
         trusted_networks("proxy.example.com")
 
 
-def test_the_other_header_for_it_is_not_read() -> None:
+def test_no_other_header_for_it_is_read() -> None:
+    others = dict.fromkeys(("x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-forwarded"), "198.51.100.1")
+    assert client_address(scope("10.0.0.1", **others), PROXY) == "10.0.0.1"
     assert client_address(scope("10.0.0.1", forwarded="for=198.51.100.1"), PROXY) == "10.0.0.1"
     assert client_address(scope("10.0.0.1", "198.51.100.2", forwarded="for=198.51.100.1"), PROXY) == "198.51.100.2"

@@ -8,12 +8,14 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from server.config import load_settings
 from server.errors import TooManyAttempts
 from server.limits.attempts import FORGET_SECONDS
 from server.services import Services, make_services
 from storage.pool import Database
+from tests.support.cutting_proxy import CuttingProxy
 from tests.support.rest import PASSWORD, Rest, cheap_passwords, code_of, fresh_email, new_keyring, rest_api
 
 STRANGER, HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1", "203.0.113.1"
@@ -90,14 +92,23 @@ async def test_strangers_from_everywhere_delay_each_other_and_not_the_owner(limi
     assert (await login(limited, email, PASSWORD, "203.0.113.202")).status_code == 200, "each of them gets a turn"
 
 
-async def test_devices_and_addresses_are_known_for_thirty_days(limited: Rest) -> None:
-    device = str(uuid4())
-    email = await registered(limited, device=device)
-    # seen by the database's clock; the application's stands still
-    limited.clock.advance(days=365)
+async def test_a_network_of_the_owners_is_known_as_a_whole(limited: Rest) -> None:
+    email = await registered(limited)
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:7::1")).status_code == 200
     for n in range(21):
         await login(limited, email, WRONG, f"203.0.113.{n}")
-    assert (await login(limited, email, PASSWORD, HOME, device)).status_code == 429
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:8::2")).status_code == 429
+    assert (await login(limited, email, PASSWORD, "2001:db8:0:7::2")).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds_less", "status"), [(1, 200), (0, 429)])
+async def test_devices_and_addresses_are_known_for_thirty_days(limited: Rest, seconds_less: int, status: int) -> None:
+    device = str(uuid4())
+    email = await registered(limited, device=device)
+    limited.clock.advance(days=30, seconds=-seconds_less)
+    for n in range(21):
+        await login(limited, email, WRONG, f"203.0.113.{n}")
+    assert (await login(limited, email, PASSWORD, HOME, device)).status_code == status
 
 
 async def test_accounts_that_do_not_exist_wait_like_those_that_do(limited: Rest) -> None:
@@ -245,3 +256,41 @@ async def test_what_else_is_counted(database_dsn: str) -> None:
             await count(other)
         with pytest.raises(TooManyAttempts):
             await limits.sync(uuid4(), 4 << 20)
+
+
+async def test_while_the_database_is_away_nothing_is_refused_for_good(database_dsn: str) -> None:
+    proxy = CuttingProxy(database_dsn)
+    await proxy.start()
+    async with rest_api(proxy.dsn, login_free_failures=2) as rest:
+        email = fresh_email()
+        token = (await rest.register(email))["refresh_token"]
+        for _ in range(5):
+            proxy.refusing = True
+            proxy.cut_all()
+            signing_in = await rest.post("/api/auth/login", {"email": email, "password": PASSWORD})
+            for answer in (signing_in, await rest.refresh(token)):
+                assert (answer.status_code, code_of(answer)) == (503, "unavailable")
+                assert int(answer.headers["retry-after"]) > 0
+        proxy.refusing = False
+        assert (await rest.refresh(token)).status_code == 200
+        assert (await rest.post("/api/auth/login", {"email": email, "password": PASSWORD})).status_code == 200
+    await proxy.stop()
+
+
+async def test_a_refusal_names_nobody_and_leaves_the_failures_in_the_audit_log(limited: Rest) -> None:
+    email = await registered(limited)
+    with capture_logs() as lines:
+        found = [await login(limited, email, WRONG, STRANGER) for _ in range(7)]
+    assert [response.status_code for response in found] == [401] * 5 + [429] * 2
+    refusals = [line for line in lines if line["event"] == "limited"]
+    assert [line["limit"] for line in refusals] == ["login_failures"] * 2
+    for said in (str(lines), *(response.text for response in found)):
+        assert email not in said
+        assert WRONG not in said
+    async with limited.services.database.acquire() as connection:
+        rows = await connection.fetch("SELECT * FROM audit WHERE event = 'sign_in_failed'")
+        keys = str([row["key"] for row in await connection.fetch("SELECT key FROM limit_counters")])
+    assert [row["address"] for row in rows] == [STRANGER] * 5, "what was refused tried nothing"
+    assert WRONG not in str(rows)
+    for name in (email, STRANGER, HOME):
+        assert name not in keys

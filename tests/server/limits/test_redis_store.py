@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -66,6 +67,23 @@ async def test_processes_count_together_and_windows_end(redis: RedisServer, stor
     await other.close()
 
 
+async def test_waits_grow_there_as_well(store: RedisOrLocal) -> None:
+    failures = Failures(counters(store), "failing", free=2, longest_seconds=900, forget_seconds=3600)
+
+    async def wait() -> int:
+        try:
+            await failures.attempt("a")
+        except TooManyAttempts as error:
+            return error.retry_after
+        return 0
+
+    assert sorted(await asyncio.gather(*(wait() for _ in range(20)))) == [0] * 2 + [1] * 18
+    async with asyncio.timeout(10):
+        while await wait():  # noqa: ASYNC110  # Redis' own clock ends it
+            await asyncio.sleep(0.02)
+    assert await wait() == 2
+
+
 async def test_while_it_is_away_each_process_counts_for_itself(redis: RedisServer, store: RedisOrLocal) -> None:
     counting = counters(store)
     assert await passed(counting, 1, "a") == 1
@@ -101,6 +119,10 @@ async def test_one_that_hangs_is_waited_for_once(redis: RedisServer, store: Redi
             assert [await store.incr("k", 60) for _ in range(1000)] == list(range(1, 1001))
     finally:
         os.kill(redis.pid, signal.SIGCONT)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(redis_store, "monotonic", lambda: monotonic() + 7200)
+    answers = [await store.incr("other", 60), await store.get("other"), await store.incr("other", 60)]
+    assert answers == [1, 1, 2], "no late answer passes for another's"
 
 
 async def test_signing_in_and_carrying_on_do_not_need_it(redis: RedisServer, database_dsn: str) -> None:

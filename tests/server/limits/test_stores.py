@@ -11,10 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits.aio.storage import MemoryStorage, Storage
 
+from server.config import load_settings
+from server.jobs import SCHEDULES, handlers_on
 from server.limits.stores import LocalStore, PostgresStore
+from server.retention import LIMIT_COUNTERS
 from storage import limit_counters
 from storage.errors import Unavailable
+from storage.job_queue import Job
 from storage.pool import Database
+from tests.support.job_worker import Ground
 from tests.support.rest import START, Clock
 
 KEYS = ("a", "b")
@@ -126,3 +131,15 @@ async def test_counters_whose_time_is_over_go_in_chunks(database: Database) -> N
     async with database.acquire() as connection:
         assert [await limit_counters.purge_step(connection, clock(), 2) for _ in range(3)] == [True, True, False]
         assert [row["key"] for row in await connection.fetch("SELECT key FROM limit_counters")] == ["young"]
+
+
+async def test_a_job_does_that_every_quarter_of_an_hour(database: Database) -> None:
+    clock = Clock()
+    await PostgresStore(database, clock).incr("old", 10)
+    await PostgresStore(database, clock).incr("young", 3600)
+    clock.advance(seconds=10)
+    work = handlers_on(Ground(database, load_settings(), clock))[LIMIT_COUNTERS]
+    await work(Job(id=1, kind=LIMIT_COUNTERS, subject="", failures=0))
+    async with database.acquire() as connection:
+        assert [row["key"] for row in await connection.fetch("SELECT key FROM limit_counters")] == ["young"]
+    assert SCHEDULES[LIMIT_COUNTERS] == "7,22,37,52 * * * *"
