@@ -194,6 +194,8 @@ class Settings(BaseSettings):
             raise ValueError("production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use")
         if self.env is Environment.PRODUCTION and self.smtp_url is None:
             raise ValueError("production needs PROMPTSYNC_SMTP_URL, where mails are handed over: without it links would be in the log")
+        if self.env is Environment.PRODUCTION and self.smtp_url and smtp_address.parse(self.smtp_url.get_secret_value()).says_it_in_clear:
+            raise ValueError("production does not say the password in PROMPTSYNC_SMTP_URL without encryption: leave ?starttls out")
         if self.smtp_url is not None and self.mail_from is None:
             raise ValueError("PROMPTSYNC_SMTP_URL needs PROMPTSYNC_MAIL_FROM, what mails are from")
         return self
