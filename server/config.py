@@ -355,6 +355,10 @@ UNFIT: tuple[tuple[Callable[[Settings], bool], str], ...] = (
         "production needs PROMPTSYNC_SMTP_URL, where mails are handed over: without it links would be in the log",
     ),
     (
+        lambda settings: settings.smtp_url is not None and smtp_address.parse(settings.smtp_url.get_secret_value()).says_it_in_clear,
+        "production does not say the password in PROMPTSYNC_SMTP_URL without encryption: leave ?starttls out",
+    ),
+    (
         lambda settings: any(not origin.startswith("https://") for origin in settings.allowed_origins),
         "production takes pages from https:// alone: PROMPTSYNC_ALLOWED_ORIGINS has others",
     ),

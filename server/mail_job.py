@@ -46,7 +46,7 @@ def send_mail(
             await desk.refused(mail_id, now=clock())
             return
         await desk.sent(mail_id, now=clock())
-        log.info("mail_sent", mail=job.subject, kind=letter.kind.value)
+        log.info("mail_done", mail=job.subject, kind=letter.kind.value)
 
     return send
 

@@ -31,6 +31,11 @@ class SmtpServer:
     password: str | None = field(default=None, repr=False)
     encryption: Encryption
 
+    @property
+    def says_it_in_clear(self) -> bool:
+        """Whether the password may go over a connection that is not encrypted."""
+        return self.password is not None and self.encryption in (Encryption.OPTIONAL, Encryption.NEVER)
+
 
 def parse(url: str) -> SmtpServer:
     """The server in this address.

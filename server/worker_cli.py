@@ -35,7 +35,7 @@ class Ground:
 def worker(
     at_once: Annotated[int, typer.Option(min=2, max=32, help="Jobs run side by side; each uses a connection while it works.")] = 2,
 ) -> None:
-    """Run background jobs only: purges of deleted libraries, retention, pruning. Until SIGTERM or Ctrl-C.
+    """Run background jobs only: purges of deleted libraries, retention, pruning, mails. Until SIGTERM or Ctrl-C.
 
     `serve` runs them too, unless PROMPTSYNC_JOBS is false; with several servers, set that and run a worker or two, so that
     large purges take nothing from the sockets. Any number of workers may run on one database. One that is killed loses

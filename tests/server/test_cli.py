@@ -43,6 +43,14 @@ def test_an_account_is_made_and_listed_without_showing_its_password(external: st
     assert "a@example.com" in listed.output
 
 
+@pytest.mark.parametrize("weak", ["short", "Password123", "ada.lovelace"])
+def test_an_account_made_by_the_terminal_keeps_the_rules_for_passwords(external: str, weak: str) -> None:
+    added = CliRunner().invoke(user_cli.app, ["add", "ada.lovelace@example.com"], input=f"{weak}\n" * 2)
+    assert added.exit_code == 1
+    assert "the password breaks a rule" in added.output
+    assert weak not in added.output.replace("ada.lovelace@example.com", "")
+
+
 def test_a_generated_password_is_shown_once(external: str) -> None:
     added = CliRunner().invoke(user_cli.app, ["add", "b@example.com", "--generate"])
     assert re.search(r"Password \(shown only now\): \S{20}", added.output), added.output

@@ -115,6 +115,14 @@ def test_production_needs_somewhere_to_hand_mails_over() -> None:
         assert load_settings(env=env).smtp_url is None
 
 
+@pytest.mark.parametrize("how", ["never", "optional"])
+def test_production_does_not_say_a_password_in_clear(how: str) -> None:
+    with pytest.raises(ValidationError, match="without encryption"):
+        load_settings(env="production", **PRODUCTION | {"smtp_url": f"smtp://u:sekret@mail?starttls={how}"})
+    for fine in ("smtp://u:sekret@mail", "smtps://u:sekret@mail", f"smtp://mail?starttls={how}"):
+        assert load_settings(env="production", **PRODUCTION | {"smtp_url": fine}).smtp_url
+
+
 def test_whoever_hands_mails_over_says_whom_they_are_from() -> None:
     with pytest.raises(ValidationError, match="PROMPTSYNC_MAIL_FROM"):
         load_settings(smtp_url="smtp://localhost")

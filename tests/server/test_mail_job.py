@@ -18,7 +18,7 @@ from storage.job_queue import Job, Pace
 from tests.support.core import eventually, new_keyring
 from tests.support.job_worker import Ground
 from tests.support.mailed import NEW, Mailed, mailed
-from tests.support.post import token_in
+from tests.support.post import TOKEN, token_in
 from tests.support.rest import Rest, fresh_email, rest_api
 from tests.support.running import closed, running_server
 from tests.support.smtp import Mailbox, smtp_server
@@ -181,7 +181,56 @@ async def test_what_is_refused_for_good_ends_and_holds_nobody_up(test: Mailed) -
         await eventually(done, "the end of both jobs")
 
 
+async def test_of_two_that_send_one_mail_at_once_the_later_token_counts(test: Mailed) -> None:
+    """A paused process, whose job another has taken over, goes on."""
+    await test.rest.register(fresh_email())
+    ((mail_id,),) = await test.rows("SELECT id FROM mails")
+    services, go_on = test.rest.services, asyncio.Event()
+
+    class Paused(Refusing):
+        async def send(self, message: EmailMessage) -> None:
+            await go_on.wait()
+            await super().send(message)
+
+    paused = Paused(None)
+    slow = asyncio.ensure_future(
+        send_mail(services.database, services.settings, paused, services.clock, services.random)(Job(1, "mail", str(mail_id), 0))
+    )
+
+    async def minted() -> bool:
+        return bool(await test.rows("SELECT 1 FROM mails WHERE token_hash IS NOT NULL"))
+
+    await eventually(minted, "the first token")
+    (second,) = await test.post.run(mail_id)
+    go_on.set()
+    await slow
+    (first,) = paused.sent
+    test.secrets += [str(token_in(first)), str(token_in(second))]
+    assert not await verifies(test, token_in(first))
+    assert await verifies(test, token_in(second))
+
+
 # --- with two servers
+
+
+async def test_without_an_smtp_server_the_log_has_the_mail_in_one_line_and_nothing_else_of_it(database_dsn: str) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with running_server(database_dsn) as server, server.http() as client:
+            email = fresh_email()
+            assert (await client.post("/api/auth/register", json={"email": email, "password": NEW})).status_code == 201
+
+            async def written() -> bool:
+                return any(line["event"] == "mail_not_sent" for line in logged)
+
+            await eventually(written, "the mail")
+            (line,) = [line for line in logged if line["event"] == "mail_not_sent"]
+            token = TOKEN.search(line["text"])
+            assert token is not None
+            assert line["to"] == email
+            assert (await client.post("/api/auth/email/verify", json={"token": token.group(1)})).status_code == 204
+    others = str([each for each in logged if each["event"] != "mail_not_sent"])
+    assert token.group(1) not in others
+    assert email not in others
 
 
 async def test_a_reset_by_one_server_closes_the_sockets_and_refuses_the_tokens_of_another(database_dsn: str) -> None:

@@ -1,6 +1,7 @@
 """Passwords that are reset by mail and changed by who is signed in, over HTTP and against a real database."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -232,6 +233,24 @@ async def test_what_is_no_plain_address_is_refused_without_being_repeated(test: 
         assert (answer.status_code, code_of(answer)) == (422, "invalid_request")
         assert email not in answer.text
     assert await test.subjects() == []
+
+
+async def test_a_password_of_a_megabyte_is_refused_before_it_is_hashed(test: Mailed) -> None:
+    user = await test.register(fresh_email())
+    huge = "x" * 1_000_000
+    bodies: dict[str, dict[str, Any]] = {
+        "login": {"email": user["user"]["email"], "password": huge},
+        "register": {"email": fresh_email(), "password": huge},
+        "register/confirm": {"token": "x" * 43, "password": huge},
+        "password/reset": {"token": "x" * 43, "password": huge},
+        "password": {"current_password": huge, "new_password": huge},
+    }
+    for path, body in bodies.items():
+        began = time.perf_counter()
+        answer = await test.ask(path, body, user["access_token"])
+        assert (answer.status_code, code_of(answer)) in ((422, "invalid_request"), (413, "too_large"))
+        assert time.perf_counter() - began < 2, "a hundredth of it where nothing else runs"
+        assert "xxx" not in answer.text
 
 
 # --- changed

@@ -35,6 +35,7 @@ class Mailbox:
     tried: int = 0
     hanging: bool = False
     cutting: bool = False
+    """Whether the mail is taken, and nothing is answered."""
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         self.tried += 1
@@ -44,11 +45,6 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if self.hanging:
-            await asyncio.Event().wait()
-        if self.cutting:
-            _abort(server)
-            return "451 never sent"
         if self.answers:
             return self.answers.pop(0)
         content = envelope.content
@@ -59,6 +55,10 @@ class Mailbox:
         self.taken.append(message)
         self.recipients += envelope.rcpt_tos
         self.encrypted.append(session.ssl is not None)
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.cutting:
+            _abort(server)
         return "250 taken"
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
