@@ -19,6 +19,15 @@ class Event(StrEnum):
     SIGNED_OUT = "signed_out"
     REFRESH_REUSED = "refresh_reused"
     REFRESH_AHEAD = "refresh_ahead"
+    SESSION_ENDED = "session_ended"
+    SESSIONS_ENDED = "sessions_ended"
+    REAUTHENTICATED = "reauthenticated"
+    REAUTHENTICATION_FAILED = "reauthentication_failed"
+    ACCOUNT_DISABLED = "account_disabled"
+    ACCOUNT_ENABLED = "account_enabled"
+    ACCOUNT_DELETED = "account_deleted"
+    ROLE_CHANGED = "role_changed"
+    PASSWORD_REPLACED = "password_replaced"  # noqa: S105  # a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

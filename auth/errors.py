@@ -60,6 +60,10 @@ class RefreshReused(SessionEnded):
     """A refresh token came again after its successor was used: somebody has a copy, so the session was revoked."""
 
 
+class LastAdmin(AuthError):
+    """Without this account there would be no administrator: another one has to be made first."""
+
+
 class TooBusy(AuthError):
     """Too many passwords wait to be checked; trying again later may succeed."""
 

@@ -14,7 +14,7 @@ from auth.audit import NOBODY, Caller, Event
 from auth.errors import InvalidRefreshToken, RecentLoginNeeded, RefreshReused, SessionEnded
 from auth.refresh_tokens import Standing, Verdict
 from auth.tokens import Audience, Claims, Tokens
-from storage import sessions
+from storage import session_list, sessions
 from storage.cipher import DataKey, secret_place, user_key_place
 from storage.keyring import Keyring
 from storage.libraries import Library
@@ -23,8 +23,9 @@ from storage.sessions import Identity, LockedSession
 from storage.users import User
 
 REVOKED_REUSE = "refresh_reuse"
-REVOKED_LOGOUT = "logout"
 REVOKED_REPLACED = "replaced"
+SEEN_EVERY = timedelta(minutes=1)
+"""A socket that opens is noted as a use of its session, unless one was noted so short a time ago: many open at once after a restart."""
 
 _KEY_PURPOSE = "refresh"
 _NOTED = {Verdict.REUSED: Event.REFRESH_REUSED, Verdict.AHEAD: Event.REFRESH_AHEAD}
@@ -58,6 +59,17 @@ class Device:
     def caller(self) -> Caller:
         """Where its request comes from."""
         return Caller(address=self.address, user_agent=self.user_agent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What a token is used for: by an address, which is asked for only where it is noted, and whether to open a socket."""
+
+    address: Callable[[], str | None] = lambda: None
+    is_opening: bool = False
+
+
+UNSEEN = Use()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +160,8 @@ class Sessions:
             SessionEnded: its session is over.
             RefreshReused: it was used twice; the session is revoked, durably, before this is raised.
         """
-        presented = refresh_tokens.parse(token)
         async with self._database.transaction() as connection:
-            session = await sessions.lock(connection, presented.session_id)
-            if session is None:
-                raise InvalidRefreshToken
-            key = self._key(session)
-            if not presented.is_genuine(key):
-                raise InvalidRefreshToken
-            verdict = refresh_tokens.decide(_standing(session, now), presented.counter, now=now, grace=self._lifetimes.grace)
+            session, key, verdict = await self.judge(connection, token, now=now, caller=caller)
             counter = session.counter
             if verdict is Verdict.ROTATE:
                 counter += 1
@@ -164,11 +169,39 @@ class Sessions:
                 await sessions.rotate(
                     connection, session.id, counter=counter, now=now, idle_expires_at=idle_expires_at, address=caller.address or None
                 )
-            elif verdict is Verdict.REUSED:
-                await sessions.revoke(connection, session.id, now=now, reason=REVOKED_REUSE)
-            if (event := _NOTED.get(verdict)) is not None:
-                await audit.note(connection, event, now=now, user_id=session.user.id, caller=caller, session_id=session.id)
         # Raised only here, after the commit: an exception inside would take the revocation back.
+        self.require_good(session, verdict)
+        return self._grant(session.user, session.id, counter=counter, key=key, expires_at=session.expires_at, now=now)
+
+    async def judge(self, connection: Connection, token: str, *, now: datetime, caller: Caller) -> tuple[LockedSession, bytes, Verdict]:
+        """The session that this refresh token is of, its row held, its key, and what becomes of the token.
+
+        A session whose token is used again is ended, in the caller's transaction: commit it, then call `require_good`.
+
+        Raises:
+            InvalidRefreshToken: not one that we gave out.
+            SessionEnded: the account was deleted, and with it what its tokens could be told by.
+        """
+        presented = refresh_tokens.parse(token)
+        session = await sessions.lock(connection, presented.session_id)
+        if session is None:
+            raise InvalidRefreshToken
+        key = self._key(session)
+        if not presented.is_genuine(key):
+            raise InvalidRefreshToken
+        verdict = refresh_tokens.decide(_standing(session, now), presented.counter, now=now, grace=self._lifetimes.grace)
+        if verdict is Verdict.REUSED:
+            await sessions.revoke(connection, session.id, now=now, reason=REVOKED_REUSE)
+        if (event := _NOTED.get(verdict)) is not None:
+            await audit.note(connection, event, now=now, user_id=session.user.id, caller=caller, session_id=session.id)
+        return session, key, verdict
+
+    def require_good(self, session: LockedSession, verdict: Verdict) -> None:
+        """Refuse a token that was judged to be none to go on with, and announce what was ended for it. Only after the commit.
+
+        Raises:
+            RefreshReused, SessionEnded, InvalidRefreshToken.
+        """
         match verdict:
             case Verdict.REUSED:
                 self.announce([session.id])
@@ -177,9 +210,8 @@ class Sessions:
                 raise SessionEnded
             case Verdict.AHEAD:
                 raise InvalidRefreshToken
-        return self._grant(session.user, session.id, counter=counter, key=key, expires_at=session.expires_at, now=now)
 
-    async def authenticate(self, token: str, audiences: Collection[Audience], *, now: datetime) -> Principal:
+    async def authenticate(self, token: str, audiences: Collection[Audience], *, now: datetime, use: Use = UNSEEN) -> Principal:
         """Who holds this token, asked of the session's row each time; the first use of a generation is noted.
 
         Raises:
@@ -189,27 +221,29 @@ class Sessions:
         claims = self._tokens.verify(token, audiences, now=now)
         async with self._database.acquire() as connection:
             identity = await sessions.identify(connection, claims.session_id, now=now)
-            return await self._principal(connection, claims, identity, now)
+            return await self._principal(connection, claims, identity, now, use)
 
     async def authenticate_in(
-        self, token: str, audiences: Collection[Audience], library_id: UUID | None, *, now: datetime
+        self, token: str, audiences: Collection[Audience], library_id: UUID | None, *, now: datetime, use: Use = UNSEEN
     ) -> tuple[Principal, Library | None]:
         """The same, and at once a library as that user sees it, without an id the account's own: None where it is none of the user's."""
         claims = self._tokens.verify(token, audiences, now=now)
         async with self._database.acquire() as connection:
             identity, library = await sessions.identify_in(connection, claims.session_id, library_id, now=now) or (None, None)
-            return await self._principal(connection, claims, identity, now), library
+            return await self._principal(connection, claims, identity, now, use), library
 
     def require_recent(self, principal: Principal, *, now: datetime) -> None:
         """Raise RecentLoginNeeded unless its user has shown a short time ago who it is."""
         if now - principal.authenticated_at > self._lifetimes.recent:
             raise RecentLoginNeeded
 
-    async def _principal(self, connection: Connection, claims: Claims, identity: Identity | None, now: datetime) -> Principal:
+    async def _principal(self, connection: Connection, claims: Claims, identity: Identity | None, now: datetime, use: Use) -> Principal:
         if identity is None or identity.user.id != claims.user_id:
             raise SessionEnded
         if claims.generation == identity.counter and not identity.current_used:
-            await sessions.mark_used(connection, identity.session_id, claims.generation, now=now)
+            await sessions.mark_used(connection, identity.session_id, claims.generation, now=now, address=use.address())
+        elif use.is_opening and now - identity.last_seen_at >= SEEN_EVERY:
+            await session_list.touch(connection, identity.session_id, now=now, address=use.address(), every=SEEN_EVERY)
         return Principal(
             user=identity.user,
             session_id=identity.session_id,
@@ -218,21 +252,9 @@ class Sessions:
             authenticated_at=identity.authenticated_at,
         )
 
-    async def end(self, token: str, *, now: datetime, caller: Caller = NOBODY) -> None:
-        """Log out the session of an access token. One that has ended already is no error.
-
-        Raises:
-            InvalidToken: not ours; ExpiredToken if its time is over.
-        """
-        claims = self._tokens.verify(token, {Audience.ACCESS}, now=now)
-        async with self._database.transaction() as connection:
-            ended = await sessions.revoke(connection, claims.session_id, now=now, reason=REVOKED_LOGOUT)
-            if ended:
-                await audit.note(connection, Event.SIGNED_OUT, now=now, user_id=claims.user_id, caller=caller, session_id=claims.session_id)
-        if ended:
-            self.announce([claims.session_id])
-
     def _key(self, session: LockedSession) -> bytes:
+        if session.wrapped_key is None or session.key_id is None:
+            raise SessionEnded
         data_key = self._keyring.unwrap(session.key_id, session.wrapped_key, user_key_place(session.user.id))
         return data_key.open(session.sealed_key, secret_place(session.user.id, _KEY_PURPOSE, session.id))
 

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from auth.errors import SessionEnded
-from auth.sessions import Principal
+from auth.sessions import Principal, Use
 from auth.tokens import Audience
 from protocol.closes import Close
 from server.errors import answer_to, is_expected
@@ -65,9 +65,10 @@ class Admission:
         if not self._services.openings.allow(address):
             raise Turned(Close.BUSY, "too many openings from this address")
 
-    async def identify(self, token: str) -> Principal:
-        """Whose token it is. Raises what `answer_to` has an answer to."""
-        return await self._services.sessions.authenticate(token, {Audience.SYNC, Audience.ACCESS}, now=self._services.clock())
+    async def identify(self, token: str, address: str) -> Principal:
+        """Whose token it is; that its session was used from this address is noted. Raises what `answer_to` has an answer to."""
+        use = Use(address=lambda: address, is_opening=True)
+        return await self._services.sessions.authenticate(token, {Audience.SYNC, Audience.ACCESS}, now=self._services.clock(), use=use)
 
     async def library(self, library_id: UUID, user_id: UUID) -> Library:
         """The library as this user sees it. Raises NotFound, Unavailable."""

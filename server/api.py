@@ -18,6 +18,8 @@ from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
 from server.middleware import BodyLimit, Origins, ReadableAddress, RequestLog
 from server.routes import (
+    account,
+    admin,
     auth,
     batches,
     categories,
@@ -26,6 +28,8 @@ from server.routes import (
     preferences,
     prompt_source,
     prompts,
+    reauthentication,
+    sessions,
     shares,
     stats,
     tags,
@@ -95,7 +99,7 @@ def create_api(
     app.state.services = services
     app.state.editor = editor
     resources = (
-        *(auth, preferences, users, libraries, stats, batches, prompts, history, versions),
+        *(auth, sessions, reauthentication, account, admin, preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source),
     )
     for router in (*(resource.router for resource in resources), shares.prompt_router, *routers):

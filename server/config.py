@@ -83,6 +83,8 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
+    audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
+
     login_attempts_a_minute: int = Field(10, ge=1, description="logins and registrations an address may try a minute")
     login_failures_an_account: int = Field(10, ge=1, description="failed logins an account and address may have in 15 minutes")
     openings_a_minute: int = Field(600, ge=1, description="sockets an address may open a minute, before any database work")

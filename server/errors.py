@@ -204,6 +204,7 @@ TABLE: dict[type[Exception], Answer] = {
     auth.InvalidRefreshToken: Answer(401, "invalid_refresh_token", "The refresh token is not valid", Close.UNAUTHENTICATED),
     auth.SessionEnded: Answer(401, "session_ended", "The session is over: sign in again", Close.UNAUTHENTICATED),
     auth.RecentLoginNeeded: Answer(403, "recent_login_required", "Show once more that it is you, then try again", Close.FORBIDDEN),
+    auth.LastAdmin: Answer(409, "last_admin", "There is no other administrator: make one first", Close.FORBIDDEN),
     auth.TooBusy: Answer(503, "busy", "Too much to do at the moment: try again", Close.BUSY, RETRY_SECONDS),
     auth.Forbidden: Answer(403, "forbidden", "Your role does not allow this", Close.FORBIDDEN),
     storage.Unavailable: Answer(

@@ -11,8 +11,8 @@ import structlog
 
 from server import metrics
 from server.config import Settings
-from server.purge import PURGE, purge_library
-from server.retention import IDEMPOTENCY, JOB_LOG, RETAIN, SESSIONS, SWEEP, Retention
+from server.purge import PURGE, PURGE_ACCOUNT, purge_account, purge_library
+from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, RETAIN, SESSIONS, SWEEP, Retention
 from storage import job_records
 from storage.errors import StorageError
 from storage.job_queue import Handler, JobQueue, Pace
@@ -20,7 +20,7 @@ from storage.pool import Database
 
 log = structlog.get_logger(__name__)
 
-SCHEDULES = {SWEEP: "*/5 * * * *", SESSIONS: "17 3 * * *", IDEMPOTENCY: "29 * * * *", JOB_LOG: "41 * * * *"}
+SCHEDULES = {SWEEP: "*/5 * * * *", SESSIONS: "17 3 * * *", IDEMPOTENCY: "29 * * * *", JOB_LOG: "41 * * * *", AUDIT: "53 4 * * *"}
 """When the clock enqueues which job (cron, UTC); of several processes one does."""
 AGAIN_SECONDS = (0.2, 5.0)
 """First and longest wait before the queue is gone to again after the database was lost; it doubles in between."""
@@ -118,11 +118,13 @@ def handlers_on(ground: Ground) -> dict[str, Handler]:
     retention = Retention(ground.database, ground.settings, ground.clock)
     return {
         PURGE: purge_library(ground.database),
+        PURGE_ACCOUNT: purge_account(ground.database, ground.clock),
         SWEEP: retention.sweep,
         RETAIN: retention.retain,
         SESSIONS: retention.sessions,
         IDEMPOTENCY: retention.idempotency,
         JOB_LOG: retention.job_log,
+        AUDIT: retention.audit,
     }
 
 

@@ -20,6 +20,8 @@ from starlette.types import Scope
 from server.errors import TooManyAttempts
 
 FAILURE_MINUTES = 15
+PASSWORD_CHECKS = 10
+"""How often in 15 minutes a signed-in user may show the password, right or wrong: whoever finds an open session does not guess it."""
 FORCE_SECONDS = 5
 """How often a user may have libraries brought up to date: it asks every device and folds every tail."""
 RESTORES_A_MINUTE = 10
@@ -39,6 +41,7 @@ class Limits:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._attempts = RateLimitItemPerMinute(attempts_a_minute)
         self._failures = RateLimitItemPerMinute(failures_an_account, FAILURE_MINUTES)
+        self._password_checks = RateLimitItemPerMinute(PASSWORD_CHECKS, FAILURE_MINUTES)
         self._forces = RateLimitItemPerSecond(1, FORCE_SECONDS)
         self._restores = RateLimitItemPerMinute(RESTORES_A_MINUTE)
 
@@ -63,6 +66,10 @@ class Limits:
     async def succeeded(self, email: str, address: str) -> None:
         """Forget the failures of this account and address."""
         await self._limiter.clear(self._failures, "failure", email.lower(), bucket_of(address))
+
+    async def password_check(self, user_id: UUID) -> None:
+        """Count that the signed-in user shows a password. Raises TooManyAttempts."""
+        await self._count(self._password_checks, "password", str(user_id))
 
     async def force(self, user_id: UUID) -> None:
         """Count that the user has libraries brought up to date.

@@ -109,7 +109,8 @@ class Link:
     async def _greet(self, hello: Hello) -> None:
         try:
             if self.principal is None:
-                self.principal = await self.admission.identify(the_token([hello.token] if hello.token is not None else []))
+                token = the_token([hello.token] if hello.token is not None else [])
+                self.principal = await self.admission.identify(token, self.address)
             elif hello.token is not None:
                 raise Turned(Close.UNAUTHENTICATED, "exactly one token is needed: one came with the upgrade")
             if hello.device not in (None, self.principal.device_id):

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
 
 from server.config import Settings
 from server.idempotency import KEPT_FOR
-from server.purge import PURGE, chunks
-from storage import idempotency, job_records, retention
+from server.purge import PURGE, PURGE_ACCOUNT, chunks
+from storage import audit, deletion, idempotency, job_records, retention
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -24,15 +25,16 @@ RETAIN = "retain"
 SESSIONS = "sessions"
 JOB_LOG = "job_log"
 IDEMPOTENCY = "idempotency"
+AUDIT = "audit"
 
 TRIM_ROWS = 1_000
 """Updates one transaction deletes: about 10 ms, so that the writer's batches are not held up."""
 SNAPSHOT_ROWS = 20
 """Snapshots one transaction deletes; each may be many megabytes."""
 PAGE_LIBRARIES = 500
-"""Libraries looked at in one question."""
+"""Libraries, or accounts, looked at in one question."""
 SMALL_ROWS = 1_000
-"""Sessions, idempotency keys, or lines of the log, that one transaction deletes."""
+"""Sessions, idempotency keys, or lines of a log, that one transaction deletes."""
 ENDED_SESSION_DAYS = 30
 """Ended sessions are kept so long, to be looked at when somebody asks who was signed in."""
 LOG_DAYS = 7
@@ -45,26 +47,30 @@ class Retention:
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._trim_after = timedelta(seconds=settings.trim_after_seconds)
+        self._audit_kept = timedelta(days=settings.audit_days)
         self._clock = clock
 
     async def sweep(self, job: Job) -> None:
         """Enqueue what is due: purges that nobody enqueued, and libraries with something to retain."""
-        await self._each_page(self._purge_marked, deleted=True)
-        await self._each_page(self._retain_due, deleted=False)
+        await self._each_page(partial(retention.libraries_after, deleted=True), partial(self._purge, PURGE))
+        await self._each_page(deletion.deleted_after, partial(self._purge, PURGE_ACCOUNT))
+        await self._each_page(partial(retention.libraries_after, deleted=False), self._retain_due)
 
-    async def _each_page(self, look: Callable[[list[UUID]], Awaitable[None]], *, deleted: bool) -> None:
+    async def _each_page(
+        self, find: Callable[[Connection, UUID, int], Awaitable[list[UUID]]], look: Callable[[list[UUID]], Awaitable[None]]
+    ) -> None:
         last = UUID(int=0)
         while True:
             async with self._database.acquire() as connection:
-                page = await retention.libraries_after(connection, last, PAGE_LIBRARIES, deleted=deleted)
+                page = await find(connection, last, PAGE_LIBRARIES)
             if not page:
                 return
             await look(page)
             last = page[-1]
 
-    async def _purge_marked(self, page: list[UUID]) -> None:
+    async def _purge(self, kind: str, page: list[UUID]) -> None:
         async with self._database.transaction() as connection:
-            await _enqueue_each(connection, PURGE, page)
+            await _enqueue_each(connection, kind, page)
 
     async def _retain_due(self, page: list[UUID]) -> None:
         due = await self._due(page)
@@ -111,16 +117,21 @@ class Retention:
         expired = self._clock() - KEPT_FOR
         await chunks(self._database, lambda connection: idempotency.purge_step(connection, expired, SMALL_ROWS))
 
+    async def audit(self, job: Job) -> None:
+        """Delete what the audit log has kept long enough."""
+        before = self._clock() - self._audit_kept
+        await chunks(self._database, lambda connection: audit.purge_step(connection, before, SMALL_ROWS))
+
     async def job_log(self, job: Job) -> None:
         """Prune the log of jobs."""
         before = self._clock() - timedelta(days=LOG_DAYS)
         await chunks(self._database, lambda connection: job_records.prune_step(connection, before, SMALL_ROWS))
 
 
-async def _enqueue_each(connection: Connection, kind: str, library_ids: list[UUID]) -> None:
-    """Enqueue a job for each library that has none; one that was held is the operator's to send off again."""
+async def _enqueue_each(connection: Connection, kind: str, subjects: list[UUID]) -> None:
+    """Enqueue a job for each library or account that has none; one that was held is the operator's to send off again."""
     held = await job_records.held(connection, kind)
-    for library_id in library_ids:
-        if str(library_id) not in held:
-            await enqueue(connection, kind, str(library_id))
+    for subject in subjects:
+        if str(subject) not in held:
+            await enqueue(connection, kind, str(subject))
             await asyncio.sleep(0)

@@ -10,8 +10,11 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 from auth.accounts import Accounts
+from auth.administration import Administration
 from auth.audit import Caller
+from auth.endings import Endings
 from auth.passwords import Passwords
+from auth.reauthentication import Reauthentication
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import Tokens
 from crdt.seed import SEED
@@ -19,6 +22,7 @@ from server.config import Settings
 from server.idempotency import Idempotency
 from server.limits import Buckets, Limits, Network, SharedReads, client_address, trusted_networks
 from server.opened_shares import OpenedShares
+from server.purge import enqueue_account_purge
 from storage.keyring import Keyring
 from storage.pool import Database
 
@@ -44,6 +48,9 @@ class Services:
     tokens: Tokens = field(repr=False)
     passwords: Passwords
     sessions: Sessions
+    endings: Endings
+    reauthentication: Reauthentication
+    administration: Administration
     accounts: Accounts
     limits: Limits
     openings: Buckets
@@ -106,6 +113,15 @@ def make_services(
         tokens=tokens,
         passwords=passwords,
         sessions=sessions,
+        endings=Endings(database=database, tokens=tokens, sessions=sessions),
+        reauthentication=Reauthentication(database=database, passwords=passwords),
+        administration=Administration(
+            database=database,
+            passwords=passwords,
+            on_revoked=lambda session_ids: hooks.sessions_revoked(session_ids),
+            on_deleted=lambda library_id: hooks.library_deleted(library_id),
+            enqueue_purge=enqueue_account_purge,
+        ),
         accounts=Accounts(database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=SEED, random=random),
         limits=Limits(attempts_a_minute=settings.login_attempts_a_minute, failures_an_account=settings.login_failures_an_account),
         openings=Buckets(a_minute=settings.openings_a_minute, clock=time.monotonic),

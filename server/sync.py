@@ -62,7 +62,7 @@ class SyncEndpoint:
         """Everything that must hold before a stock device may open its library; and what serves it then."""
         self._admission.greet(scope)
         library_id = _library_of(scope["path"])
-        principal = await self._admission.identify(the_token(tokens_in(scope)))
+        principal = await self._admission.identify(the_token(tokens_in(scope)), self._admission.address(scope))
         library = await self._admission.library(library_id, principal.user.id)
         return lambda: self._serve(wire, Admitted(principal, library), receive)
 
@@ -72,7 +72,7 @@ class SyncEndpoint:
         if scope["path"].rstrip("/") != PATH.rstrip("/"):
             _library_of(scope["path"])  # tells whoever spreads connections where it will go; any may be opened
         found = tokens_in(scope)
-        principal = await self._admission.identify(the_token(found)) if found else None
+        principal = await self._admission.identify(the_token(found), self._admission.address(scope)) if found else None
         return lambda: self._converse(wire, scope, principal, receive)
 
     async def _converse(self, wire: Wire, scope: Scope, principal: Principal | None, receive: Receive) -> None:

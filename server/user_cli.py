@@ -66,7 +66,7 @@ async def _add(settings: Settings, dsn: str, email: str, name: str | None, passw
         device = Device(id=uuid4(), name="promptsync user add", platform="cli")
         try:
             grant = await services.accounts.register(email=email, password=password, name=name, device=device, now=services.clock())
-            await services.sessions.end(grant.access_token, now=services.clock())
+            await services.endings.log_out(grant.access_token, now=services.clock())
         except InvalidEmail:
             fail(f"{email} is not a mail address that can have an account")
         except EmailTaken:

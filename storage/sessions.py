@@ -35,11 +35,11 @@ _REVOKE_DEVICE = """
 """
 _ALIVE = "s.revoked_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 AND u.disabled_at IS NULL"
 _IDENTIFY = f"""
-    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at, s.last_seen_at
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
 _IDENTIFY_IN = f"""
-    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at,
+    SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at, s.last_seen_at,
         l.id AS l_id, l.name AS l_name, l.owner_id AS l_owner_id, l.created_at AS l_created_at, l.head AS l_head, l.epoch AS l_epoch, m.role
     FROM sessions s JOIN users u ON u.id = s.user_id
     LEFT JOIN members m ON m.user_id = u.id AND m.library_id = coalesce($3, u.library_id)
@@ -47,7 +47,8 @@ _IDENTIFY_IN = f"""
     WHERE s.id = $1 AND {_ALIVE}
 """  # noqa: S608  # constants only
 _MARK_USED = """
-    UPDATE sessions SET current_used = true, last_seen_at = $3 WHERE id = $1 AND refresh_counter = $2 AND NOT current_used
+    UPDATE sessions SET current_used = true, last_seen_at = $3, address = coalesce($4, address)
+    WHERE id = $1 AND refresh_counter = $2 AND NOT current_used
 """
 
 _DEVICES = "SELECT id, device_id, device_name, platform FROM sessions WHERE user_id = $1 AND id = ANY($2)"
@@ -86,12 +87,12 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedSession:
-    """A session whose row lock this transaction holds, with its user and the user's wrapped data key."""
+    """A session whose row lock this transaction holds, with its user and the user's wrapped data key, which goes with the account."""
 
     id: UUID
     user: User
-    wrapped_key: bytes = field(repr=False)
-    key_id: str
+    wrapped_key: bytes | None = field(repr=False)
+    key_id: str | None
     user_disabled: bool
     counter: int
     sealed_key: bytes = field(repr=False)
@@ -117,6 +118,7 @@ class Identity:
     current_used: bool
     expires_at: datetime
     authenticated_at: datetime
+    last_seen_at: datetime
 
 
 async def create(connection: Connection, session: NewSession) -> None:
@@ -217,6 +219,7 @@ def _identity(row: Record) -> Identity:
         current_used=row["current_used"],
         expires_at=row["expires_at"],
         authenticated_at=row["authenticated_at"],
+        last_seen_at=row["last_seen_at"],
     )
 
 
@@ -236,6 +239,6 @@ async def device_names(connection: Connection, user_id: UUID, device_ids: Iterab
     }
 
 
-async def mark_used(connection: Connection, session_id: UUID, generation: int, *, now: datetime) -> None:
-    """Note that a token of this generation was used, if it is the current one: from now on the one before is void."""
-    await connection.execute(_MARK_USED, session_id, generation, now)
+async def mark_used(connection: Connection, session_id: UUID, generation: int, *, now: datetime, address: str | None = None) -> None:
+    """Note that a token of this generation was used, and from where, if it is the current one: from now on the one before is void."""
+    await connection.execute(_MARK_USED, session_id, generation, now, address)

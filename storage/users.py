@@ -26,12 +26,13 @@ _LOGGED_IN = f"""
     RETURNING {_COLUMNS}
 """  # noqa: S608  # constants only
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
-_RENAME = f"UPDATE users SET name = $2 WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608  # constants only
+_RENAME = f"UPDATE users SET name = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING {_COLUMNS}"  # noqa: S608  # constants only
 _PAGE = f"""
     SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) AND deleted_at IS NULL ORDER BY created_at, id LIMIT $3
 """  # noqa: S608  # constants only
-_LOCK = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
-_LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK = "SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
+_HASH = "SELECT password_hash FROM users WHERE id = $1"
+_LOCK_KEY = "SELECT wrapped_key, key_id FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +158,22 @@ async def rename(connection: Connection, user_id: UUID, name: str) -> User | Non
     return user_of(row) if row else None
 
 
-async def lock(connection: Connection, user_id: UUID) -> None:
-    """Hold the user's row until the transaction ends: orders what may be done once at a time for a user."""
-    await connection.execute(_LOCK, user_id)
+async def lock(connection: Connection, user_id: UUID) -> bool:
+    """Hold the user's row until the transaction ends: orders what may be done once at a time for a user. False when the user is gone."""
+    return await connection.fetchval(_LOCK, user_id) is not None
+
+
+async def has_hash(connection: Connection, user_id: UUID, password_hash: str | None) -> bool:
+    """Whether this is the hash of the user's password, for the holder of the user's row."""
+    found: str | None = await connection.fetchval(_HASH, user_id)
+    return found is not None and found == password_hash
 
 
 async def lock_with_key(connection: Connection, user_id: UUID) -> tuple[str, bytes] | None:
-    """Hold the user's row as `lock` does; returns the user's data key, wrapped, after the id of the encryption key that wraps it."""
+    """Hold the user's row as `lock` does; returns the user's data key, wrapped, after the id of the encryption key that wraps it.
+
+    None when the user is gone, and the key with the user.
+    """
     row = await connection.fetchrow(_LOCK_KEY, user_id)
     return (row["key_id"], row["wrapped_key"]) if row else None
 

@@ -1,12 +1,13 @@
 """Who asks, and what the handlers are given: the dependencies that routes share."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from auth.errors import InvalidToken, NotAuthenticated
-from auth.sessions import Principal
+from auth.sessions import Principal, Use
 from auth.tokens import Audience
 from server.services import Services
 
@@ -48,8 +49,14 @@ async def token_of(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> 
     return bearer_token(request)
 
 
+async def token_if_any(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str | None:
+    """The token in the one Authorization header, or None where there is no such header."""
+    return bearer_token(request) if request.headers.getlist("authorization") else None
+
+
 Served = Annotated[Services, Depends(_services)]
 Token = Annotated[str, Depends(token_of)]
+TokenIfAny = Annotated[str | None, Depends(token_if_any)]
 
 
 async def principal(request: Request, token: Token, services: Served) -> Principal:
@@ -57,7 +64,8 @@ async def principal(request: Request, token: Token, services: Served) -> Princip
     known = getattr(request.state, "principal", None)  # asked already, with the library that the request is about
     if isinstance(known, Principal):
         return known
-    return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock())
+    use = Use(address=partial(services.address_of, request))
+    return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock(), use=use)
 
 
 Asking = Annotated[Principal, Depends(principal)]

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from auth.sessions import Principal
+from auth.sessions import Principal, Use
 from auth.tokens import Audience
 from crdt.view import View
 from server.editor import Edited, Editor
@@ -56,7 +57,8 @@ async def at_library(
     Raises:
         as `principal`; NotFound: there is no such library, or it is none of the user's business.
     """
-    asking, found = await services.sessions.authenticate_in(token, {Audience.ACCESS}, library, now=services.clock())
+    use = Use(address=partial(services.address_of, request))
+    asking, found = await services.sessions.authenticate_in(token, {Audience.ACCESS}, library, now=services.clock(), use=use)
     request.state.principal = asking
     if found is None:
         raise NotFound

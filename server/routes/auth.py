@@ -1,14 +1,15 @@
 """`/api/auth`: registering, signing in, carrying on, signing out."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from auth.endings import Scope
 from auth.sessions import Device, Grant
 from server.problems import fails
-from server.routes.asking import Served, Token
+from server.routes.asking import SIGNED_IN, Served, TokenIfAny
 from server.routes.body import StrictRoute
 from server.routes.texts import Body, Email, Id, Name, Password, RefreshToken
 from server.routes.users import UserView
@@ -49,6 +50,17 @@ class RefreshBody(Body):
     """The refresh token that was handed out last."""
 
     refresh_token: RefreshToken
+
+
+class LogoutBody(Body):
+    """Which sessions end: this one, the user's others, or all of them."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"scope": "others"}]})
+
+    scope: Scope = Scope.LOCAL
+    refresh_token: Annotated[
+        RefreshToken | None, Field(description="of this session: it will do where the access token's time is over")
+    ] = None
 
 
 class GrantView(BaseModel):
@@ -101,10 +113,13 @@ async def refresh(body: RefreshBody, request: Request, response: Response, servi
     return _view(grant, response)
 
 
-@router.post("/logout", status_code=204, responses=fails(not_authenticated=401, invalid_token=401, token_expired=401, unavailable=503))
-async def logout(token: Token, request: Request, services: Served) -> Response:
-    """End the session of this access token; repeating it changes nothing."""
-    await services.sessions.end(token, now=services.clock(), caller=services.caller_of(request))
+@router.post("/logout", status_code=204, responses=fails(invalid_refresh_token=401, **SIGNED_IN, **_FORM))
+async def logout(token: TokenIfAny, request: Request, services: Served, body: LogoutBody | None = None) -> Response:
+    """End this session, the user's others, or all; repeating it changes nothing. A refresh token will do where no access token is good."""
+    asked = body or LogoutBody()
+    await services.endings.log_out(
+        token, refresh_token=asked.refresh_token, scope=asked.scope, now=services.clock(), caller=services.caller_of(request)
+    )
     return Response(status_code=204)
 
 

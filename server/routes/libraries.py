@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from auth import permissions
-from auth.errors import Forbidden
+from auth.errors import Forbidden, SessionEnded
 from crdt.seed import SEED
 from server.claim import Claim
 from server.errors import OwnLibrary, TooManyLibraries
@@ -69,7 +69,8 @@ async def create(body: LibraryBody, asking: Asking, claim: Claimed, services: Se
     )
     async with services.database.transaction() as connection:
         # without the lock, requests that run at once would all count the same number
-        await users.lock(connection, asking.user.id)
+        if not await users.lock(connection, asking.user.id):
+            raise SessionEnded  # deleted meanwhile
         created = await libraries.for_user(connection, library.id, asking.user.id)
         if created is None:
             created = await _create(connection, library, claim)

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from auth import refresh_tokens
 from auth.accounts import Accounts
+from auth.endings import Endings
 from auth.errors import AuthError, InvalidRefreshToken, RefreshReused, SessionEnded
 from auth.sessions import Device, Grant, Lifetimes, Sessions
 from auth.tokens import Audience, Tokens
@@ -36,9 +37,9 @@ def awaited(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...,
 class SessionMachine(RuleBasedStateMachine):
     """One session; the model is a counter, whether its generation was used, when it began, and whether it is over."""
 
-    def __init__(self, runner: asyncio.Runner, sessions: Sessions, accounts: Accounts, revoked: list[UUID]) -> None:
+    def __init__(self, runner: asyncio.Runner, sessions: Sessions, endings: Endings, accounts: Accounts, revoked: list[UUID]) -> None:
         super().__init__()
-        self.runner, self.sessions, self.accounts, self.revoked = runner, sessions, accounts, revoked
+        self.runner, self.sessions, self.endings, self.accounts, self.revoked = runner, sessions, endings, accounts, revoked
 
     @initialize()
     @awaited
@@ -145,14 +146,15 @@ class SessionMachine(RuleBasedStateMachine):
         self.now += timedelta(days=days, seconds=seconds)
 
     @precondition(lambda self: self.counter > 3)
-    @rule(refreshing=st.booleans())
+    @rule(refreshing=st.booleans(), by_refresh_token=st.booleans())
     @awaited
-    async def logs_out(self, refreshing: bool) -> None:
+    async def logs_out(self, refreshing: bool, by_refresh_token: bool) -> None:
         if self.is_over():
             return
         fresh = await self.sessions.refresh(self.grants[-1].refresh_token, now=self.now)
         self.rotate(fresh)
-        racing = [self.sessions.end(fresh.access_token, now=self.now)]
+        access, refresh = (None, fresh.refresh_token) if by_refresh_token else (fresh.access_token, None)
+        racing = [self.endings.log_out(access, refresh_token=refresh, now=self.now)]
         if refreshing:
             await asyncio.gather(*racing, self.sessions.refresh(fresh.refresh_token, now=self.now), return_exceptions=True)
         else:
@@ -177,10 +179,11 @@ def test_sessions_behave_like_the_model(database_dsn: str) -> None:
     with asyncio.Runner() as runner:
         database = runner.run(Database.open(database_dsn, size=4))
         keyring, passwords, revoked = new_keyring(), cheap_passwords(), list[UUID]()
+        tokens = Tokens([("s1", os.urandom(32))], issuer="test", random=os.urandom)
         sessions = Sessions(
             database=database,
             keyring=keyring,
-            tokens=Tokens([("s1", os.urandom(32))], issuer="test", random=os.urandom),
+            tokens=tokens,
             lifetimes=LIFETIMES,
             random=os.urandom,
             on_revoked=revoked.extend,
@@ -189,9 +192,11 @@ def test_sessions_behave_like_the_model(database_dsn: str) -> None:
             database=database, keyring=keyring, passwords=passwords, sessions=sessions, first_update=b"first", random=os.urandom
         )
 
+        endings = Endings(database=database, tokens=tokens, sessions=sessions)
+
         class Machine(SessionMachine):
             def __init__(self) -> None:
-                super().__init__(runner, sessions, accounts, revoked)
+                super().__init__(runner, sessions, endings, accounts, revoked)
 
         try:
             run_state_machine_as_test(
