@@ -63,6 +63,7 @@ def demo(
 
 def main() -> None:
     """Run the command line: the groups are added here, where they are really needed."""
+    from server.audit_cli import audit
     from server.compact_cli import compact
     from server.epoch_cli import app as epoch
     from server.export_cli import export
@@ -79,6 +80,7 @@ def main() -> None:
     app.add_typer(epoch, name="epoch")
     app.add_typer(jobs, name="jobs")
     app.add_typer(library, name="library")
+    app.command()(audit)
     app.command()(compact)
     app.command()(export)
     app.command()(watch)

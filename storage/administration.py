@@ -4,6 +4,7 @@ None of it is content, or a secret. What takes an administrator away is done by 
 other's role away and leave none.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,6 +30,7 @@ _PAGE = f"""
         OR u.id::text = lower($4))
     ORDER BY u.created_at, u.id LIMIT $5
 """  # noqa: S608  # constants only
+_ADDRESSES = "SELECT id, email FROM users WHERE id = ANY($1) AND email IS NOT NULL"
 _ALONE = "SELECT pg_advisory_xact_lock($1)"
 _OTHER_ADMINS = """
     SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND id <> $1 AND disabled_at IS NULL AND deleted_at IS NULL)
@@ -69,6 +71,11 @@ async def one(connection: Connection, user_id: UUID, *, now: datetime) -> Facts 
 async def page(connection: Connection, *, query: str, after: tuple[datetime, UUID], limit: int, now: datetime) -> list[Facts]:
     """Accounts made after that time and id, oldest first: those whose address or name has `query` in it, or whose id it is."""
     return [_facts(row) for row in await connection.fetch(_PAGE, now, *after, query, limit)]
+
+
+async def addresses(connection: Connection, user_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The mail addresses of those of the accounts that have one."""
+    return {row["id"]: row["email"] for row in await connection.fetch(_ADDRESSES, list(user_ids))}
 
 
 async def alone(connection: Connection) -> None:

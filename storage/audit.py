@@ -23,6 +23,7 @@ _PAGE = f"""
         AND id < coalesce($4, 9223372036854775807) AND id > coalesce($5, 0)
     ORDER BY id DESC LIMIT $6
 """  # noqa: S608  # the columns are the constant above
+_NEWEST = "SELECT coalesce(max(id), 0) FROM audit"
 # The second condition is the trigger's own, so that clocks that differ are no reason to be refused.
 _PURGE = """
     DELETE FROM audit WHERE id = ANY(ARRAY(
@@ -88,6 +89,11 @@ async def page(
 ) -> list[Entry]:
     """What was noted, newest first: of one account, of one kind, not before a time, and between two entries, as far as each is given."""
     return [entry_of(row) for row in await connection.fetch(_PAGE, user_id, event, since, before, after, limit)]
+
+
+async def newest(connection: Connection) -> int:
+    """The id of the newest entry; 0 where there is none. One that is not committed yet may come with a lower id."""
+    return int(await connection.fetchval(_NEWEST))
 
 
 async def purge_step(connection: Connection, before: datetime, limit: int) -> bool:
