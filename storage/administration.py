@@ -15,7 +15,7 @@ from storage.users import Rank, User, user_of
 ROLES_LOCK = 0x50_53_72_6F_6C_65_73
 """The advisory lock of whoever may take an administrator away."""
 
-_USER = "u.id, u.email, u.email_verified_at, u.name, u.library_id, u.role, u.created_at, u.last_login_at, u.disabled_at"
+_USER = "u.id, u.email, u.email_verified_at, u.name, u.library_id, u.role AS rank, u.created_at, u.last_login_at, u.disabled_at"
 _FACTS = f"""
     {_USER}, u.password_hash IS NOT NULL AS has_password,
     ARRAY(SELECT DISTINCT provider FROM identities WHERE user_id = u.id ORDER BY provider) AS providers,

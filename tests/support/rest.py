@@ -62,6 +62,9 @@ class Rest:
     async def patch(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
         return await self.client.patch(path, json=body, headers=bearer(token))
 
+    async def put(self, path: str, body: object, token: str | None = None) -> httpx2.Response:
+        return await self.client.put(path, json=body, headers=bearer(token))
+
     async def get(self, path: str, token: str | None = None) -> httpx2.Response:
         return await self.client.get(path, headers=bearer(token))
 
