@@ -9,10 +9,12 @@ from uuid import UUID
 
 from storage.pool import Connection, Record
 
+MAX_LISTED = 500
+"""Sessions that are listed; of more, those that were not used for longest are left out. They end with all others, or by themselves."""
 _COLUMNS = "id, device_id, device_name, platform, created_at, last_seen_at, address, user_agent, method, authenticated_at, expires_at"
 _LIVE = f"""
     SELECT {_COLUMNS} FROM sessions
-    WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND idle_expires_at > $2 ORDER BY last_seen_at DESC, id
+    WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND idle_expires_at > $2 ORDER BY last_seen_at DESC, id LIMIT $3
 """  # noqa: S608  # the columns are the constant above
 _REVOKE_ONE = """
     UPDATE sessions SET revoked_at = $3, revoke_reason = $4
@@ -48,8 +50,8 @@ class LiveSession:
 
 
 async def live(connection: Connection, user_id: UUID, *, now: datetime) -> list[LiveSession]:
-    """The user's sessions that are not over, the one used last first."""
-    return [_session(row) for row in await connection.fetch(_LIVE, user_id, now)]
+    """The user's sessions that are not over, the one used last first, at most MAX_LISTED."""
+    return [_session(row) for row in await connection.fetch(_LIVE, user_id, now, MAX_LISTED)]
 
 
 async def revoke_one(connection: Connection, session_id: UUID, user_id: UUID, *, now: datetime, reason: str) -> bool:
