@@ -24,7 +24,8 @@ _REVOKE_ALL = """
     UPDATE sessions SET revoked_at = $2, revoke_reason = $3
     WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $4 RETURNING id
 """
-_OWNER = "SELECT user_id, revoke_reason FROM sessions WHERE id = $1"
+_OWNER = "SELECT user_id FROM sessions WHERE id = $1"
+_ENDED_BY = "SELECT revoke_reason FROM sessions WHERE id = $1"
 _TOUCH = """
     UPDATE sessions SET last_seen_at = $2, address = coalesce($3, address)
     WHERE id = $1 AND last_seen_at <= $2::timestamptz - $4::interval
@@ -64,10 +65,16 @@ async def revoke_all(connection: Connection, user_id: UUID, *, now: datetime, re
     return [row["id"] for row in await connection.fetch(_REVOKE_ALL, user_id, now, reason, but)]
 
 
-async def owner(connection: Connection, session_id: UUID) -> tuple[UUID, str | None] | None:
-    """Whose session it is, and why it was ended if it was; None where there is none."""
-    row = await connection.fetchrow(_OWNER, session_id)
-    return None if row is None else (row["user_id"], row["revoke_reason"])
+async def owner(connection: Connection, session_id: UUID) -> UUID | None:
+    """Whose session it is; None where there is none."""
+    user_id: UUID | None = await connection.fetchval(_OWNER, session_id)
+    return user_id
+
+
+async def ended_by(connection: Connection, session_id: UUID) -> str | None:
+    """Why a session was ended; None where it was not, or there is none."""
+    reason: str | None = await connection.fetchval(_ENDED_BY, session_id)
+    return reason
 
 
 async def touch(connection: Connection, session_id: UUID, *, now: datetime, address: str | None, every: timedelta) -> None:

@@ -109,9 +109,14 @@ async def test_one_or_all_but_one_are_ended_and_only_the_users_own(database: Dat
         assert set(await session_list.revoke_all(connection, owner, now=NOW, reason="others", but=mine[1])) == {mine[2], mine[3]}
         assert await session_list.revoke_all(connection, owner, now=NOW, reason="all") == [mine[1]]
         assert await session_list.revoke_all(connection, owner, now=NOW, reason="all") == []
-        assert await session_list.owner(connection, mine[2]) == (owner, "others")
-        assert await session_list.owner(connection, theirs) == (other, None)
+        assert await session_list.owner(connection, mine[2]) == owner
         assert await session_list.owner(connection, uuid4()) is None
+        assert [await session_list.ended_by(connection, each) for each in (mine[2], mine[1], theirs, uuid4())] == [
+            "others",
+            "all",
+            None,
+            None,
+        ]
         assert not await session_list.note_authentication(connection, mine[1], now=NOW)
         assert await session_list.note_authentication(connection, theirs, now=NOW + MINUTE)
         assert not await session_list.note_authentication(connection, uuid4(), now=NOW)
