@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def note(dsn: str, *lines: dict[str, Any]) -> None:
         database = await Database.open(dsn, size=1)
         async with database.transaction() as connection:
             for line in lines:
-                await log.append(connection, NewEntry(**{"at": NOW, "event": "signed_in", "user_id": None} | line))
+                new = NewEntry(at=NOW, event="signed_in", user_id=None)
+                await log.append(connection, replace(new, **line))
         await database.close()
 
     asyncio.run(run())

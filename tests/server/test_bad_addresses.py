@@ -83,6 +83,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/api/libraries/{}", None),
     ("DELETE", "/api/libraries/{}", None),
     ("DELETE", "/api/auth/identities/{}", None),
+    ("DELETE", "/api/auth/sessions/{}", None),
     ("GET", "/api/{}", None),
     ("GET", "/{}", None),
 ]
@@ -152,6 +153,8 @@ def _wrong_queries() -> Iterator[str]:
 async def test_queries_out_of_bounds_are_refused(raw: Raw) -> None:
     for query in _wrong_queries():
         assert await raw.refused("GET", f"/api/prompts?{query}") == (422, "invalid_request"), query
+    for query in ("before=0", "before=-1", f"before={1 << 63}", "before=%00", "limit=201", f"user={SECRET}"):
+        assert await raw.refused("GET", f"/api/users/me/activity?{query}") == (422, "invalid_request"), query
     for query in ("format=", "format=%00", "format=Library", f"format={SECRET}", "format=app&format=app", "library=me", "formats=app"):
         assert await raw.refused("GET", f"/api/export?{query}") == (422, "invalid_request"), query
 

@@ -13,7 +13,7 @@ import pytest
 from server import metrics, purge
 from server.jobs import Jobs
 from server.services import utc_now
-from storage import job_queue, job_records, retention
+from storage import deletion, job_queue, job_records, retention
 from storage.job_queue import Pace, enqueue
 from storage.job_records import JobRecord
 from storage.pool import Connection, Database
@@ -128,6 +128,21 @@ async def test_libraries_that_were_marked_before_there_were_jobs_are_found(runni
         await until_done(running)
     assert await left(running, *marked) == 0
     assert await running.stored(kept) == typing(1, 25)
+
+
+async def test_accounts_that_were_deleted_and_have_no_job_are_found(application: Rest) -> None:
+    database = application.services.database
+    gone, stays = await application.register(), await application.register()
+    async with database.transaction() as connection:
+        await deletion.destroy(connection, UUID(gone["user"]["id"]), now=application.clock(), reason="deleted")
+        await enqueue(connection, "sweep")
+    async with working(database):
+
+        async def alone() -> bool:
+            async with database.acquire() as connection:
+                return [row["id"] for row in await connection.fetch("SELECT id FROM users")] == [UUID(stays["user"]["id"])]
+
+        await eventually(alone, "the end of the account")
 
 
 async def test_a_damaged_library_is_held_and_the_others_are_purged(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -24,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.rest import code_of
+from tests.support.rest import PASSWORD, code_of
 from tests.support.running import Running, User
 
 SEED = int(os.environ.get("OPENAPI_SEED", "20261126"))
@@ -42,11 +43,17 @@ SOCIAL = frozenset(
 )
 PUBLIC = frozenset({"POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/refresh", "GET /api/prompt-source/{code}"}) | SOCIAL
 """Operations that need no token; every other one has to ask for one."""
-NOT_SIGNED_IN = {"POST /api/auth/logout": "it ends the session that everything else is asked with"}
+NOT_SIGNED_IN = {
+    "POST /api/auth/logout": "it ends the session that everything else is asked with",
+    "POST /api/auth/reauthenticate": "a password that is made up is a wrong one, and answered with 401",
+    "DELETE /api/users/me": "it ends the account that everything else is asked by",
+}
 """Operations that are asked without a token, or with a bad one, only."""
 NOTHING_TO_FORBID = frozenset(
     {
         "GET /api/users/me",
+        "DELETE /api/users/me",
+        "GET /api/auth/sessions",
         "GET /api/libraries",
         "GET /api/auth/social/google/start",
         "POST /api/auth/social/google/start",
@@ -62,6 +69,12 @@ WITH_A_PATH_ALONE = frozenset(
         "DELETE /api/libraries/{library_id}",
         "GET /api/libraries/{library_id}/restore-points",
         "GET /api/prompt-source/{code}",
+        "DELETE /api/auth/sessions/{session_id}",
+        "GET /api/admin/users/{user_id}",
+        "DELETE /api/admin/users/{user_id}",
+        "DELETE /api/admin/users/{user_id}/sessions",
+        "POST /api/admin/users/{user_id}/disable",
+        "POST /api/admin/users/{user_id}/enable",
     }
 )
 """Operations of which only the path can be wrong."""
@@ -81,8 +94,21 @@ OPERATIONS = """
     POST /api/auth/identities/google/start
     POST /api/auth/identities/google/finish
     DELETE /api/auth/identities/{identity_id}
+    GET /api/auth/sessions
+    DELETE /api/auth/sessions/{session_id}
+    POST /api/auth/reauthenticate
+    GET /api/admin/users
+    GET /api/admin/users/{user_id}
+    DELETE /api/admin/users/{user_id}
+    POST /api/admin/users/{user_id}/disable
+    POST /api/admin/users/{user_id}/enable
+    DELETE /api/admin/users/{user_id}/sessions
+    PUT /api/admin/users/{user_id}/role
+    GET /api/admin/audit
     GET /api/users/me
     PATCH /api/users/me
+    DELETE /api/users/me
+    GET /api/users/me/activity
     GET /api/users/me/preferences
     PATCH /api/users/me/preferences
     GET /api/libraries
@@ -211,9 +237,26 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
             await client.put("/api/variables/thing", json={"value": "x"})
     if "{identity_id}" in label:
         found["identity_id"] = [str(await server.identity(user))]
+    if "/api/admin/" in label:
+        await server.execute("UPDATE users SET role = 'admin' WHERE id = $1", user.id)
+    if "{user_id}" in label:
+        found["user_id"] = [str((await server.user()).id)]
+    if "{session_id}" in label:
+        found["session_id"] = [await _another_session(server, user)]
     if "{library_id}" in label:
         found["library_id"] = [str(user.library_id), str(await server.library(user))]  # one's own cannot be deleted
     return found
+
+
+async def _another_session(server: Running, user: User) -> str:
+    session_id = str(uuid4())
+    await server.execute(
+        "INSERT INTO sessions (id, user_id, device_id, device_name, platform, refresh_key, idle_expires_at, expires_at, authenticated_at)"
+        " SELECT $1, user_id, $1, 'd', 'p', refresh_key, idle_expires_at, expires_at, authenticated_at FROM sessions WHERE id = $2",
+        session_id,
+        user.session_id,
+    )
+    return session_id
 
 
 async def send(client: httpx2.AsyncClient, case: Case[Any], token: str | None) -> httpx2.Response:
@@ -323,3 +366,13 @@ def _examples(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list
 async def test_signing_out_is_answered_as_the_document_says(described: Described, client: httpx2.AsyncClient, user: User) -> None:
     answers = [await client.post("/api/auth/logout", headers={"Authorization": f"Bearer {user.access_token}"}) for _ in "ab"]
     assert [answer.status_code for answer in answers] == [204, 204]
+
+
+async def test_showing_that_it_is_you_and_leaving_are_answered_as_the_document_says(
+    described: Described, client: httpx2.AsyncClient, user: User
+) -> None:
+    client.headers["Authorization"] = f"Bearer {user.access_token}"
+    wrong = await client.post("/api/auth/reauthenticate", json={"password": "wrong"})
+    assert (wrong.status_code, code_of(wrong)) == (401, "invalid_credentials")
+    assert (await client.post("/api/auth/reauthenticate", json={"password": PASSWORD})).status_code == 204
+    assert [(await client.delete("/api/users/me")).status_code for _ in "ab"] == [204, 401]

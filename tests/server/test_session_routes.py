@@ -303,3 +303,23 @@ async def test_a_password_that_is_changed_while_it_is_checked_shows_nothing(rest
     assert code_of(answer) == "invalid_credentials"
     assert await listed(rest, tokens["access_token"]) == before
     assert await events(rest.services.database, tokens["user"]["id"]) == ["registered"]
+
+
+@pytest.mark.parametrize("path", ["/api/auth/logout", "/api/auth/reauthenticate"])
+async def test_bodies_that_make_no_sense_are_refused_and_end_nothing(rest: Rest, path: str) -> None:
+    tokens, secret = await rest.register(), "hunter2-secret-value"
+    headers = bearer(tokens["access_token"]) | {"Content-Type": "application/json"}
+    for body, kind, code in (
+        (f'{{"scope": "{secret}", "password": ["{secret}"]}}', "application/json", "invalid_request"),
+        (f'{{"{secret}": "{secret}"}}', "application/json", "invalid_request"),
+        ('{"refresh_token": 7, "password": null}', "application/json", "invalid_request"),
+        (f'{{"password": "{secret * 60}", "refresh_token": "{secret * 60}"}}', "application/json", "invalid_request"),
+        (f'{{"password": "{secret}", "password": "a"}}', "application/json", "malformed_json"),
+        (f'{{"password": "{secret}"', "application/json", "malformed_json"),
+        (f"password={secret}", "application/x-www-form-urlencoded", "unsupported_media_type"),
+        ('"' + "x" * (1 << 20) + '"', "application/json", "too_large"),
+    ):
+        answer = await rest.client.post(path, content=body, headers=headers | {"Content-Type": kind})
+        assert code_of(answer) == code, body[:80]
+        assert secret not in answer.text
+    assert await alive(rest, tokens) == [True]

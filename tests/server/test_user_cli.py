@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from auth.errors import AuthError
 from auth.sessions import Device
-from server.config import Settings
+from server.config import load_settings
 from server.keys import open_key_file
 from server.purge import PURGE_ACCOUNT
 from server.services import Services, make_services
@@ -58,7 +58,7 @@ def asked(dsn: str, question: Callable[[Services], Awaitable[T]]) -> T:
         database = await Database.open(dsn, size=2)
         passwords = cheap_passwords()
         try:
-            settings = Settings()
+            settings = load_settings()
             key_file, _ = await open_key_file(settings, database)
             keys = [(key.id, key.seed) for key in key_file.signing]
             return await question(

@@ -267,8 +267,8 @@ async def session(connection: Connection, user_id: UUID, **given: datetime) -> U
     session_id = uuid4()
     times = {"revoked_at": None, "expires_at": NOW + DAY, "idle_expires_at": NOW + DAY} | given
     await connection.execute(
-        "INSERT INTO sessions (id, user_id, device_id, device_name, platform, refresh_key, revoked_at, expires_at, idle_expires_at)"
-        " VALUES ($1, $2, $3, '', '', '', $4, $5, $6)",
+        "INSERT INTO sessions (id, user_id, device_id, device_name, platform, refresh_key, revoked_at, expires_at, idle_expires_at,"
+        " authenticated_at) VALUES ($1, $2, $3, '', '', '', $4, $5, $6, now())",
         session_id,
         user_id,
         uuid4(),

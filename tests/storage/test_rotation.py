@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from storage import rotation
+from storage import deletion, rotation, users
 from storage.cluster import claim
 from storage.errors import WrongKeys
 from storage.keyfile import KeyFile, Origin
@@ -140,6 +140,18 @@ async def test_a_destroyed_library_stays_destroyed(connection: Connection, path:
     done = await rotated(connection, path)
     assert done.rewrapped == 2 * USERS + 1
     assert await connection.fetchval("SELECT count(*) FROM libraries WHERE wrapped_key IS NULL AND key_id IS NULL") == 1
+
+
+async def test_a_deleted_account_has_no_key_to_be_wrapped_again(connection: Connection, path: Path) -> None:
+    await start_and_fill(connection, path)
+    user_id = await store_user(connection, KeyFile.load(path).keyring)
+    await deletion.destroy(connection, user_id, now=NOW, reason="deleted")
+    done = await rotated(connection, path)
+    assert (done.rewrapped, done.broken, done.late) == (2 * USERS, (), 0)
+    claimed = await claim(connection, only(path, done.active_id), new_client_id=lambda: 1)
+    assert claimed.registered == ()
+    assert await users.lock_with_key(connection, user_id) is None
+    assert not await users.lock(connection, user_id)
 
 
 async def test_progress_grows_to_the_whole(connection: Connection, path: Path) -> None:

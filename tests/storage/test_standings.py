@@ -23,8 +23,8 @@ async def store_session(database: Database, user_id: UUID) -> UUID:
     session_id = uuid4()
     async with database.acquire() as connection:
         await connection.execute(
-            "INSERT INTO sessions (id, user_id, device_id, device_name, platform, refresh_key, idle_expires_at, expires_at)"
-            " VALUES ($1, $2, $3, '', '', '', now() + interval '1 h', now() + interval '1 h')",
+            "INSERT INTO sessions (id, user_id, device_id, device_name, platform, refresh_key, idle_expires_at, expires_at,"
+            " authenticated_at) VALUES ($1, $2, $3, '', '', '', now() + interval '1 h', now() + interval '1 h', now())",
             session_id,
             user_id,
             uuid4(),
