@@ -125,7 +125,7 @@ class Administration:
             NotFound: there is no such account, or it was deleted before.
             LastAdmin: the last administrator would be gone, and no operator wants it so.
         """
-        async with self._holding(user_id, author, ends_admin=True) as (connection, _):
+        async with self._holding(user_id, author, ends_admin=True, whole=True) as (connection, _):
             destroyed = await deletion.destroy(connection, user_id, now=now, reason=REVOKED_DELETED)
             await _note(connection, Event.ACCOUNT_DELETED, user_id, author, now, libraries=len(destroyed.libraries))
             await self._enqueue_purge(connection, user_id)
@@ -134,12 +134,14 @@ class Administration:
             self._on_deleted(library_id)
 
     @asynccontextmanager
-    async def _holding(self, user_id: UUID, author: Author, *, ends_admin: bool = False) -> AsyncIterator[tuple[Connection, Locked]]:
+    async def _holding(
+        self, user_id: UUID, author: Author, *, ends_admin: bool = False, whole: bool = False
+    ) -> AsyncIterator[tuple[Connection, Locked]]:
         """A transaction that holds the account's row; with `ends_admin` only while another administrator remains, or for an operator."""
         async with self._database.transaction() as connection:
             if ends_admin:
                 await administration.alone(connection)
-            found = await administration.lock(connection, user_id)
+            found = await administration.lock(connection, user_id, whole=whole)
             if found is None:
                 raise NotFound
             is_admin = found.role is Rank.ADMIN and not found.disabled

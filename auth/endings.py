@@ -61,17 +61,15 @@ class Endings:
         claims = self._claims(access_token, refresh_token, now)
         session_id = claims.session_id if claims is not None else refresh_tokens.parse(refresh_token or "").session_id
         async with self._database.transaction() as connection:
-            owner = await session_list.owner(connection, session_id)
-            if scope is not Scope.LOCAL and owner is not None:
-                await users.lock(connection, owner[0])
+            if scope is not Scope.LOCAL and (owner := await session_list.owner(connection, session_id)) is not None:
+                await users.lock(connection, owner)
             session, verdict = await self._judged(connection, claims, refresh_token, now, caller)
             ended = await self._end(connection, session, scope, now, caller) if session is not None and verdict in _GOOD else []
+            before = await session_list.ended_by(connection, session_id) if verdict is Verdict.ENDED else None
         self._sessions.announce(ended)
-        if verdict in _GOOD:
-            return
-        if session is not None and verdict is not Verdict.ENDED:
-            self._sessions.require_good(session, verdict)
-        if scope is Scope.OTHERS or (scope is Scope.GLOBAL and (owner is None or owner[1] != REVOKED_GLOBAL)):
+        if verdict is not Verdict.ENDED:
+            self._sessions.require_good(session_id, verdict)
+        elif scope is Scope.OTHERS or (scope is Scope.GLOBAL and before != REVOKED_GLOBAL):
             raise SessionEnded
 
     async def end_one(self, asking: Principal, session_id: UUID, *, now: datetime, caller: Caller = NOBODY) -> bool:

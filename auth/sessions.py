@@ -170,7 +170,7 @@ class Sessions:
                     connection, session.id, counter=counter, now=now, idle_expires_at=idle_expires_at, address=caller.address or None
                 )
         # Raised only here, after the commit: an exception inside would take the revocation back.
-        self.require_good(session, verdict)
+        self.require_good(session.id, verdict)
         return self._grant(session.user, session.id, counter=counter, key=key, expires_at=session.expires_at, now=now)
 
     async def judge(self, connection: Connection, token: str, *, now: datetime, caller: Caller) -> tuple[LockedSession, bytes, Verdict]:
@@ -196,7 +196,7 @@ class Sessions:
             await audit.note(connection, event, now=now, user_id=session.user.id, caller=caller, session_id=session.id)
         return session, key, verdict
 
-    def require_good(self, session: LockedSession, verdict: Verdict) -> None:
+    def require_good(self, session_id: UUID, verdict: Verdict) -> None:
         """Refuse a token that was judged to be none to go on with, and announce what was ended for it. Only after the commit.
 
         Raises:
@@ -204,7 +204,7 @@ class Sessions:
         """
         match verdict:
             case Verdict.REUSED:
-                self.announce([session.id])
+                self.announce([session_id])
                 raise RefreshReused
             case Verdict.ENDED:
                 raise SessionEnded

@@ -1,8 +1,7 @@
 """What the commands about accounts share: an account found by its address or id, and the parts that change one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, TypeVar
 from uuid import UUID
@@ -14,33 +13,17 @@ from auth.administration import Administration
 from auth.errors import InvalidEmail
 from auth.passwords import Passwords
 from server.config import load_settings
-from server.database import MIGRATIONS, reachable_dsn
+from server.database import opened, reachable_dsn
 from server.purge import enqueue_account_purge
 from server.services import utc_now
 from server.terminal import fail, printable
-from storage import administration, schema, users
+from storage import administration, users
 from storage.administration import Facts
-from storage.pool import Connection, Database
+from storage.pool import Connection
 
 T = TypeVar("T")
 Who = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Mail address or id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
-    """Ask the database something.
-
-    Raises:
-        SchemaMismatch: the database is not of this version.
-        StorageError: it cannot be reached.
-    """
-
-    async def asked(dsn: str) -> T:
-        async with _database(dsn) as database, database.acquire() as connection:
-            return await question(connection)
-
-    with reachable_dsn(load_settings()) as dsn:
-        return asyncio.run(asked(dsn))
 
 
 def change(who: str, work: Callable[[Administration, Facts], Awaitable[T]]) -> T:
@@ -52,7 +35,7 @@ def change(who: str, work: Callable[[Administration, Facts], Awaitable[T]]) -> T
     async def changed(dsn: str) -> T:
         passwords = Passwords(cores=1)
         try:
-            async with _database(dsn) as database:
+            async with opened(dsn) as database:
                 parts = Administration(
                     database=database,
                     passwords=passwords,
@@ -100,13 +83,3 @@ def named(found: Facts) -> str:
 def when(moment: datetime | None, *, never: str = "never") -> str:
     """A moment in UTC, to the minute."""
     return f"{moment:%Y-%m-%d %H:%M}" if moment else never
-
-
-@asynccontextmanager
-async def _database(dsn: str) -> AsyncIterator[Database]:
-    await schema.check(dsn, MIGRATIONS)
-    database = await Database.open(dsn, size=2)
-    try:
-        yield database
-    finally:
-        await database.close()

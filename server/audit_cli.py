@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from server.accounts_terminal import AsJson, ask, id_of
+from server.accounts_terminal import AsJson, id_of
+from server.database import ask
 from server.services import utc_now
 from server.terminal import explained, fail, printable
 from storage import administration

@@ -4,16 +4,21 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
-from server.config import Settings
+from server.config import Settings, load_settings
+from storage import schema
 from storage.embedded import Embedded
 from storage.errors import DataFolderBusy, EmbeddedFailed
+from storage.pool import Connection, Database
 from storage.privatefile import replace_private
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +52,33 @@ def reachable_dsn(settings: Settings) -> Iterator[str]:
         yield dsn
     finally:
         embedded.stop()
+
+
+def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
+    """Ask the database something, for a command.
+
+    Raises:
+        SchemaMismatch: the database is not of this version.
+        StorageError: it cannot be reached; as `reachable_dsn`.
+    """
+
+    async def asked(dsn: str) -> T:
+        async with opened(dsn) as database, database.acquire() as connection:
+            return await question(connection)
+
+    with reachable_dsn(load_settings()) as dsn:
+        return asyncio.run(asked(dsn))
+
+
+@asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Database]:
+    """The database of a command, closed at the end. Raises SchemaMismatch, StorageError."""
+    await schema.check(dsn, MIGRATIONS)
+    database = await Database.open(dsn, size=2)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 def write_facts(data_dir: Path, **facts: object) -> None:

@@ -1,26 +1,24 @@
 """`promptsync jobs`: what waits, runs, is stuck or has failed, and what to do about it."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from server.config import load_settings
-from server.database import MIGRATIONS, reachable_dsn
+from server.database import ask
 from server.services import utc_now
 from server.terminal import explained, fail
-from storage import job_records, schema
+from storage import job_records
 from storage.job_records import HEARTBEAT_SECONDS, STATES, JobEvent, JobRecord
-from storage.pool import Connection, Database
+from storage.pool import Connection
 
 app = typer.Typer(
-    help="Background jobs: purges of deleted libraries, retention of updates and snapshots, pruning. "
+    help="Background jobs: purges of deleted libraries and accounts, retention of updates and snapshots, pruning. "
     "`serve` runs them, and `promptsync worker`. Jobs that are done are not listed.",
     no_args_is_help=True,
 )
@@ -32,7 +30,6 @@ ALL_AT_ONCE = 10_000
 """Jobs that `retry --failed` takes in one go."""
 _COLOURS = {"failed": "red", "stuck": "yellow", "waiting": "yellow", "running": "green"}
 
-T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -50,7 +47,7 @@ def list_all(
     with explained():
         if state is not None and state not in STATES:
             fail(f"there is no state {state}: {', '.join(STATES)}")
-        found, number = _ask(lambda connection: _listed(connection, state, limit))
+        found, number = ask(lambda connection: _listed(connection, state, limit))
         if as_json:
             return typer.echo(json.dumps([_plain(record) for record in found], indent=2))
         if not found:
@@ -67,7 +64,7 @@ def list_all(
 def show(job_id: Annotated[int, typer.Argument(metavar="ID", help="As `list` shows it.")], as_json: AsJson = False) -> None:
     """Show one job: its state, each start and failure, and where it failed last."""
     with explained():
-        record, events = _ask(lambda connection: _shown(connection, job_id))
+        record, events = ask(lambda connection: _shown(connection, job_id))
         if record is None and not events:
             fail(f"there is no job {job_id}, and the log remembers none; see `promptsync jobs list`")
         if as_json:
@@ -97,7 +94,7 @@ def retry(
     with explained():
         if bool(job_ids) == failed:
             fail("name the jobs to retry, or all that failed with --failed")
-        left = _ask(lambda connection: _retried(connection, job_ids or []))
+        left = ask(lambda connection: _retried(connection, job_ids or []))
         _tell_left(left, "retried")
         if not left:
             typer.echo("They run as soon as a server or a worker has room.")
@@ -112,7 +109,7 @@ def discard(
     with explained():
         if not yes and not typer.confirm(f"Remove {'this job' if len(job_ids) == 1 else f'these {len(job_ids)} jobs'} for good?"):
             fail("nothing was changed")
-        left = _ask(lambda connection: _discarded(connection, job_ids))
+        left = ask(lambda connection: _discarded(connection, job_ids))
         _tell_left(left, "discarded")
         if not left:
             typer.echo("Discarded.")
@@ -143,27 +140,6 @@ async def _retried(connection: Connection, job_ids: Sequence[int]) -> list[int]:
 
 async def _discarded(connection: Connection, job_ids: Sequence[int]) -> list[int]:
     return [job_id for job_id in job_ids if not await job_records.discard(connection, job_id, stuck_after=STUCK_AFTER)]
-
-
-def _ask(question: Callable[[Connection], Awaitable[T]]) -> T:
-    """Ask the database something.
-
-    Raises:
-        SchemaMismatch: the database is not of this version.
-        StorageError: it cannot be reached.
-    """
-
-    async def asked(dsn: str) -> T:
-        await schema.check(dsn, MIGRATIONS)
-        database = await Database.open(dsn, size=1)
-        try:
-            async with database.acquire() as connection:
-                return await question(connection)
-        finally:
-            await database.close()
-
-    with reachable_dsn(load_settings()) as dsn:
-        return asyncio.run(asked(dsn))
 
 
 def _print_table(records: Sequence[JobRecord]) -> None:

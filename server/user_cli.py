@@ -17,18 +17,18 @@ from rich.text import Text
 
 from auth.errors import AuthError, EmailTaken, InvalidEmail, WeakPassword
 from auth.sessions import Device
-from server.accounts_terminal import AsJson, Who, ask, find, when
+from server.accounts_terminal import AsJson, Who, find, when
 from server.config import Settings
-from server.database import MIGRATIONS, reachable_dsn
+from server.database import ask, opened, reachable_dsn
 from server.keys import open_key_file
 from server.services import Services, make_services, utc_now
 from server.terminal import explained, fail, printable, settings_of_terminal
 from server.user_changes_cli import Generate, delete, disable, enable, new_password, reset_password, set_role, tell_password
-from storage import administration, schema, session_list
+from storage import administration, session_list
 from storage.administration import Facts
 from storage.cluster import claim
 from storage.libraries import draw_client_id
-from storage.pool import Connection, Database
+from storage.pool import Connection
 from storage.session_list import LiveSession
 
 app = typer.Typer(help="Accounts of this server.", no_args_is_help=True)
@@ -165,14 +165,10 @@ def _cell(text: str) -> Text:
 
 @asynccontextmanager
 async def _services(settings: Settings, dsn: str) -> AsyncIterator[Services]:
-    await schema.check(dsn, MIGRATIONS)
-    database = await Database.open(dsn, size=2)
-    try:
+    async with opened(dsn) as database:
         key_file, _ = await open_key_file(settings, database)
         keyring = key_file.live_keyring()
         # as a server does: what these keys seal without being the database's would keep every later start out
         async with database.acquire() as connection:
             await claim(connection, keyring, new_client_id=lambda: draw_client_id(secrets.token_bytes))
         yield make_services(settings, database=database, keyring=keyring, signing_keys=[(key.id, key.seed) for key in key_file.signing])
-    finally:
-        await database.close()

@@ -36,6 +36,7 @@ _OTHER_ADMINS = """
     SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND id <> $1 AND disabled_at IS NULL AND deleted_at IS NULL)
 """
 _LOCK = "SELECT role, disabled_at FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
+_LOCK_WHOLE = "SELECT role, disabled_at FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
 _DISABLE = "UPDATE users SET disabled_at = coalesce(disabled_at, $2) WHERE id = $1"
 _ENABLE = "UPDATE users SET disabled_at = NULL WHERE id = $1"
 _SET_ROLE = "UPDATE users SET role = $2 WHERE id = $1"
@@ -88,9 +89,13 @@ async def is_last_admin(connection: Connection, user_id: UUID) -> bool:
     return not await connection.fetchval(_OTHER_ADMINS, user_id)
 
 
-async def lock(connection: Connection, user_id: UUID) -> Locked | None:
-    """Hold the account's row until the transaction ends; None where there is none, or it was deleted."""
-    row = await connection.fetchrow(_LOCK, user_id)
+async def lock(connection: Connection, user_id: UUID, *, whole: bool = False) -> Locked | None:
+    """Hold the account's row until the transaction ends; None where there is none, or it was deleted.
+
+    `whole` keeps out those as well who add something that refers to it: for whoever changes its address. Taken later, two of them could
+    wait for each other.
+    """
+    row = await connection.fetchrow(_LOCK_WHOLE if whole else _LOCK, user_id)
     return None if row is None else Locked(Rank(row["role"]), row["disabled_at"] is not None)
 
 

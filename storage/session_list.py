@@ -9,10 +9,12 @@ from uuid import UUID
 
 from storage.pool import Connection, Record
 
+MAX_LISTED = 500
+"""Sessions that are listed; of more, those that were not used for longest are left out. They end with all others, or by themselves."""
 _COLUMNS = "id, device_id, device_name, platform, created_at, last_seen_at, address, user_agent, method, authenticated_at, expires_at"
 _LIVE = f"""
     SELECT {_COLUMNS} FROM sessions
-    WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND idle_expires_at > $2 ORDER BY last_seen_at DESC, id
+    WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND idle_expires_at > $2 ORDER BY last_seen_at DESC, id LIMIT $3
 """  # noqa: S608  # the columns are the constant above
 _REVOKE_ONE = """
     UPDATE sessions SET revoked_at = $3, revoke_reason = $4
@@ -22,7 +24,8 @@ _REVOKE_ALL = """
     UPDATE sessions SET revoked_at = $2, revoke_reason = $3
     WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $4 RETURNING id
 """
-_OWNER = "SELECT user_id, revoke_reason FROM sessions WHERE id = $1"
+_OWNER = "SELECT user_id FROM sessions WHERE id = $1"
+_ENDED_BY = "SELECT revoke_reason FROM sessions WHERE id = $1"
 _TOUCH = """
     UPDATE sessions SET last_seen_at = $2, address = coalesce($3, address)
     WHERE id = $1 AND last_seen_at <= $2::timestamptz - $4::interval
@@ -48,8 +51,8 @@ class LiveSession:
 
 
 async def live(connection: Connection, user_id: UUID, *, now: datetime) -> list[LiveSession]:
-    """The user's sessions that are not over, the one used last first."""
-    return [_session(row) for row in await connection.fetch(_LIVE, user_id, now)]
+    """The user's sessions that are not over, the one used last first, at most MAX_LISTED."""
+    return [_session(row) for row in await connection.fetch(_LIVE, user_id, now, MAX_LISTED)]
 
 
 async def revoke_one(connection: Connection, session_id: UUID, user_id: UUID, *, now: datetime, reason: str) -> bool:
@@ -62,10 +65,16 @@ async def revoke_all(connection: Connection, user_id: UUID, *, now: datetime, re
     return [row["id"] for row in await connection.fetch(_REVOKE_ALL, user_id, now, reason, but)]
 
 
-async def owner(connection: Connection, session_id: UUID) -> tuple[UUID, str | None] | None:
-    """Whose session it is, and why it was ended if it was; None where there is none."""
-    row = await connection.fetchrow(_OWNER, session_id)
-    return None if row is None else (row["user_id"], row["revoke_reason"])
+async def owner(connection: Connection, session_id: UUID) -> UUID | None:
+    """Whose session it is; None where there is none."""
+    user_id: UUID | None = await connection.fetchval(_OWNER, session_id)
+    return user_id
+
+
+async def ended_by(connection: Connection, session_id: UUID) -> str | None:
+    """Why a session was ended; None where it was not, or there is none."""
+    reason: str | None = await connection.fetchval(_ENDED_BY, session_id)
+    return reason
 
 
 async def touch(connection: Connection, session_id: UUID, *, now: datetime, address: str | None, every: timedelta) -> None:

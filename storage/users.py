@@ -1,8 +1,7 @@
 """The users' rows. Mail addresses and names are not sealed; the password is a hash, and the data key is wrapped."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -27,9 +26,6 @@ _LOGGED_IN = f"""
 """  # noqa: S608  # constants only
 _REHASH = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"
 _RENAME = f"UPDATE users SET name = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING {_COLUMNS}"  # noqa: S608  # constants only
-_PAGE = f"""
-    SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) AND deleted_at IS NULL ORDER BY created_at, id LIMIT $3
-"""  # noqa: S608  # constants only
 _LOCK_ACCOUNT = f"{_BY_ID} FOR NO KEY UPDATE"
 _LOCK_BY_EMAIL = f"{_BY_EMAIL} FOR NO KEY UPDATE"
 _RECLAIM = """
@@ -201,15 +197,6 @@ async def lock_with_key(connection: Connection, user_id: UUID) -> tuple[str, byt
     """
     row = await connection.fetchrow(_LOCK_KEY, user_id)
     return (row["key_id"], row["wrapped_key"]) if row else None
-
-
-async def each(connection: Connection, *, page: int = 500) -> AsyncIterator[User]:
-    """Every user, oldest first, read `page` at a time."""
-    last: tuple[datetime, UUID] = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
-    while rows := await connection.fetch(_PAGE, *last, page):
-        for row in rows:
-            yield user_of(row)
-        last = (rows[-1]["created_at"], rows[-1]["id"])
 
 
 def user_of(row: Record) -> User:

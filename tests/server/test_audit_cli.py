@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -142,8 +142,21 @@ def test_followed_it_prints_what_comes_once_and_in_lines(external: str) -> None:
             for number in range(3):
                 note(external, {"event": f"after_{number}"})
                 printed.append(json.loads(process.stdout.readline())["event"])
+            asyncio.run(_commit_in_the_other_order(external, process.stdout, printed))
         finally:
             process.send_signal(2)
             _, errors = process.communicate(timeout=20)
-    assert printed == ["before_1", "before_2", "after_0", "after_1", "after_2"]
+    assert printed == ["before_1", "before_2", "after_0", "after_1", "after_2", "quick", "slow"]
     assert (process.returncode, errors) == (0, "")
+
+
+async def _commit_in_the_other_order(dsn: str, output: IO[str], printed: list[str]) -> None:
+    """Two lines, of which the first is committed after the second has been printed."""
+    database = await Database.open(dsn, size=2)
+    async with database.transaction() as slow:
+        await log.append(slow, NewEntry(at=NOW, event="slow", user_id=None))
+        async with database.transaction() as quick:
+            await log.append(quick, NewEntry(at=NOW, event="quick", user_id=None))
+        printed.append(json.loads(await asyncio.to_thread(output.readline))["event"])
+    printed.append(json.loads(await asyncio.to_thread(output.readline))["event"])
+    await database.close()

@@ -1,17 +1,22 @@
 """How long sessions live, by what their settings say and by whoever ends them; and when they were used last."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
+from auth.administration import OPERATOR
 from auth.sessions import SEEN_EVERY
 from server.services import utc_now
+from storage.errors import NotFound
+from storage.users import Rank
 from tests.support.database import Databases
-from tests.support.rest import Rest, bearer, code_of, grant, rest_api
+from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 from tests.support.running import Running, User
 
 
@@ -151,3 +156,35 @@ async def test_the_first_use_of_tokens_is_noted_with_its_address(server: Running
         assert first[1] == "127.0.0.1"
         assert (await client.get("/api/users/me")).status_code == 200
     assert await seen(server, user) == first
+
+
+async def test_whatever_is_done_to_one_account_at_once_waits_for_nothing_in_a_circle(rest: Rest) -> None:
+    """Logins, refreshes, logouts of every scope and what administrators do: no deadlock (503) and no error of ours; the end is the end."""
+    administration = rest.services.administration
+    for number in range(15):
+        email = fresh_email()
+        tokens = await rest.register(email)
+        sessions = [tokens, *[grant(await rest.post("/api/auth/login", {"email": email, "password": PASSWORD})) for _ in range(3)]]
+        user_id = UUID(tokens["user"]["id"])
+        doings = [
+            *(rest.refresh(each["refresh_token"]) for each in sessions),
+            *(rest.post("/api/auth/login", {"email": email, "password": PASSWORD}) for _ in range(3)),
+            *(
+                rest.client.post("/api/auth/logout", headers=bearer(each["access_token"]), json={"scope": scope})
+                for each, scope in zip(sessions, ("local", "others", "global", "others"), strict=True)
+            ),
+            rest.client.post("/api/auth/logout", json={"scope": "global", "refresh_token": sessions[1]["refresh_token"]}),
+            rest.post("/api/auth/reauthenticate", {"password": PASSWORD}, sessions[3]["access_token"]),
+            rest.post("/api/libraries", {"name": "n"}, sessions[2]["access_token"]),
+            administration.end_sessions(user_id, OPERATOR, now=rest.clock()),
+            administration.set_role(user_id, Rank.ADMIN, OPERATOR, now=rest.clock()),
+        ]
+        if number % 3 == 0:
+            doings.append(administration.delete(user_id, OPERATOR, now=rest.clock()))
+        random.Random(number).shuffle(doings)
+        for outcome in await asyncio.gather(*doings, return_exceptions=True):
+            assert not isinstance(outcome, Exception) or isinstance(outcome, NotFound), outcome
+            if isinstance(outcome, httpx2.Response):
+                assert outcome.status_code in (200, 201, 204, 401, 404), outcome.text
+        await asyncio.gather(administration.end_sessions(user_id, OPERATOR, now=rest.clock()), return_exceptions=True)
+        assert [await rest.status_of(each["access_token"]) for each in sessions] == [401] * 4

@@ -145,8 +145,8 @@ async def test_others_end_and_the_session_at_hand_stays(rest: Rest) -> None:
 async def test_all_end_and_it_may_be_repeated(rest: Rest) -> None:
     email = fresh_email()
     first, second = await rest.register(email), await signed_in(rest, email)
-    for _ in range(2):
-        assert (await log_out(rest, second["access_token"], scope="global")).status_code == 204
+    at_once = await asyncio.gather(*(log_out(rest, second["access_token"], scope="global") for _ in range(4)))
+    assert [answer.status_code for answer in (*at_once, await log_out(rest, second["access_token"], scope="global"))] == [204] * 5
     assert await alive(rest, first, second) == [False, False]
     assert [(await rest.refresh(each["refresh_token"])).status_code for each in (first, second)] == [401, 401]
     assert len(await entries(rest.services.database, first["user"]["id"], "signed_out")) == 1
