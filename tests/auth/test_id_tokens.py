@@ -15,10 +15,10 @@ from auth.errors import ProviderUnavailable, SocialRefused
 from auth.id_tokens import MAX_CHARACTERS, MAX_KEYS, Expected, UnknownKey, read_keys, verify
 from tests.support.issuer import ANDROID_ID, CLIENT_ID, SUBJECT, Issuer, jwk, key, sign
 
-ISSUER = Issuer(url="https://accounts.google.com")
 OTHER_APP = "other-app.apps.googleusercontent.com"
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECONDS = int(NOW.timestamp())
+ISSUER = Issuer(url="https://accounts.google.com", clock=NOW.timestamp)
 
 
 def expected(nonce: str | None = None, max_age: timedelta | None = None) -> Expected:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from auth.administration import OPERATOR
 from auth.audit import Caller
 from auth.errors import IdentityConflict, IdentityTaken, LastWayIn, LinkRequired, SessionEnded, SocialRefused
 from auth.external_identities import ExternalIdentity
@@ -371,3 +372,33 @@ async def test_of_two_ways_in_that_are_unlinked_at_once_one_stays(rest: Rest, id
             *(identities.unlink(asking, each.id, now=rest.clock(), caller=CALLER) for each in both), return_exceptions=True
         )
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LastWayIn", "NoneType"]
+
+
+async def test_a_password_login_that_races_the_owners_return_leaves_the_attacker_nothing(rest: Rest) -> None:
+    for _ in range(10):
+        attacker = await rest.register(email := fresh_email())
+        login, refresh, victim = await asyncio.gather(
+            rest.post("/api/auth/login", {"email": email, "password": PASSWORD}),
+            rest.refresh(attacker["refresh_token"]),
+            signed_in(rest, google(email=email)),
+        )
+        for answer in (login, refresh):
+            if answer.status_code == 200:
+                assert await rest.status_of(answer.json()["access_token"]) == 401
+                assert (await rest.refresh(answer.json()["refresh_token"])).status_code == 401
+            else:
+                assert answer.status_code == 401
+        assert await rest.status_of(victim.access_token) == 200
+        assert await fetch(rest, "SELECT 1 FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", victim.user.id) == [(1,)]
+
+
+async def test_a_sign_in_that_races_the_accounts_disabling_or_deletion_opens_nothing_that_stays(rest: Rest) -> None:
+    administration = rest.services.administration
+    for end in (administration.disable, administration.delete) * 5:
+        external = google()
+        mine = await signed_in(rest, external)
+        _, outcome = await asyncio.gather(end(mine.user.id, OPERATOR, now=rest.clock()), signed_in(rest, external), return_exceptions=True)
+        assert isinstance(outcome, Grant | SocialRefused)
+        assert await fetch(rest, "SELECT 1 FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", mine.user.id) == []
+        if isinstance(outcome, Grant) and outcome.user.id == mine.user.id:
+            assert await rest.status_of(outcome.access_token) == 401

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -58,6 +58,7 @@ class Issuer:
     keys: list[dict[str, Any]] = field(default_factory=lambda: [jwk("a")])
     headers: dict[str, str] = field(default_factory=dict)
     answers: dict[str, bytes | Mapping[str, Any]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
     asked: Counter[str] = field(default_factory=Counter)
     bodies: list[str] = field(default_factory=list)
     silent: bool = False
@@ -65,7 +66,7 @@ class Issuer:
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """The claims of somebody with a mailbox of Google's; a change to None leaves one out."""
-        now = int(time.time())
+        now = int(self.clock())
         usual = {
             "iss": self.url,
             "azp": CLIENT_ID,
