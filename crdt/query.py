@@ -13,13 +13,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
+from operator import eq
 from typing import Any
 
 from crdt.errors import CrdtError
 from crdt.library import Mode
 from crdt.plain import canonical
-from crdt.rows import Row, normalised
+from crdt.rows import Fact, Row, normalised
 from crdt.shown import Category, Prompt
 from crdt.view import View
 
@@ -98,7 +100,8 @@ class Page:
 
 Place = tuple[int | str, str]
 """A prompt's place in an order: what it is sorted by, and its id."""
-Test = Callable[[Row], bool]
+Test = tuple[Fact, Callable[[Any], bool]]
+"""Whether a prompt is wanted, by a fact of it."""
 
 
 def run(view: View, query: Query) -> Page:
@@ -108,24 +111,25 @@ def run(view: View, query: Query) -> Page:
     if len(terms(query.search)) > MAX_TERMS:
         raise ValueError(f"a search has at most {MAX_TERMS} words")
     after = _place_in(query) if query.after is not None else None
-    place = _PLACES[query.sort]
-    found = [(place(row.prompt), row.prompt) for row in _matching(view, query)]
+    sorted_by, compared = Fact(query.sort.value), _COMPARED.get(query.sort, int)
+    found = [((compared(row.facts[sorted_by]), row.id), row) for row in _matching(view, query, sorted_by)]
     total = len(found)
     if after is not None:
         found = [one for one in found if (one[0] < after if query.descending else one[0] > after)]
     found.sort(key=lambda one: one[0], reverse=query.descending)
     page = found[: query.limit]
     more = len(found) > len(page)
-    return Page(prompts=tuple(prompt for _, prompt in page), next=_cursor(query, page[-1][0]) if more else None, total=total)
+    return Page(prompts=tuple(view.shown([row for _, row in page])), next=_cursor(query, page[-1][0]) if more else None, total=total)
 
 
 # --- filters
 
 
-def _matching(view: View, query: Query) -> list[Row]:
-    rows = view.rows()
-    for test in _tests(view, query):
-        rows = [row for row in rows if test(row)]
+def _matching(view: View, query: Query, sorted_by: Fact) -> list[Row]:
+    tests = _tests(view, query)
+    rows = view.rows(sorted_by, *(fact for fact, _ in tests))
+    for fact, test in tests:
+        rows = [row for row in rows if test(row.facts[fact])]
     if wanted := terms(query.search):
         rows = [row for row, words in zip(rows, view.words(rows), strict=True) if all(term in words for term in wanted)]
     return rows
@@ -139,36 +143,33 @@ def terms(search: str) -> list[str]:
 def _tests(view: View, query: Query) -> list[Test]:
     tests: list[Test] = []
     if query.deleted is not None:
-        tests.append(lambda row: (row.prompt.deleted_at is not None) == query.deleted)
+        tests.append((Fact.DELETED_AT, lambda deleted_at: (deleted_at is not None) == query.deleted))
     if query.category is not None:
         wanted = {None} if query.category == UNCATEGORISED else _with_below(view.categories(), query.category)
-        tests.append(lambda row: row.prompt.category in wanted)
+        tests.append((Fact.CATEGORY, lambda category: category in wanted))
     if query.tags:
         keys = {view.tag_key(tag) for tag in query.tags}
         every = query.tags_match is Match.ALL
-        tests.append(lambda row: keys <= row.keys if every else not keys.isdisjoint(row.keys))
-    for name in ("favorite", "pinned", "mode", "model"):
-        if (value := getattr(query, name)) is not None:
-            tests.append(_equals(name, value))
-    for name, first, end in (
-        ("created_at", query.created_from, query.created_to),
-        ("updated_at", query.updated_from, query.updated_to),
+        tests.append((Fact.TAGS, keys.issubset if every else lambda own: not keys.isdisjoint(own)))
+    for fact, value in (
+        (Fact.FAVORITE, query.favorite),
+        (Fact.PINNED, query.pinned),
+        (Fact.MODE, query.mode),
+        (Fact.MODEL, query.model),
+    ):
+        if value is not None:
+            tests.append((fact, partial(eq, value)))
+    for fact, first, end in (
+        (Fact.CREATED_AT, query.created_from, query.created_to),
+        (Fact.UPDATED_AT, query.updated_from, query.updated_to),
     ):
         if first is not None or end is not None:
-            tests.append(_within(name, first, end))
+            tests.append((fact, partial(_is_within, first, end)))
     return tests
 
 
-def _equals(name: str, value: Any) -> Test:
-    return lambda row: bool(getattr(row.prompt, name) == value)
-
-
-def _within(name: str, first: int | None, end: int | None) -> Test:
-    def test(row: Row) -> bool:
-        at = getattr(row.prompt, name)
-        return (first is None or first <= at) and (end is None or at < end)
-
-    return test
+def _is_within(first: int | None, end: int | None, at: int) -> bool:
+    return (first is None or first <= at) and (end is None or at < end)
 
 
 def _with_below(categories: list[Category], category_id: str) -> set[str | None]:
@@ -188,12 +189,9 @@ def _with_below(categories: list[Category], category_id: str) -> set[str | None]
 # --- order
 
 
-_PLACES: dict[Sort, Callable[[Prompt], Place]] = {
-    Sort.UPDATED_AT: lambda prompt: (prompt.updated_at, prompt.id),
-    Sort.CREATED_AT: lambda prompt: (prompt.created_at, prompt.id),
-    Sort.TITLE: lambda prompt: (normalised(prompt.title)[:MAX_SORTED], prompt.id),
-    Sort.ORDER: lambda prompt: (prompt.order[:MAX_SORTED], prompt.id),
-    Sort.USES: lambda prompt: (prompt.uses, prompt.id),
+_COMPARED: dict[Sort, Callable[[Any], int | str]] = {
+    Sort.TITLE: lambda title: normalised(title)[:MAX_SORTED],
+    Sort.ORDER: lambda order: str(order)[:MAX_SORTED],
 }
 _TEXTUAL = (Sort.TITLE, Sort.ORDER)
 

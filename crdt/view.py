@@ -19,7 +19,7 @@ from crdt.histories import Histories
 from crdt.library import Library, Root
 from crdt.plain import canonical
 from crdt.reader import Problems
-from crdt.rows import TEXT_FIELDS, Row, Rows
+from crdt.rows import TEXT_FIELDS, Fact, Row, Rows
 from crdt.shared import Txn, reading
 from crdt.shown import Category, Context, FullPrompt, FullVersion, ModelConfig, Prompt, Tag, Template, Version, WholePrompt
 from crdt.tags import TagEntry
@@ -76,13 +76,13 @@ class View:
 
     def prompts(self) -> list[Prompt]:
         """Every prompt, those in the bin too, in no order."""
-        return [row.prompt for row in self.rows()]
+        return self.shown(self.rows())
 
     def prompt(self, prompt_id: str) -> Prompt | None:
         """One prompt; None where there is none."""
         with self._reading() as txn:
             row = self._rows.row(prompt_id, txn)
-        return row.prompt if row is not None else None
+            return self._rows.prompt(row, txn) if row is not None else None
 
     def full(self, prompt_id: str) -> FullPrompt | None:
         """One prompt with its texts, and an etag of it all; None where there is none."""
@@ -91,7 +91,7 @@ class View:
             if row is None or there is None:
                 return None
             read = self._rows.reader(prompt_id, there, TEXT_FIELDS, txn)
-            prompt = row.prompt
+            prompt = self._rows.prompt(row, txn)
             shown: dict[str, Any] = {
                 "original": read.content("original"),
                 "optimized": self._histories.text(prompt.current, txn) if prompt.current is not None else "",
@@ -109,9 +109,9 @@ class View:
             if row is None or there is None:
                 return None
             read = self._rows.reader(prompt_id, there, TEXT_FIELDS, txn)
-            tags, category = row.filed
+            tags, category = self._rows.filed(prompt_id, txn)
             return WholePrompt(
-                prompt=row.prompt,
+                prompt=self._rows.prompt(row, txn),
                 original=read.content("original"),
                 examples=read.mapping("examples"),
                 media=read.list_or_none("media") or [],
@@ -136,7 +136,7 @@ class View:
         """The keys of a prompt's tags and its category as they are written, before merges, and whatever has become of the category."""
         with self._reading() as txn:
             row = self._rows.row(prompt_id, txn)
-            return row.filed if row is not None else ((), None)
+            return self._rows.filed(prompt_id, txn) if row is not None else ((), None)
 
     def has_category(self, category_id: str) -> bool:
         """Whether there is such a category that is not in the bin."""
@@ -183,10 +183,17 @@ class View:
 
     # --- for queries
 
-    def rows(self) -> list[Row]:
-        """Every prompt with what queries need of it, those in the bin too."""
+    def rows(self, *facts: Fact) -> list[Row]:
+        """Every prompt with these facts, those in the bin too."""
         with self._reading() as txn:
-            return self._rows.all(txn)
+            rows = self._rows.all(txn)
+            self._rows.learn(rows, facts, txn)
+            return rows
+
+    def shown(self, rows: list[Row]) -> list[Prompt]:
+        """The prompts of these rows, just got."""
+        with self._reading() as txn:
+            return [row.prompt or self._rows.prompt(row, txn) for row in rows]
 
     def words(self, rows: list[Row]) -> list[str]:
         """What a search looks into, of each of the rows: title, description, texts and tags, `normalised`."""
@@ -204,9 +211,9 @@ class View:
     def tags(self) -> list[Tag]:
         """Every tag that is registered or that a prompt has, by key. Those that were merged into another are among them."""
         counts: dict[str, int] = {}
-        for row in self.rows():
-            for key in row.keys:
-                counts[key] = counts.get(key, 0) + (row.prompt.deleted_at is None)
+        for row in self.rows(Fact.TAGS, Fact.DELETED_AT):
+            for key in row.facts[Fact.TAGS]:
+                counts[key] = counts.get(key, 0) + (row.facts[Fact.DELETED_AT] is None)
         with self._reading() as txn:
             entries = self._catalogue.entries(txn)
             return [self._tag(key, counts.get(key, 0), txn) for key in sorted(entries.keys() | counts.keys())]
@@ -292,7 +299,7 @@ class View:
         self._rows.forget(touched)
         self._rows.changed(prompts, txn)
         if self._catalogue.settle(changed.get(Root.CATEGORIES, ()), changed.get(Root.TAGS, ()), txn):
-            self._rows.refile(txn)
+            self._rows.refile()
         self._workbench.settle(changed, txn)
 
     def _note(self, root: Root, keys: set[str]) -> None:

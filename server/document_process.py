@@ -1,6 +1,7 @@
 """A process with a desk: it is given orders over a pipe of its own, one at a time, and ends when that closes.
 
-Not an executor: its threads hand each order on three times, which takes longer than most orders do.
+Not an executor: its threads hand each order on three times, which takes longer than most orders do. What a library is opened with goes by
+memory that both share: 8 MB through the pipe take 15 ms, that way 5.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ class DocumentProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._shared = -1
 
     async def do(self, useless: Sequence[UUID], order: Order | None, *, seconds: float) -> Done | None:
         """Put away what is useless and carry out an order, if there is one.
@@ -43,7 +45,7 @@ class DocumentProcess:
         """
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._exchange(pickle.dumps((useless, order), pickle.HIGHEST_PROTOCOL))
+                answer = await self._exchange(useless, order)
         except TimeoutError:
             self.close()
             raise TookTooLong from None
@@ -58,8 +60,13 @@ class DocumentProcess:
             raise failure
         return done if order is None else _checked(done)
 
-    async def _exchange(self, asked: bytes) -> bytes:
+    async def _exchange(self, useless: Sequence[UUID], order: Order | None) -> bytes:
         reader, writer = self._streams or await self._start()
+        shared = 0
+        if order is not None and order.opening is not None:
+            shared = _put(self._shared, order.opening.content)
+            order = order._replace(opening=order.opening._replace(content=b""))
+        asked = pickle.dumps((useless, order, shared), pickle.HIGHEST_PROTOCOL)
         writer.write(_LENGTH.pack(len(asked)))
         writer.write(asked)
         await writer.drain()
@@ -67,9 +74,10 @@ class DocumentProcess:
         return await reader.readexactly(size)
 
     async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._shared = os.memfd_create("opening", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _spawn(theirs.fileno())
+            self._process = _spawn(theirs.fileno(), self._shared)
         self._streams = await asyncio.open_connection(sock=ours)
         return self._streams
 
@@ -80,14 +88,34 @@ class DocumentProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()  # it has nothing to end with
-        self._streams = self._process = None
+        if self._shared >= 0:
+            os.close(self._shared)
+        self._streams, self._process, self._shared = None, None, -1
 
 
-def _spawn(pipe: int) -> subprocess.Popen[bytes]:
+def _put(shared: int, content: bytes) -> int:
+    """Lay the content where the process finds it, and nothing else; its length in bytes."""
+    os.ftruncate(shared, 0)
+    left = memoryview(content)
+    while left:
+        left = left[os.pwrite(shared, left, len(content) - len(left)) :]
+    return len(content)
+
+
+def _taken(shared: int, size: int) -> bytes:
+    """What was laid there, which is there no more."""
+    content = os.pread(shared, size, 0)
+    if len(content) != size:
+        raise EOFError
+    os.ftruncate(shared, 0)
+    return content
+
+
+def _spawn(pipe: int, shared: int) -> subprocess.Popen[bytes]:
     # with nothing of this environment: it holds secrets, and a document process needs none
     return subprocess.Popen(
-        [sys.executable, "-m", "server.document_process", str(pipe), str(os.getpid())],
-        pass_fds=[pipe],
+        [sys.executable, "-m", "server.document_process", str(pipe), str(shared), str(os.getpid())],
+        pass_fds=[pipe, shared],
         env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
     )
@@ -98,11 +126,13 @@ def _checked(done: Any) -> Done:
     return done
 
 
-def serve(pipe: socket.socket) -> None:
-    """Carry out what comes, until the other end closes."""
+def serve(pipe: socket.socket, shared: int) -> None:
+    """Carry out what comes, until the other end closes. What a library is opened with lies in `shared`, a file in memory."""
     stream = pipe.makefile("rb")
     while head := stream.read(_LENGTH.size):
-        useless, order = pickle.loads(stream.read(*_LENGTH.unpack(head)))  # noqa: S301  # from our own server
+        useless, order, size = pickle.loads(stream.read(*_LENGTH.unpack(head)))  # noqa: S301  # from our own server
+        if size:
+            order = order._replace(opening=order.opening._replace(content=_taken(shared, size)))
         answer = _answer(useless, order)
         pipe.sendall(_LENGTH.pack(len(answer)))
         pipe.sendall(answer)
@@ -131,6 +161,6 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the server
-    _end_with(int(sys.argv[2]))
+    _end_with(int(sys.argv[3]))
     with socket.socket(fileno=int(sys.argv[1])) as given:
-        serve(given)
+        serve(given, int(sys.argv[2]))

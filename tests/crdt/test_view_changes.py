@@ -38,7 +38,7 @@ def everything(view: View) -> dict[str, Any]:
         "prompts": {prompt.id: prompt for prompt in view.prompts()},
         "full": {prompt_id: view.full(prompt_id) for prompt_id in ids},
         "versions": {prompt_id: [view.version(prompt_id, one.id) for one in view.versions(prompt_id)] for prompt_id in ids},
-        "words": dict(zip([row.prompt.id for row in view.rows()], view.words(view.rows()), strict=True)),
+        "words": dict(zip([row.id for row in view.rows()], view.words(view.rows()), strict=True)),
         "categories": view.categories(),
         "tags": view.tags(),
         "rest": (view.templates(), view.contexts(), view.variables(), view.preferences(), view.device_prefs("p"), view.models()),

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from storage import embedded
+from tests.support import ready_made
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "server.cli", "serve")
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +63,11 @@ def wait_until(condition: Callable[[], bool], *, within: float, what: str) -> No
 class Server:
     """A server process on a data folder of its own, which outlives the process and goes with `cleanup`.
 
-    Settings are the durable defaults (PostgreSQL syncs to disk) with generous rate limits; `env` adds to them.
+    Settings are the durable defaults (PostgreSQL syncs to disk) with generous rate limits; `env` adds to them. Unless it is to be `fresh`,
+    its folder is a copy of one that a server has started on before.
     """
 
-    def __init__(self, *, env: Mapping[str, str] | None = None, command: Sequence[str] | None = None) -> None:
+    def __init__(self, *, env: Mapping[str, str] | None = None, command: Sequence[str] | None = None, fresh: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="promptsync-test-"))
         self.data_dir = self.folder / "data"
         self.log_file = self.folder / "server.log"
@@ -73,6 +75,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self._command = list(COMMAND if command is None else command)
         self._env = dict(env or {})
+        self._is_fresh = fresh or "PROMPTSYNC_DATABASE_URL" in self._env
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -89,6 +92,8 @@ class Server:
 
     def spawn(self, *, port: int | None = None) -> subprocess.Popen[bytes]:
         """Start a process on this data folder and return at once; the caller ends it (`start` does all that)."""
+        if not self._is_fresh and not self.data_dir.exists():
+            ready_made.copy_to(self.data_dir)
         env = self.environment() | ({} if port is None else {"PORT": str(port)})
         with self.log_file.open("ab") as log:
             # a session of its own: a Ctrl-C at the tests must not reach it
