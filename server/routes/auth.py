@@ -3,10 +3,20 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict
 
+from auth.errors import InvalidRefreshToken
 from server.problems import fails
 from server.routes.asking import Served, Token
 from server.routes.body import StrictRoute
-from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of, presented
+from server.routes.grants import (
+    IN_COOKIE,
+    IN_COOKIE_FAILS,
+    DeviceBody,
+    GrantView,
+    answer_with,
+    device_of,
+    forget_cookie,
+    refresh_by_cookie,
+)
 from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
@@ -84,14 +94,18 @@ async def login(body: LoginBody, request: Request, response: Response, services:
 )
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    grant = await services.sessions.refresh(
-        presented(body.refresh_token, request, services).token, now=services.clock(), caller=services.caller_of(request)
-    )
+    token = body.refresh_token or refresh_by_cookie(request, services)
+    if token is None:
+        raise InvalidRefreshToken
+    grant = await services.sessions.refresh(token, now=services.clock(), caller=services.caller_of(request))
     return answer_with(grant, request, response, services)
 
 
 @router.post("/logout", status_code=204, responses=fails(not_authenticated=401, invalid_token=401, token_expired=401, unavailable=503))
 async def logout(token: Token, request: Request, services: Served) -> Response:
     """End the session of this access token; repeating it changes nothing."""
+    refresh_by_cookie(request, services, needed=False)
     await services.sessions.end(token, now=services.clock(), caller=services.caller_of(request))
-    return Response(status_code=204)
+    answer = Response(status_code=204)
+    forget_cookie(request, answer)
+    return answer

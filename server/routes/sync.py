@@ -95,8 +95,8 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
     async def push(request: Request) -> Response:
         library, session_id = await _library(services, request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in (OCTETS, MSGPACK):
-            raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}")
+        if kind not in (OCTETS, MSGPACK) or request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}; not compressed")
         async with uploads.taken(_announced(request, hall.settings.max_upload_bytes)):
             asked = await _read(request, kind)
             async with turns if asked.update else nullcontext():

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from server.config import Environment, environment_for, load_settings
 from server.settings_table import table, written_into
 from server.terminal import explained
+from tests.support.rest import PRODUCTION
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -125,3 +127,53 @@ def test_the_readme_has_the_settings_as_they_are() -> None:
     text = README.read_text()
     assert table() in text
     assert written_into(text) == text
+
+
+FIT: dict[str, Any] = {"env": "production", **PRODUCTION}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"public_url": None}, "PROMPTSYNC_PUBLIC_URL"),
+        ({"public_url": "http://sync.example"}, "PROMPTSYNC_PUBLIC_URL"),
+        ({"allowed_origins": "https://app.example,http://app.example"}, "PROMPTSYNC_ALLOWED_ORIGINS"),
+        ({"allowed_origins": "http://localhost:5173"}, "PROMPTSYNC_ALLOWED_ORIGINS"),
+        ({"app_url": "http://app.example"}, "PROMPTSYNC_APP_URL"),
+        ({"trusted_proxies": "0.0.0.0/0"}, "PROMPTSYNC_TRUSTED_PROXIES"),
+        ({"trusted_proxies": "10.0.0.1, ::/0"}, "PROMPTSYNC_TRUSTED_PROXIES"),
+        ({"database_url": "postgresql://promptsync:password@db/promptsync"}, "stand in examples"),
+        ({"database_url": "postgresql://promptsync:Change%2DMe@db/promptsync"}, "stand in examples"),
+        ({"redis_url": "redis://:secret@cache:6379/0"}, "stand in examples"),
+    ],
+)
+def test_production_refuses_what_is_only_fit_for_trying_out(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ValidationError, match=says) as refused:
+        load_settings(**FIT | given)
+    assert not [secret for secret in ("password", "Change", "secret@") if secret in str(refused.value)]
+    assert load_settings(**given), "elsewhere it is for trying out"
+
+
+def test_production_says_all_that_it_refuses_at_once() -> None:
+    with pytest.raises(ValidationError, match=r"PUBLIC_URL.*; .*ALLOWED_ORIGINS.*; .*TRUSTED_PROXIES"):
+        load_settings(**FIT | {"public_url": None}, allowed_origins="http://a.example", trusted_proxies="0.0.0.0/0")
+
+
+def test_what_is_fit_for_production_is_taken() -> None:
+    settings = load_settings(
+        **FIT,
+        allowed_origins="https://app.example",
+        app_url="https://app.example",
+        trusted_proxies="10.0.0.0/8",
+        database_url="postgresql://promptsync:passwords-are-longer@db/x",
+        metrics_token="m" * 16,
+    )
+    assert (
+        settings.secrets.items() >= {"database_url": "postgresql://promptsync:passwords-are-longer@db/x", "metrics_token": "m" * 16}.items()
+    )
+    assert "m" * 16 not in repr(settings) + settings.model_dump_json()
+
+
+def test_a_short_metrics_token_is_refused() -> None:
+    with pytest.raises(ValidationError, match="metrics_token"):
+        load_settings(metrics_token="x" * 15)

@@ -20,6 +20,8 @@ from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Database
 
 PASSWORD = "correct horse battery"
+PRODUCTION: dict[str, Any] = {"public_url": "https://sync.example.com"}
+"""The least that production needs."""
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
