@@ -40,7 +40,10 @@ class Registration(StrEnum):
 class Settings(BaseSettings):
     """Every setting, its default and what it is for. Read from `PROMPTSYNC_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="PROMPTSYNC_", env_ignore_empty=True, extra="ignore", frozen=True)
+    # an error would quote what was given, passwords among it
+    model_config = SettingsConfigDict(
+        env_prefix="PROMPTSYNC_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     env: Environment = Field(Environment.DEVELOPMENT, description="development, staging or production")
     host: str = Field(

@@ -9,7 +9,7 @@ Where several processes share a port, a connection goes on to the one it belongs
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.problems import Problem
 from server.siblings import Siblings
@@ -145,9 +145,7 @@ class BoundedHttp(HttpToolsProtocol):
         cycle = self.cycle
         is_of_cycle = cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline
         if self._came and (is_of_cycle or self._between_requests):
-            answer = problem.response()
-            head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
-            self.transport.write(STATUS_LINE[problem.status] + head + b"connection: close\r\n\r\n" + bytes(answer.body))
+            self.transport.write(problem.raw())
         self.transport.close()
         self._part()
 

@@ -6,6 +6,7 @@ Nothing that a client sent is repeated in a problem: a body that fails validatio
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -48,6 +49,13 @@ class Problem:
             sent["Retry-After"] = str(self.retry_after)
         # ASCII, so that nothing in it can fail to encode
         return Response(json.dumps(body | to_jsonable_python(members or {})).encode(), self.status, sent, media_type=MEDIA_TYPE)
+
+    def raw(self) -> bytes:
+        """The problem as bytes on a connection that is closed then, where no application answers."""
+        answer = self.response()
+        lines = [b"HTTP/1.1 %d %b" % (self.status, HTTPStatus(self.status).phrase.encode())]
+        lines += [b"%b: %b" % header for header in (*answer.raw_headers, (b"connection", b"close"))]
+        return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
 class FieldProblem(BaseModel):

@@ -17,6 +17,7 @@ from websockets.protocol import OPEN, State
 from websockets.speedups import apply_mask
 
 from protocol.closes import Close
+from server.problems import Problem
 
 UNTRUSTED_MESSAGE_BYTES = 64 << 10
 """Largest message before a socket is authenticated; nothing is expected then. Past it: close 4413."""
@@ -31,6 +32,7 @@ SLOWEST_BYTES = 16 << 10
 SEND_BUFFER_BYTES = 128 << 10
 """Kernel send buffer: by default it takes up to 4 MB, and a slow reader would only be noticed after that."""
 
+_UNREADABLE = Problem(status=431, code="headers_too_large", title="A line of the request's head is longer than is read here")
 _SOL_SOCKET, _SO_SNDBUF = 1, 7  # Linux numbers: only `socket` names them, and only this one option is set
 
 
@@ -173,6 +175,9 @@ class WireProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
         elif self.sink is None:
             self.handle_events()
+            if not self.handshake_initiated:  # the head came as a whole: the library has refused it, and says so in no event
+                self.transport.write(_UNREADABLE.raw())
+                self.transport.close()
 
     def _read_small(self, data: bytes, sink: Callable[[bytes], None]) -> int:
         """Give the sink the small whole binary frames that `data` begins with; where the first other frame begins.

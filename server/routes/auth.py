@@ -7,11 +7,21 @@ from pydantic import ConfigDict, Field
 
 from auth import refresh_tokens
 from auth.endings import Scope
+from auth.errors import InvalidRefreshToken
 from server.problems import fails
 from server.routes import registrations
 from server.routes.asking import SIGNED_IN, Served, Speaking, TokenIfAny
 from server.routes.body import StrictRoute
-from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of, presented
+from server.routes.grants import (
+    IN_COOKIE,
+    IN_COOKIE_FAILS,
+    DeviceBody,
+    GrantView,
+    answer_with,
+    device_of,
+    forget_cookie,
+    refresh_by_cookie,
+)
 from server.routes.mailboxes import Accepted
 from server.routes.texts import Body, Email, Name, Password, RefreshToken
 
@@ -108,17 +118,26 @@ async def login(body: LoginBody, request: Request, response: Response, services:
 )
 async def refresh(body: RefreshBody, request: Request, response: Response, services: Served) -> GrantView:
     """Exchange a refresh token for new tokens. Repeating it while nobody used the new ones gives the same refresh token again."""
-    token = presented(body.refresh_token, request, services).token
+    token = body.refresh_token or refresh_by_cookie(request, services)
+    if token is None:
+        raise InvalidRefreshToken
     await services.limits.refresh(refresh_tokens.parse(token).session_id, services.address_of(request))
     grant = await services.sessions.refresh(token, now=services.clock(), caller=services.caller_of(request))
     return answer_with(grant, request, response, services)
 
 
-@router.post("/logout", status_code=204, responses=fails(invalid_refresh_token=401, **SIGNED_IN, **_FORM))
+@router.post("/logout", status_code=204, responses=fails(invalid_refresh_token=401, **SIGNED_IN, **_FORM, **IN_COOKIE_FAILS))
 async def logout(token: TokenIfAny, request: Request, services: Served, body: LogoutBody | None = None) -> Response:
     """End this session, the user's others, or all; repeating it changes nothing. A refresh token will do where no access token is good."""
     asked = body or LogoutBody()
+    in_cookie = refresh_by_cookie(request, services, needed=asked.refresh_token is None and token is None)
     await services.endings.log_out(
-        token, refresh_token=asked.refresh_token, scope=asked.scope, now=services.clock(), caller=services.caller_of(request)
+        token,
+        refresh_token=asked.refresh_token or in_cookie,
+        scope=asked.scope,
+        now=services.clock(),
+        caller=services.caller_of(request),
     )
-    return Response(status_code=204)
+    answer = Response(status_code=204)
+    forget_cookie(request, answer)
+    return answer

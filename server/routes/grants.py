@@ -4,17 +4,16 @@ A page may have its refresh token in a cookie (`server/cookies.py`). Routes that
 `fails(**IN_COOKIE_FAILS)`; `answer_with` does the rest.
 """
 
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from auth.errors import InvalidRefreshToken
 from auth.sessions import Device, Grant
 from server.cookies import clear_refresh_cookie, refresh_cookie, set_refresh_cookie, wants_cookie
 from server.cross_site import require_own_page
+from server.errors import CrossSite
 from server.routes.asking import Served
 from server.routes.texts import Body, Id, Name
 from server.routes.users import UserView
@@ -72,29 +71,22 @@ IN_COOKIE = Depends(_in_cookie)
 """Asks, before anything is done, whether a page that wants a cookie may have one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """A refresh token, and whether the browser has sent it along."""
-
-    token: str = field(repr=False)
-    by_cookie: bool
-
-
-def presented(given: str | None, request: Request, services: Services) -> Presented:
-    """The refresh token that the body gives, or else the one in the cookie, of which the answer knows.
+def refresh_by_cookie(request: Request, services: Services, *, needed: bool = True) -> str | None:
+    """The refresh token that the browser has sent along; None where there is none, or where it is not needed and may not be used.
 
     Raises:
-        InvalidRefreshToken: there is neither.
-        CrossSite: the cookie came with a request of a page that may not use it.
+        InvalidRefreshToken: there are two of them.
+        CrossSite: a page that may not use it has asked.
     """
-    if given is not None:
-        return Presented(given, by_cookie=False)
-    token = refresh_cookie(request.headers)
-    if token is None:
-        raise InvalidRefreshToken
-    require_own_page(request.headers, services.settings)
-    request.state.refresh_by_cookie = True
-    return Presented(token, by_cookie=True)
+    try:
+        if (token := refresh_cookie(request.headers)) is not None:
+            require_own_page(request.headers, services.settings)
+            request.state.refresh_by_cookie = True  # the answer sets or clears it
+    except CrossSite:
+        if needed:
+            raise
+        return None
+    return token
 
 
 def forget_cookie(request: Request, response: Response) -> None:

@@ -98,8 +98,8 @@ def sync_routes(services: Services, hall: Hall) -> list[Route]:
         library, asking = await _library(services, request)
         session_id = asking.session_id
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in (OCTETS, MSGPACK):
-            raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}")
+        if kind not in (OCTETS, MSGPACK) or request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(415, "unsupported_media_type", f"The body must be {OCTETS}: one Yjs update (v1), or {MSGPACK}; not compressed")
         announced, most = _announced(request), hall.settings.max_upload_bytes
         await services.limits.sync(asking.user.id, announced or 0)
         async with uploads.taken(most if announced is None else min(announced, most)):

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -198,7 +199,7 @@ def test_a_secret_for_google_needs_a_client_and_an_address_to_come_back_to(missi
 @pytest.mark.parametrize("issuer", ["http://127.0.0.1:9400", "http://accounts.google.com"])
 def test_production_takes_no_issuer_without_https(issuer: str) -> None:
     with pytest.raises(ValidationError, match="GOOGLE_ISSUER"):
-        load_settings(env="production", public_url="https://sync.example", google_issuer=issuer)
+        load_settings(**FIT | {"google_issuer": issuer})
     assert load_settings(google_issuer=issuer).google_issuer == issuer
 
 
@@ -208,3 +209,53 @@ def test_production_takes_no_issuer_without_https(issuer: str) -> None:
 def test_an_issuer_is_an_address_as_its_tokens_spell_it(issuer: str) -> None:
     with pytest.raises(ValidationError, match="google_issuer"):
         load_settings(google_issuer=issuer)
+
+
+FIT: dict[str, Any] = {"env": "production", **PRODUCTION}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"public_url": None}, "PROMPTSYNC_PUBLIC_URL"),
+        ({"public_url": "http://sync.example"}, "PROMPTSYNC_PUBLIC_URL"),
+        ({"allowed_origins": "https://app.example,http://app.example"}, "PROMPTSYNC_ALLOWED_ORIGINS"),
+        ({"allowed_origins": "http://localhost:5173"}, "PROMPTSYNC_ALLOWED_ORIGINS"),
+        ({"app_url": "http://app.example"}, "PROMPTSYNC_APP_URL"),
+        ({"trusted_proxies": "0.0.0.0/0"}, "PROMPTSYNC_TRUSTED_PROXIES"),
+        ({"trusted_proxies": "10.0.0.1, ::/0"}, "PROMPTSYNC_TRUSTED_PROXIES"),
+        ({"database_url": "postgresql://promptsync:password@db/promptsync"}, "stand in examples"),
+        ({"database_url": "postgresql://promptsync:Change%2DMe@db/promptsync"}, "stand in examples"),
+        ({"redis_url": "redis://:secret@cache:6379/0"}, "stand in examples"),
+    ],
+)
+def test_production_refuses_what_is_only_fit_for_trying_out(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ValidationError, match=says) as refused:
+        load_settings(**FIT | given)
+    assert not [secret for secret in ("password", "Change", "secret@") if secret in str(refused.value)]
+    assert load_settings(**given), "elsewhere it is for trying out"
+
+
+def test_production_says_all_that_it_refuses_at_once() -> None:
+    with pytest.raises(ValidationError, match=r"PUBLIC_URL.*; .*ALLOWED_ORIGINS.*; .*TRUSTED_PROXIES"):
+        load_settings(**FIT | {"public_url": None}, allowed_origins="http://a.example", trusted_proxies="0.0.0.0/0")
+
+
+def test_what_is_fit_for_production_is_taken() -> None:
+    settings = load_settings(
+        **FIT,
+        allowed_origins="https://app.example",
+        app_url="https://app.example",
+        trusted_proxies="10.0.0.0/8",
+        database_url="postgresql://promptsync:passwords-are-longer@db/x",
+        metrics_token="m" * 16,
+    )
+    assert (
+        settings.secrets.items() >= {"database_url": "postgresql://promptsync:passwords-are-longer@db/x", "metrics_token": "m" * 16}.items()
+    )
+    assert "m" * 16 not in repr(settings) + settings.model_dump_json()
+
+
+def test_a_short_metrics_token_is_refused() -> None:
+    with pytest.raises(ValidationError, match="metrics_token"):
+        load_settings(metrics_token="x" * 15)

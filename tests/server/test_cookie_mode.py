@@ -162,6 +162,27 @@ async def test_a_cookie_that_is_refused_is_forgotten(rest: Rest) -> None:
         assert value not in answer.text
 
 
+async def logged_out(rest: Rest, cookie: str, headers: dict[str, str] = PAGE, **options: Any) -> httpx2.Response:
+    return await rest.client.post("/api/auth/logout", headers={"Cookie": f"{REFRESH}={cookie}"} | headers, **options)
+
+
+async def test_logging_out_has_the_cookie_forgotten(rest: Rest) -> None:
+    tokens = await signed_in(rest)
+    for _ in range(2):
+        answer = await logged_out(rest, kept(tokens).value, PAGE | bearer(tokens.json()["access_token"]))
+        assert answer.status_code == 204
+        assert (kept(answer).value, kept(answer)["max-age"]) == ("", "0")
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_a_cookie_of_another_page_is_left_alone_by_a_logout(rest: Rest, headers: dict[str, str]) -> None:
+    cookie, own = kept(await signed_in(rest)).value, await rest.register()
+    answer = await logged_out(rest, cookie, headers | bearer(own["access_token"]))
+    assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+    assert await rest.status_of(own["access_token"]) == 401
+    assert (await refreshed(rest, cookie)).status_code == 200
+
+
 async def test_a_token_in_the_body_comes_before_the_cookie_and_leaves_it(rest: Rest) -> None:
     cookie = kept(await signed_in(rest)).value
     own = await rest.register()

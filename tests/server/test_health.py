@@ -10,6 +10,7 @@ from server.routes.health import FRESH_SECONDS, Readiness
 from storage.errors import Unavailable
 from tests.support.core import eventually, until
 from tests.support.cutting_proxy import cutting_proxy
+from tests.support.rest import code_of
 from tests.support.running import running_server
 
 
@@ -117,3 +118,27 @@ async def test_metrics_are_in_prometheus_form(database_dsn: str) -> None:
             text = (await client.get("/metrics")).text
         assert "promptsync_sockets 1.0" in text
         assert str(user.library_id) not in text
+
+
+async def test_metrics_are_for_who_has_their_token(database_dsn: str) -> None:
+    token = "m" * 24
+    async with running_server(database_dsn, metrics_token=token) as server:
+        user = await server.user()
+        async with server.http() as client:
+            assert (await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})).status_code == 200
+            for wrong, code in ((None, "not_authenticated"), (token[:-1], "invalid_token"), (user.access_token, "invalid_token")):
+                answer = await client.get("/metrics", headers={"Authorization": f"Bearer {wrong}"} if wrong else {})
+                assert (answer.status_code, code_of(answer)) == (401, code)
+                assert "promptsync_" not in answer.text
+
+
+async def test_metrics_tell_nothing_of_anybody(database_dsn: str) -> None:
+    async with running_server(database_dsn) as server:
+        user = await server.user()
+        async with server.http(user) as client:
+            prompt = (await client.post("/api/prompts", json={"title": "secret plan"})).json()["id"]
+            await client.get(f"/api/prompts/{prompt}?x=secret-query")
+            text = (await client.get("/metrics")).text
+    assert not [
+        secret for secret in (str(user.id), str(user.library_id), str(user.session_id), prompt, "secret", "127.0.0.1") if secret in text
+    ]
