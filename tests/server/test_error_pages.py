@@ -39,7 +39,7 @@ async def fail(kind: str) -> None:
 @pytest.fixture(scope="module")
 async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
     dsn = databases.create(template_database)
-    async with rest_api(dsn, routers=[broken], env="production", **PRODUCTION) as rest:
+    async with rest_api(dsn, routers=[broken], env="production", registration="open", **PRODUCTION) as rest:
         yield rest
     databases.drop(dsn)
 

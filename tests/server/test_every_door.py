@@ -30,16 +30,27 @@ from tests.support.running import Running, User, closed, running_server
 PUBLIC = frozenset(
     {
         "POST /api/auth/register",
+        "POST /api/auth/register/confirm",
         "POST /api/auth/login",
         "POST /api/auth/refresh",
+        "POST /api/auth/password/forgot",
+        "POST /api/auth/password/reset",
+        "GET /api/auth/social/google/start",
+        "POST /api/auth/social/google/start",
+        "POST /api/auth/social/google/finish",
+        "POST /api/auth/social/google",
+        "GET /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat/start",
+        "POST /api/auth/social/wechat",
         "GET /api/prompt-source/{code}",
     }
 )
 """What asks for no access token."""
 ENDS_SESSIONS = frozenset({"POST /api/auth/logout"})
 """What a session that has ended may ask once more, and gets 204."""
-UNDOCUMENTED = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
-"""What operators ask, and the document itself."""
+CALLBACKS = frozenset({"/api/auth/social/google/callback", "/api/auth/social/wechat/callback"})
+UNDOCUMENTED = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"}) | CALLBACKS
+"""What operators ask, the document itself, and where other providers send browsers back to."""
 BODIES: dict[str, Any] = {
     "PATCH /api/tags/{tag}": {"label": "other"},
     "POST /api/tags/merge": {"tags": ["tag"], "into": "other"},
@@ -51,7 +62,10 @@ FOR_ADMINS = "/api/admin/"
 """Below this everybody but an administrator gets 403, whether there is such a thing or not."""
 OF_ONES_OWN = frozenset({"PUT /api/variables/{name}"})
 """What makes the thing that its address names, in the library of whoever asks."""
-NOTHING_YET = {"POST /api/libraries/{library_id}/restore": "a new library has no restore point"}
+NOTHING_YET = {
+    "POST /api/libraries/{library_id}/restore": "a new library has no restore point",
+    "DELETE /api/auth/identities/{identity_id}": "a new account signs in with its password alone",
+}
 """Where there is nothing for the owner either, and why."""
 IDS = ("prompt_id", "library_id", "share_id", "template_id", "category_id", "session_id", "user_id", "identity_id")
 NO_SUCH = {name: str(uuid4()) for name in IDS}

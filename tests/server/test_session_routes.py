@@ -12,11 +12,13 @@ from tests.support.audited import audit_text, entries, events, logged
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 
+PASSWORD_CHECKS = 10
+
 
 @pytest.fixture(scope="module")
 async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
     dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+    async with rest_api(dsn, password_checks=PASSWORD_CHECKS) as rest:
         yield rest
     databases.drop(dsn)
 
@@ -276,7 +278,7 @@ async def test_an_account_without_a_password_shows_none(rest: Rest) -> None:
 
 async def test_whoever_finds_an_open_session_does_not_guess_its_password(rest: Rest) -> None:
     tokens, other = await rest.register(), await rest.register()
-    for _ in range(10):
+    for _ in range(PASSWORD_CHECKS):
         assert (await rest.post("/api/auth/reauthenticate", {"password": "wrong"}, tokens["access_token"])).status_code == 401
     refused = await rest.post("/api/auth/reauthenticate", {"password": PASSWORD}, tokens["access_token"])
     assert (refused.status_code, code_of(refused)) == (429, "too_many_attempts")
