@@ -11,6 +11,7 @@ from auth.mail import Kind, Language
 from auth.sessions import Principal, Sessions
 from storage import mails, sessions, users
 from storage.errors import Conflict
+from storage.mails import Mail
 from storage.pool import Connection, Database
 from storage.users import Account
 
@@ -42,20 +43,24 @@ class Mailboxes:
             await self._ask(connection, Kind.VERIFY, user.email, user.id, language, now)
             await _note(connection, Event.VERIFICATION_ASKED, principal, caller, now)
 
-    async def verify(self, token: str, *, caller: Caller, now: datetime) -> None:
-        """Note that whoever has this token has shown the account's mailbox.
+    async def verify(self, principal: Principal, token: str, *, caller: Caller, now: datetime) -> None:
+        """Note that the user, who has this token, has shown the account's mailbox.
+
+        It takes a session of the account besides the token: whoever gets a mail since somebody else made an account of their address, and
+        follows its link, must not vouch for that account.
 
         Raises:
-            InvalidMailToken: it is none, was used, its time is over, or the address is another by now.
+            InvalidMailToken: it is none of this account's, was used, its time is over, or the address is another by now.
+            SessionEnded: the session was ended meanwhile.
         """
         async with self._database.transaction() as connection:
-            found = await mail.find(connection, Kind.VERIFY, token, now=now)
-            account = await _held(connection, found.user_id)
-            await mail.spend(connection, found, token, now=now)
-            if account.disabled or not emails.same(account.user.email, found.address):
+            account, found = await self._shown(connection, principal, Kind.VERIFY, token, now)
+            if not emails.same(account.user.email, found.address):
                 raise InvalidMailToken
             if await users.verify_email(connection, account.user.id, emails.parse(found.address).key, now=now):
-                await audit.note(connection, Event.EMAIL_VERIFIED, now=now, user_id=account.user.id, caller=caller)
+                await audit.note(
+                    connection, Event.EMAIL_VERIFIED, now=now, user_id=account.user.id, caller=caller, session_id=principal.session_id
+                )
 
     async def ask_change(self, principal: Principal, email: str, *, language: Language, caller: Caller, now: datetime) -> None:
         """Mail a token to the new address, and to the one until then that another is wanted.
@@ -85,13 +90,7 @@ class Mailboxes:
         """
         try:
             async with self._database.transaction() as connection:
-                account = await _held(connection, principal.user.id)
-                if await sessions.identify(connection, principal.session_id, now=now) is None:
-                    raise SessionEnded
-                found = await mail.find(connection, Kind.CHANGE, token, now=now)
-                if found.user_id != account.user.id:
-                    raise InvalidMailToken
-                await mail.spend(connection, found, token, now=now)
+                account, found = await self._shown(connection, principal, Kind.CHANGE, token, now)
                 ended = await self._change(connection, account, found.address, principal.session_id, language, now)
                 await audit.note(
                     connection,
@@ -107,6 +106,17 @@ class Mailboxes:
                 raise InvalidMailToken from error
             raise
         self._sessions.announce(ended)
+
+    async def _shown(self, connection: Connection, principal: Principal, kind: Kind, token: str, now: datetime) -> tuple[Account, Mail]:
+        """The asking account, held, and the mail of its own whose token this is, which is spent by it."""
+        account = await _held(connection, principal.user.id)
+        if await sessions.identify(connection, principal.session_id, now=now) is None:
+            raise SessionEnded
+        found = await mail.find(connection, kind, token, now=now)
+        if found.user_id != account.user.id:
+            raise InvalidMailToken
+        await mail.spend(connection, found, token, now=now)
+        return account, found
 
     async def _change(
         self, connection: Connection, account: Account, to: str, session_id: UUID, language: Language, now: datetime

@@ -32,7 +32,7 @@ _SET_EMAIL = "UPDATE users SET email = $2, email_key = $3, email_verified_at = $
 _LOCK_ACCOUNT = f"{_BY_ID} FOR NO KEY UPDATE"
 _LOCK_BY_EMAIL = f"{_BY_EMAIL} FOR NO KEY UPDATE"
 _RECLAIM = """
-    UPDATE users SET password_hash = NULL, email_verified_at = $2, name = coalesce($3, name) WHERE id = $1
+    UPDATE users SET password_hash = NULL, email_verified_at = $2, name = coalesce($3, name), role = 'user' WHERE id = $1
 """
 _FORGET_MAILS = "DELETE FROM mails WHERE user_id = $1"
 _LOCK = "SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"

@@ -39,10 +39,10 @@ async def ask_verification(asking: Asking, request: Request, speaking: Speaking,
     return Accepted()
 
 
-@router.post("/verify", status_code=204, responses=fails(invalid_mail_token=403, unavailable=503, **_FORM))
-async def verify(body: MailTokenBody, request: Request, services: Served) -> Response:
-    """Verify the address of an account by the token that was mailed to it."""
-    await services.mailboxes.verify(body.token, caller=services.caller_of(request), now=services.clock())
+@router.post("/verify", status_code=204, responses=fails(invalid_mail_token=403, **_FORM, **SIGNED_IN))
+async def verify(body: MailTokenBody, asking: Asking, request: Request, services: Served) -> Response:
+    """Verify the account's address by the token that was mailed to it."""
+    await services.mailboxes.verify(asking, body.token, caller=services.caller_of(request), now=services.clock())
     return Response(status_code=204)
 
 

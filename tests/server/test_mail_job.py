@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 import structlog
@@ -64,8 +65,8 @@ async def run(test: Mailed, mailer: Refusing) -> list[str | None]:
     return tokens
 
 
-async def verifies(test: Mailed, token: str | None) -> bool:
-    return (await test.ask("email/verify", {"token": token})).status_code == 204
+async def verifies(test: Mailed, token: str | None, user: dict[str, Any]) -> bool:
+    return (await test.verify(token, user)).status_code == 204
 
 
 async def test_a_mail_is_asked_for_in_the_transaction_that_brings_it_about(test: Mailed) -> None:
@@ -81,26 +82,26 @@ async def test_a_mail_is_asked_for_in_the_transaction_that_brings_it_about(test:
 
 async def test_a_job_that_runs_again_mints_a_new_token_and_the_one_before_is_none(test: Mailed) -> None:
     """Its process died after the mail was handed over, and before that was noted."""
-    await test.rest.register(fresh_email())
+    user = await test.rest.register(fresh_email())
     first, second = await run(test, Refusing(ConnectionResetError(), None))
     assert first != second
-    assert not await verifies(test, first)
-    assert await verifies(test, second)
+    assert not await verifies(test, first, user)
+    assert await verifies(test, second, user)
 
 
 async def test_a_mail_whose_sending_was_noted_is_not_sent_again(test: Mailed) -> None:
-    await test.rest.register(fresh_email())
+    user = await test.rest.register(fresh_email())
     mailer = Refusing(None)
     (token,) = await run(test, mailer)
     ((mail_id,),) = await test.rows("SELECT id FROM mails")
     assert await test.post.run(mail_id) == []
-    assert await verifies(test, token)
+    assert await verifies(test, token, user)
 
 
 async def test_a_mail_that_is_refused_for_good_is_given_up_with_its_token(test: Mailed) -> None:
-    await test.rest.register(fresh_email())
+    user = await test.rest.register(fresh_email())
     (token,) = await run(test, Refusing(MailRefused(550)))
-    assert not await verifies(test, token)
+    assert not await verifies(test, token, user)
     ((mail_id,),) = await test.rows("SELECT id FROM mails")
     assert await test.post.run(mail_id) == []
 
@@ -153,7 +154,7 @@ async def test_what_is_refused_for_a_while_is_sent_later(test: Mailed, monkeypat
         mail = await until_taken(smtp)
         assert mail["To"] == user["user"]["email"]
         test.secrets.append(str(token_in(mail)))
-        assert await verifies(test, token_in(mail))
+        assert await verifies(test, token_in(mail), user)
         reasons = await test.rows("SELECT traceback::text FROM jobs_pgqueuer_log WHERE traceback IS NOT NULL")
     assert len(reasons) == 2
     assert "SMTPDataError 451" in str(reasons)
@@ -183,7 +184,7 @@ async def test_what_is_refused_for_good_ends_and_holds_nobody_up(test: Mailed) -
 
 async def test_of_two_that_send_one_mail_at_once_the_later_token_counts(test: Mailed) -> None:
     """A paused process, whose job another has taken over, goes on."""
-    await test.rest.register(fresh_email())
+    user = await test.rest.register(fresh_email())
     ((mail_id,),) = await test.rows("SELECT id FROM mails")
     services, go_on = test.rest.services, asyncio.Event()
 
@@ -206,8 +207,8 @@ async def test_of_two_that_send_one_mail_at_once_the_later_token_counts(test: Ma
     await slow
     (first,) = paused.sent
     test.secrets += [str(token_in(first)), str(token_in(second))]
-    assert not await verifies(test, token_in(first))
-    assert await verifies(test, token_in(second))
+    assert not await verifies(test, token_in(first), user)
+    assert await verifies(test, token_in(second), user)
 
 
 # --- with two servers
@@ -217,7 +218,9 @@ async def test_without_an_smtp_server_the_log_has_the_mail_in_one_line_and_nothi
     with structlog.testing.capture_logs() as logged:
         async with running_server(database_dsn) as server, server.http() as client:
             email = fresh_email()
-            assert (await client.post("/api/auth/register", json={"email": email, "password": NEW})).status_code == 201
+            registered = await client.post("/api/auth/register", json={"email": email, "password": NEW})
+            assert registered.status_code == 201
+            client.headers["Authorization"] = f"Bearer {registered.json()['access_token']}"
 
             async def written() -> bool:
                 return any(line["event"] == "mail_not_sent" for line in logged)

@@ -50,12 +50,12 @@ async def test_registering_mails_a_token_that_verifies_the_address(test: Mailed)
     assert (mail["To"], mail["Subject"]) == (email, "Please confirm your address")
     assert f"{APP}/#/verify?token={token}\n" in text_of(mail)
 
-    answer = await test.ask("email/verify", {"token": token})
+    answer = await test.verify(token, user)
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert await me(test, user["access_token"]) == (email, True)
     assert await test.events(user["user"]["id"]) == ["registered", "email_verified"]
-    again = await test.ask("email/verify", {"token": token})
+    again = await test.verify(token, user)
     assert (again.status_code, code_of(again)) == (403, "invalid_mail_token")
 
 
@@ -76,7 +76,7 @@ async def test_the_mail_can_be_asked_for_again_until_the_address_is_verified(tes
         assert (answer.status_code, answer.json()) == (202, {})
         tokens.append(await test.token())
     for token in tokens:
-        assert (await test.ask("email/verify", {"token": token})).status_code == 204
+        assert (await test.verify(token, user)).status_code == 204
     assert (await test.ask("email/verification", None, user["access_token"])).status_code == 202
     assert await test.subjects() == []
     assert (await test.events(user["user"]["id"])).count("email_verified") == 1
@@ -102,9 +102,9 @@ async def test_an_account_without_an_address_has_nothing_to_verify(test: Mailed)
 
 
 async def test_of_verifications_that_race_with_one_token_one_wins(test: Mailed) -> None:
-    await test.rest.register(fresh_email())
+    user = await test.rest.register(fresh_email())
     token = await test.token()
-    answers = await asyncio.gather(*(test.ask("email/verify", {"token": token}) for _ in range(4)))
+    answers = await asyncio.gather(*(test.verify(token, user) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [204, 403, 403, 403]
 
 
@@ -152,7 +152,7 @@ async def test_a_token_alone_changes_nothing(test: Mailed) -> None:
     token = await change(test, user["access_token"], fresh_email())
     assert (await test.ask("email/confirm", {"token": token})).status_code == 401
     assert code_of(await test.ask("email/confirm", {"token": token}, stranger["access_token"])) == "invalid_mail_token"
-    assert code_of(await test.ask("email/verify", {"token": token})) == "invalid_mail_token"
+    assert code_of(await test.verify(token, user)) == "invalid_mail_token"
     assert code_of(await test.ask("password/reset", {"token": token, "password": NEW})) == "invalid_mail_token"
     assert (await test.ask("email/confirm", {"token": token}, user["access_token"])).status_code == 204
 
@@ -207,7 +207,7 @@ async def test_tokens_in_the_mailbox_of_before_are_none_after_a_change(test: Mai
     reset = await test.token()
     await test.ask("password/forgot", {"email": old})  # asked for, and not sent yet
     await _confirmed(test, user["access_token"])
-    assert (await test.ask("email/verify", {"token": verification})).status_code == 403
+    assert (await test.verify(verification, user)).status_code == 403
     assert (await test.ask("password/reset", {"token": reset, "password": NEW})).status_code == 403
     assert await test.subjects() == [(old, "Your address is about to change"), (old, "Your address was changed")]
 

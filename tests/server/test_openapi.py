@@ -51,7 +51,6 @@ PUBLIC = (
             "POST /api/auth/register/confirm",
             "POST /api/auth/login",
             "POST /api/auth/refresh",
-            "POST /api/auth/email/verify",
             "POST /api/auth/password/forgot",
             "POST /api/auth/password/reset",
             "GET /api/prompt-source/{code}",

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from server.config import load_settings
 from server.terminal import explained
+from tests.support.rest import PRODUCTION
 
 SECRET = "a-secret-that-is-not-shown"
 PLACE = {"public_url": "https://sync.example", "app_url": "https://app.example"}
@@ -45,7 +46,7 @@ def test_a_website_takes_the_addresses_of_server_and_app(missing: str) -> None:
 
 @pytest.mark.parametrize("name", ["wechat_api_url", "wechat_qr_url"])
 def test_production_asks_wechat_over_https_only(name: str) -> None:
-    given: dict[str, Any] = {"env": "production", **PLACE}
+    given: dict[str, Any] = {"env": "production", **PRODUCTION, **PLACE}
     assert load_settings(**given, **{name: "https://wechat.example"})
     with pytest.raises(ValidationError, match="https"):
         load_settings(**given, **{name: "http://wechat.example"})
