@@ -130,14 +130,11 @@ async def refresh(body: RefreshBody, request: Request, response: Response, servi
 async def logout(token: TokenIfAny, request: Request, services: Served, body: LogoutBody | None = None) -> Response:
     """End this session, the user's others, or all; repeating it changes nothing. A refresh token will do where no access token is good."""
     asked = body or LogoutBody()
-    in_cookie = refresh_by_cookie(request, services, needed=asked.refresh_token is None and token is None)
+    refresh_token = asked.refresh_token or refresh_by_cookie(request, services, needed=token is None)
     await services.endings.log_out(
-        token,
-        refresh_token=asked.refresh_token or in_cookie,
-        scope=asked.scope,
-        now=services.clock(),
-        caller=services.caller_of(request),
+        token, refresh_token=refresh_token, scope=asked.scope, now=services.clock(), caller=services.caller_of(request)
     )
     answer = Response(status_code=204)
-    forget_cookie(request, answer)
+    if asked.scope is not Scope.OTHERS:
+        forget_cookie(request, answer)
     return answer

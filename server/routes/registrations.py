@@ -7,7 +7,7 @@ from server.errors import TooManyAttempts
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.body import StrictRoute
-from server.routes.grants import DeviceBody, GrantView, answer_with, device_of
+from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of
 from server.routes.mailboxes import Accepted, MailTokenBody
 from server.routes.texts import Password
 from server.services import Services
@@ -28,7 +28,8 @@ class ConfirmBody(MailTokenBody):
 @router.post(
     "/confirm",
     status_code=201,
-    responses=fails(invalid_credentials=401, invalid_mail_token=403, too_many_attempts=429, **_FORM, **_LATER),
+    dependencies=[IN_COOKIE],
+    responses=fails(invalid_credentials=401, invalid_mail_token=403, too_many_attempts=429, **_FORM, **_LATER, **IN_COOKIE_FAILS),
 )
 async def confirm(body: ConfirmBody, request: Request, response: Response, services: Served) -> GrantView:
     """Make the account that was registered, with a library of its own, and sign this device in."""

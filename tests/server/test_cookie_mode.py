@@ -166,21 +166,40 @@ async def logged_out(rest: Rest, cookie: str, headers: dict[str, str] = PAGE, **
     return await rest.client.post("/api/auth/logout", headers={"Cookie": f"{REFRESH}={cookie}"} | headers, **options)
 
 
-async def test_logging_out_has_the_cookie_forgotten(rest: Rest) -> None:
+async def test_the_cookie_logs_out_without_an_access_token_and_is_forgotten(rest: Rest) -> None:
     tokens = await signed_in(rest)
+    cookie = kept(tokens).value
     for _ in range(2):
-        answer = await logged_out(rest, kept(tokens).value, PAGE | bearer(tokens.json()["access_token"]))
+        answer = await logged_out(rest, cookie)
         assert answer.status_code == 204
         assert (kept(answer).value, kept(answer)["max-age"]) == ("", "0")
+    assert await rest.status_of(tokens.json()["access_token"]) == 401
+    assert (await refreshed(rest, cookie)).status_code == 401
+
+
+async def test_logging_out_elsewhere_leaves_the_cookie(rest: Rest) -> None:
+    email = fresh_email()
+    other = await rest.register(email)
+    cookie = kept(await signed_in(rest, "login", email=email)).value
+    answer = await logged_out(rest, cookie, json={"scope": "others"})
+    assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+    assert await rest.status_of(other["access_token"]) == 401
+    assert (await refreshed(rest, cookie)).status_code == 200
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-async def test_a_cookie_of_another_page_is_left_alone_by_a_logout(rest: Rest, headers: dict[str, str]) -> None:
-    cookie, own = kept(await signed_in(rest)).value, await rest.register()
-    answer = await logged_out(rest, cookie, headers | bearer(own["access_token"]))
-    assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
-    assert await rest.status_of(own["access_token"]) == 401
+async def test_other_pages_log_nobody_out_by_the_cookie(rest: Rest, headers: dict[str, str]) -> None:
+    cookie = kept(await signed_in(rest)).value
+    bodies: list[dict[str, Any]] = [{}, {"json": {}}, {"json": {"scope": "global"}}]
+    for options in bodies:
+        answer = await logged_out(rest, cookie, headers, **options)
+        assert (answer.status_code, code_of(answer)) == (403, "cross_site")
+        assert "set-cookie" not in answer.headers
     assert (await refreshed(rest, cookie)).status_code == 200
+    own = await rest.register()
+    assert (await logged_out(rest, cookie, headers | bearer(own["access_token"]))).status_code == 204
+    assert await rest.status_of(own["access_token"]) == 401, "the access token's session is what ends"
+    assert (await refreshed(rest, cookie)).status_code == 200, "and not the cookie's"
 
 
 async def test_a_token_in_the_body_comes_before_the_cookie_and_leaves_it(rest: Rest) -> None:
