@@ -53,7 +53,7 @@ class Admission:
     def __init__(self, services: Services, hall: Hall) -> None:
         self._services = services
         self._hall = hall
-        settings = services.settings
+        settings = hall.settings
         self._places = Places(a_user=settings.sockets_a_user, openings_a_second=settings.openings_a_user_a_second, clock=hall.now)
 
     def greet(self, scope: Scope) -> None:
