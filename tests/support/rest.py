@@ -116,15 +116,22 @@ def code_of(response: httpx2.Response) -> str:
 
 
 @asynccontextmanager
-async def rest_api(dsn: str, *, routers: Sequence[APIRouter] = (), **settings: Any) -> AsyncIterator[Rest]:
-    """The application over this database, with a clock that stands still, limits that do not matter, and these further routes."""
+async def rest_api(
+    dsn: str,
+    *,
+    routers: Sequence[APIRouter] = (),
+    keyring: Keyring | None = None,
+    signing_keys: Sequence[tuple[str, bytes]] = (),
+    **settings: Any,
+) -> AsyncIterator[Rest]:
+    """The application over this database, with a clock that stands still, limits that do not matter, these further routes and these keys."""
     database = await Database.open(dsn, size=8)
     clock = Clock()
     services = make_services(
         Settings(**{**GENEROUS, **settings}),
         database=database,
-        keyring=new_keyring(),
-        signing_keys=[("s1", os.urandom(32))],
+        keyring=keyring or new_keyring(),
+        signing_keys=signing_keys or [("s1", os.urandom(32))],
         passwords=cheap_passwords(),
         clock=clock,
     )
