@@ -62,7 +62,16 @@ from storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
-ANYWHERE = {"malformed_address": 400, "too_large": 413, "unknown_host": 421, "invalid_request": 422}
+ANYWHERE = {
+    "malformed_address": 400,
+    "malformed_http": 400,
+    "too_slow": 408,
+    "too_large": 413,
+    "unknown_host": 421,
+    "invalid_request": 422,
+    "headers_too_large": 431,
+    "internal": 500,
+}
 """What every request can be refused with, whatever it asks for."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

@@ -18,6 +18,7 @@ from server.services import Services, make_services
 from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Database
+from tests.support.documented import Keeping
 from tests.support.generous import GENEROUS
 
 PASSWORD = "correct horse battery"
@@ -124,7 +125,10 @@ async def rest_api(
     signing_keys: Sequence[tuple[str, bytes]] = (),
     **settings: Any,
 ) -> AsyncIterator[Rest]:
-    """The application over this database, with a clock that stands still, limits that do not matter, these further routes and these keys."""
+    """The application over this database, with a clock that stands still, limits that do not matter, and these further routes and keys.
+
+    An answer with a code that the OpenAPI document does not have for it fails whatever asked.
+    """
     database = await Database.open(dsn, size=8)
     clock = Clock()
     services = make_services(
@@ -135,8 +139,9 @@ async def rest_api(
         passwords=cheap_passwords(),
         clock=clock,
     )
-    transport = httpx2.ASGITransport(create_api(services, routers=routers))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    app = create_api(services, routers=routers)
+    hooks = {"response": [Keeping(app.openapi)]}
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost", event_hooks=hooks) as client:
         rest = Rest(client=client, services=services, clock=clock)
         services.hooks.sessions_revoked = rest.revoked.extend
         services.hooks.library_deleted = rest.deleted.append
