@@ -95,7 +95,7 @@ async def test_a_page_of_another_site_is_answered_as_documented(rest: Rest, rout
 @pytest.mark.parametrize("route", [route for route, codes in TABLE.items() if "too_many_attempts" in codes])
 async def test_a_limit_is_answered_as_documented(databases: Databases, template_database: str, route: str) -> None:
     dsn = databases.create(template_database)
-    tight = {
+    tight: dict[str, Any] = {
         "login_attempts_a_minute": 1,
         "login_attempts_burst": 1,
         "registrations_an_hour": 1,

@@ -139,9 +139,9 @@ async def rest_api(
         passwords=cheap_passwords(),
         clock=clock,
     )
-    app = create_api(services, routers=routers)
-    hooks = {"response": [Keeping(app.openapi)]}
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost", event_hooks=hooks) as client:
+    transport = httpx2.ASGITransport(create_api(services, routers=routers))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        client.event_hooks["response"].append(Keeping(lambda: create_api(services).openapi()))
         rest = Rest(client=client, services=services, clock=clock)
         services.hooks.sessions_revoked = rest.revoked.extend
         services.hooks.library_deleted = rest.deleted.append
