@@ -125,6 +125,11 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
+    _include(app, routers)
+    return app
+
+
+def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
     resources = (
         *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
@@ -135,10 +140,9 @@ def create_api(
         shares.prompt_router,
         google.callback_router,
         wechat.callback_router,
-        *routers,
+        *further,
     ):
         app.include_router(router)
-    return app
 
 
 def _middleware(services: Services) -> list[Middleware]:
