@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from auth.audit import Event
 from server import cli
 from server.config import ClientSettings, Settings
 
@@ -26,6 +27,11 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     text = page.read_text()
     assert [name for name in _NAMED.findall(text) if not (ROOT / name).exists()] == []
     assert [name for name in _LINKED.findall(text) if not (page.parent / name).exists()] == []
+
+
+def test_each_event_of_the_audit_log_is_explained() -> None:
+    page = (ROOT / "docs" / "accounts-operations.md").read_text()
+    assert [event.value for event in Event if f"`{event.value}`" not in page] == []
 
 
 @each_page
