@@ -253,7 +253,8 @@ class Sessions:
         )
 
     def _key(self, session: LockedSession) -> bytes:
-        if session.wrapped_key is None or session.key_id is None:
+        # a deletion that this waited for has emptied the session, while the user's row, which is not locked, is as it was before
+        if session.wrapped_key is None or session.key_id is None or not session.sealed_key:
             raise SessionEnded
         data_key = self._keyring.unwrap(session.key_id, session.wrapped_key, user_key_place(session.user.id))
         return data_key.open(session.sealed_key, secret_place(session.user.id, _KEY_PURPOSE, session.id))

@@ -6,12 +6,10 @@ proxies from the environment. Access token, refresh token and `session_key` live
 """
 
 import asyncio
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from urllib.parse import urlencode
 
 import httpx2
@@ -19,6 +17,7 @@ import httpx2
 from auth import wechat_replies
 from auth.errors import ProviderFailed, ProviderNotConfigured, ProviderTimeout, ProviderUnavailable, TooBusy
 from auth.external_identities import ExternalIdentity
+from auth.outbound import trusted
 from auth.wechat_replies import Named, Reply
 from storage.identities import Provider
 
@@ -137,7 +136,7 @@ class WeChat:
             raise TooBusy
         self._open += 1
         try:
-            async with asyncio.timeout(self._deadline), httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+            async with asyncio.timeout(self._deadline), httpx2.AsyncHTTPTransport(verify=trusted(), trust_env=False) as transport:
                 conversation = _Conversation(transport, self._api_url, self._pauses)
                 ask = conversation.mini_user if kind is Kind.MINI else conversation.user
                 return WeChatUser(kind=kind, app_id=app.id, named=await ask(app, code))
@@ -148,10 +147,6 @@ class WeChat:
             raise ProviderFailed(type(error).__name__) from None
         finally:
             self._open -= 1
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return httpx2.create_ssl_context(trust_env=False)
 
 
 class _Conversation:

@@ -62,7 +62,16 @@ from storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
-ANYWHERE = {"malformed_address": 400, "too_large": 413, "unknown_host": 421, "invalid_request": 422}
+ANYWHERE = {
+    "malformed_address": 400,
+    "malformed_http": 400,
+    "too_slow": 408,
+    "too_large": 413,
+    "unknown_host": 421,
+    "invalid_request": 422,
+    "headers_too_large": 431,
+    "internal": 500,
+}
 """What every request can be refused with, whatever it asks for."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -116,6 +125,11 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
+    _include(app, routers)
+    return app
+
+
+def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
     resources = (
         *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
@@ -126,10 +140,9 @@ def create_api(
         shares.prompt_router,
         google.callback_router,
         wechat.callback_router,
-        *routers,
+        *further,
     ):
         app.include_router(router)
-    return app
 
 
 def _middleware(services: Services) -> list[Middleware]:

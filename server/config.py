@@ -1,19 +1,16 @@
 """The settings: the only place that reads the environment."""
 
-import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator
 from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server import smtp_address
+from server import setting_forms, setting_rules, smtp_address
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _APPID = r"^[A-Za-z0-9_-]{1,64}$"
@@ -230,7 +227,7 @@ class Settings(BaseSettings):
     @classmethod
     def _exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # "*" among them would let every page read answers, and a path or a space never equals what a browser sends
-        if not all(_is_origin(origin) for origin in value):
+        if not all(setting_forms.is_origin(origin) for origin in value):
             raise ValueError("each origin is a scheme and a host as browsers send them, https://app.example, with no path and no *")
         return value
 
@@ -244,13 +241,13 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        list(_networks_in(value))
+        list(setting_forms.networks_in(value))
         return value
 
     @field_validator("database_url")
     @classmethod
     def _address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_postgres(value.get_secret_value()):
+        if value is not None and not setting_forms.is_postgres(value.get_secret_value()):
             # a password with / # ? or @ in it is the usual cause; the parser's own error would quote a part of it
             raise ValueError("not postgresql://user:password@host:port/database; special characters in it are percent-encoded")
         return value
@@ -277,41 +274,10 @@ class Settings(BaseSettings):
         return value.lower()
 
     @model_validator(mode="after")
-    def _key_with_certificate(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("PROMPTSYNC_TLS_CERT and PROMPTSYNC_TLS_KEY go together: one is missing")
-        return self
-
-    @model_validator(mode="after")
-    def _sender_with_mails(self) -> Self:
-        if self.smtp_url is not None and self.mail_from is None:
-            raise ValueError("PROMPTSYNC_SMTP_URL needs PROMPTSYNC_MAIL_FROM, what mails are from")
-        return self
-
-    @model_validator(mode="after")
-    def _wechat(self) -> Self:
-        for kind in ("web", "app", "mini"):
-            if (getattr(self, f"wechat_{kind}_appid") is None) != (getattr(self, f"wechat_{kind}_secret") is None):
-                raise ValueError(f"PROMPTSYNC_WECHAT_{kind.upper()}_APPID and _SECRET go together")
-        if self.wechat_web_appid is not None and not (self.app_url and self.public_url):
-            raise ValueError(
-                "PROMPTSYNC_WECHAT_WEB_APPID needs PROMPTSYNC_PUBLIC_URL, where WeChat sends browsers back to, and PROMPTSYNC_APP_URL"
-            )
-        if self.production and not all(url.startswith("https://") for url in (self.wechat_api_url, self.wechat_qr_url)):
-            raise ValueError("production needs https:// in PROMPTSYNC_WECHAT_API_URL and _QR_URL: the AppSecret is sent there")
-        return self
-
-    @model_validator(mode="after")
-    def _complete_for_google(self) -> Self:
-        if self.google_client_secret is not None and not (self.google_client_ids and self.public_url):
-            raise ValueError("PROMPTSYNC_GOOGLE_CLIENT_SECRET needs PROMPTSYNC_GOOGLE_CLIENT_IDS and PROMPTSYNC_PUBLIC_URL")
-        if self.env is Environment.PRODUCTION and not self.google_issuer.startswith("https://"):
-            raise ValueError("production needs a PROMPTSYNC_GOOGLE_ISSUER with https://")
-        return self
-
-    @model_validator(mode="after")
-    def _fit_for_production(self) -> Self:
-        if self.production and (found := [sentence for is_so, sentence in UNFIT if is_so(self)]):
+    def _by_the_rules(self) -> Self:
+        if missing := setting_rules.missing_in(self):
+            raise ValueError("; ".join(missing))
+        if self.production and (found := setting_rules.unfit_in(self)):
             raise ValueError("; ".join(found))
         return self
 
@@ -343,76 +309,6 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env is Environment.PRODUCTION
-
-
-EXAMPLE_SECRETS = frozenset({"changeme", "change-me", "example", "password", "postgres", "promptsync", "secret", "test"})
-"""What stands for a secret in examples, and is tried first by whoever tries."""
-
-UNFIT: tuple[tuple[Callable[[Settings], bool], str], ...] = (
-    (
-        lambda settings: not (settings.public_url or "").startswith("https://"),
-        "production needs PROMPTSYNC_PUBLIC_URL, the https:// address clients use",
-    ),
-    (
-        lambda settings: settings.smtp_url is None,
-        "production needs PROMPTSYNC_SMTP_URL, where mails are handed over: without it links would be in the log",
-    ),
-    (
-        lambda settings: settings.smtp_url is not None and smtp_address.parse(settings.smtp_url.get_secret_value()).says_it_in_clear,
-        "production does not say the password in PROMPTSYNC_SMTP_URL without encryption: leave ?starttls out",
-    ),
-    (
-        lambda settings: any(not origin.startswith("https://") for origin in settings.allowed_origins),
-        "production takes pages from https:// alone: PROMPTSYNC_ALLOWED_ORIGINS has others",
-    ),
-    (
-        lambda settings: (settings.app_url or "https://").startswith("http://"),
-        "production needs an https:// address in PROMPTSYNC_APP_URL",
-    ),
-    (
-        lambda settings: any(network.prefixlen == 0 for network in _networks_in(settings.trusted_proxies)),
-        "PROMPTSYNC_TRUSTED_PROXIES believes everybody: production needs the proxies' own addresses",
-    ),
-    (
-        lambda settings: any(_password_in(secret).lower() in EXAMPLE_SECRETS for secret in settings.secrets.values()),
-        "a secret is one of those that stand in examples: production needs its own",
-    ),
-)
-"""What production refuses to start with, and why. Its keys are looked at where they are read (`server/keys.py`)."""
-
-
-def _networks_in(setting: str) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    for part in setting.split(","):
-        if part.strip():
-            yield ipaddress.ip_network(part.strip(), strict=False)
-
-
-def _password_in(secret: str) -> str:
-    """The password of an address; what is none is a secret as a whole."""
-    try:
-        return unquote(urlsplit(secret).password or "") if "://" in secret else secret
-    except ValueError:
-        return ""
-
-
-def _is_origin(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return (
-            text == f"{parts.scheme}://{parts.netloc}" and bool(parts.scheme and parts.hostname) and "*" not in text and text.isprintable()
-        )
-    except ValueError:
-        return False
-
-
-def _is_postgres(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        # asyncpg takes several hosts, host:port,host:port
-        ports = [int(host.rpartition("]")[2].partition(":")[2] or 5432) for host in parts.netloc.rpartition("@")[2].split(",")]
-    except ValueError:
-        return False
-    return parts.scheme in ("postgres", "postgresql") and not parts.fragment and all(0 < port < 1 << 16 for port in ports)
 
 
 class ClientSettings(BaseSettings):

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from auth.errors import AuthError, EmailTaken, InvalidEmail, WeakPassword
@@ -63,7 +63,7 @@ def list_all(
         found = ask(lambda connection: _all(connection, query))
         if as_json:
             return typer.echo(json.dumps([_plain(facts) for facts in found], indent=2))
-        table = Table("address", "name", "role", "library", "made", "last login", "sessions", "")
+        table = Table(Column("address", no_wrap=True), "name", "role", "library", "made", "last login", "sessions", "")
         for facts in found:
             user = facts.user
             table.add_row(

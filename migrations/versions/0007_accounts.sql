@@ -45,8 +45,6 @@ CREATE TABLE social_states (
     cookie_hash bytea NOT NULL,
     user_id uuid REFERENCES users ON DELETE CASCADE,  -- null: to sign in; else the account that links
     session_id uuid,                          -- the session that links
-    device jsonb,                             -- the device that signs in, as it named itself
-    redirect text,                            -- where in the app to go on
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );

@@ -825,8 +825,6 @@ CREATE TABLE public.social_states (
     cookie_hash bytea NOT NULL,
     user_id uuid,
     session_id uuid,
-    device jsonb,
-    redirect text,
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL
 );

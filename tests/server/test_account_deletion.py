@@ -10,6 +10,7 @@ import pytest
 
 from protocol.closes import Close
 from server.purge import PURGE_ACCOUNT, purge_account
+from storage import deletion
 from storage.cipher import DataKey, library_key_place, update_place, user_key_place
 from storage.errors import SealBroken
 from storage.job_queue import Job
@@ -182,6 +183,18 @@ async def test_refreshes_and_logins_that_race_with_a_deletion_leave_no_live_toke
                 assert await rest.status_of(answer.json()["access_token"]) == 401
                 assert (await rest.refresh(answer.json()["refresh_token"])).status_code == 401
         assert await value(rest, "SELECT count(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", tokens["user"]["id"]) == 0
+
+
+async def test_a_refresh_that_waited_for_a_deletion_is_told_that_the_session_is_over(rest: Rest) -> None:
+    tokens = await rest.register()
+    database = rest.services.database
+    async with database.transaction() as connection:
+        await deletion.destroy(connection, UUID(tokens["user"]["id"]), now=rest.clock(), reason="deleted")
+        refreshing = asyncio.create_task(rest.refresh(tokens["refresh_token"]))
+        async with asyncio.timeout(10):
+            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                pass
+    assert code_of(await refreshing) == "session_ended"
 
 
 async def test_libraries_that_are_made_meanwhile_do_not_outlive_the_account(rest: Rest) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import structlog
@@ -128,7 +129,7 @@ async def test_each_kind_of_body_has_its_bound(database_dsn: str, method: str, p
         for _ in range(count):
             yield b" " * 1000
 
-    bounds = {"max_body_bytes": 10_000, "max_batch_bytes": 30_000, "max_import_bytes": 40_000, "max_upload_bytes": 50_000}
+    bounds: dict[str, Any] = {"max_body_bytes": 10_000, "max_batch_bytes": 30_000, "max_import_bytes": 40_000, "max_upload_bytes": 50_000}
     async with rest_api(database_dsn, routers=[_readers()], **bounds) as rest:
         for content in (b" " * most, chunks(most // 1000)):
             response = await rest.client.request(method, path, content=content, headers=JSON)

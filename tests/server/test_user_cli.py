@@ -190,6 +190,11 @@ async def _jobs(services: Services) -> list[tuple[str, str]]:
     return [(row["entrypoint"], bytes(row["payload"]).decode()) for row in rows]
 
 
+def test_addresses_are_listed_whole_on_a_narrow_terminal(user: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert ADDRESS in user("list").output
+
+
 @pytest.mark.parametrize("command", ["add", "list", "show", "sessions", "disable", "enable", "reset-password", "set-role", "delete"])
 def test_every_command_says_what_it_does(command: str) -> None:
     said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})

@@ -18,6 +18,7 @@ from server.services import Services, make_services
 from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Database
+from tests.support.documented import Keeping
 from tests.support.generous import GENEROUS
 
 PASSWORD = "correct horse battery"
@@ -116,20 +117,31 @@ def code_of(response: httpx2.Response) -> str:
 
 
 @asynccontextmanager
-async def rest_api(dsn: str, *, routers: Sequence[APIRouter] = (), **settings: Any) -> AsyncIterator[Rest]:
-    """The application over this database, with a clock that stands still, limits that do not matter, and these further routes."""
+async def rest_api(
+    dsn: str,
+    *,
+    routers: Sequence[APIRouter] = (),
+    keyring: Keyring | None = None,
+    signing_keys: Sequence[tuple[str, bytes]] = (),
+    **settings: Any,
+) -> AsyncIterator[Rest]:
+    """The application over this database, with a clock that stands still, limits that do not matter, and these further routes and keys.
+
+    An answer with a code that the OpenAPI document does not have for it fails whatever asked.
+    """
     database = await Database.open(dsn, size=8)
     clock = Clock()
     services = make_services(
         Settings(**{**GENEROUS, **settings}),
         database=database,
-        keyring=new_keyring(),
-        signing_keys=[("s1", os.urandom(32))],
+        keyring=keyring or new_keyring(),
+        signing_keys=signing_keys or [("s1", os.urandom(32))],
         passwords=cheap_passwords(),
         clock=clock,
     )
     transport = httpx2.ASGITransport(create_api(services, routers=routers))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        client.event_hooks["response"].append(Keeping(lambda: create_api(services).openapi()))
         rest = Rest(client=client, services=services, clock=clock)
         services.hooks.sessions_revoked = rest.revoked.extend
         services.hooks.library_deleted = rest.deleted.append
