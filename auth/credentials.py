@@ -10,7 +10,7 @@ from auth.errors import InvalidCredentials, InvalidMailToken, SessionEnded
 from auth.mail import Kind, Language
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import Principal, Sessions
-from storage import identities, mails, sessions, shares, users
+from storage import identities, mails, session_list, sessions, shares, users
 from storage.pool import Connection, Database
 from storage.users import Account, User
 
@@ -157,4 +157,4 @@ class Credentials:
                 now=now,
                 random=self._random,
             )
-        return await sessions.revoke_all(connection, user.id, now=now, reason=REVOKED_PASSWORD, but=but)
+        return await session_list.revoke_all(connection, user.id, now=now, reason=REVOKED_PASSWORD, but=but)
