@@ -107,7 +107,7 @@ class Limits:
         await self._counters.hit(self._refreshes, str(session_id), bucket_of(address))
 
     async def password_check(self, user_id: UUID) -> None:
-        """Count that a signed-in user shows the password once more."""
+        """Count that a signed-in user shows the password once more, or changes it."""
         await self._counters.hit(self._password_checks, str(user_id))
 
     async def social(self, address: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from auth.administration import OPERATOR
 from tests.support.database import Databases
 from tests.support.mailed import APP, NEW, Mailed, mailed
 from tests.support.post import text_of, token_in
@@ -172,6 +173,15 @@ async def test_a_new_password_ends_the_tokens_that_were_mailed_before(test: Mail
     await test.session(email, OTHER)
 
 
+async def test_a_password_that_an_operator_gives_ends_the_tokens_that_were_mailed_before(test: Mailed) -> None:
+    email = fresh_email()
+    user = await test.register(email)
+    token = await forget(test, email)
+    await test.rest.services.administration.replace_password(UUID(user["user"]["id"]), OTHER, OPERATOR, now=test.rest.clock())
+    assert await reset(test, token) == 403
+    await test.session(email, OTHER)
+
+
 async def test_of_resets_that_race_one_wins(test: Mailed) -> None:
     email = fresh_email()
     await test.register(email)
@@ -214,6 +224,15 @@ async def test_only_so_many_mails_may_be_asked_for_whether_there_is_an_account_o
             assert [answer.status_code for answer in answers] == [202] * allowed + [429] * 2
             assert {code_of(answer) for answer in answers[allowed:]} == {"too_many_attempts"}
             assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[allowed:])
+
+
+async def test_changes_do_not_fill_the_mailbox_of_whoever_the_address_is(database_dsn: str) -> None:
+    async with rest_api(database_dsn, password_checks=2) as rest:
+        token = (await rest.register())["access_token"]
+        answers = [await rest.post("/api/auth/password", {"new_password": NEW}, token) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [204, 204, 429]
+        async with rest.services.database.acquire() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM mails WHERE kind = 'password_changed'") == 2
 
 
 async def test_past_the_limit_one_may_register_and_is_mailed_nothing(database_dsn: str) -> None:
