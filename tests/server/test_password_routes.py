@@ -218,12 +218,20 @@ async def test_a_disabled_account_is_not_reset(test: Mailed) -> None:
 
 async def test_only_so_many_mails_may_be_asked_for_whether_there_is_an_account_or_not(database_dsn: str) -> None:
     async with rest_api(database_dsn, mails_a_mailbox=3, mails_an_address=12) as rest:
-        known = (await rest.register())["user"]["email"]  # which asks for a mail, too
-        for email, allowed in ((fresh_email(), 3), (known, 2), (fresh_email(), 2)):
+        known = (await rest.register())["user"]["email"]  # which asks for a mail of another kind, too
+        for email, allowed in ((fresh_email(), 3), (known, 3), (fresh_email(), 1)):
             answers = [await rest.post("/api/auth/password/forgot", {"email": email}) for _ in range(allowed + 2)]
             assert [answer.status_code for answer in answers] == [202] * allowed + [429] * 2
             assert {code_of(answer) for answer in answers[allowed:]} == {"too_many_attempts"}
             assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[allowed:])
+
+
+async def test_whoever_goes_on_registering_anothers_address_does_not_keep_its_owner_from_a_reset(database_dsn: str) -> None:
+    async with rest_api(database_dsn, mails_a_mailbox=2, registration="verified") as rest:
+        email = fresh_email()
+        statuses = [(await rest.post("/api/auth/register", {"email": email, "password": NEW})).status_code for _ in range(3)]
+        assert statuses == [202, 202, 429]
+        assert (await rest.post("/api/auth/password/forgot", {"email": email})).status_code == 202
 
 
 async def test_changes_do_not_fill_the_mailbox_of_whoever_the_address_is(database_dsn: str) -> None:
