@@ -1,6 +1,7 @@
 """Passwords that are reset by mail and changed by who is signed in, over HTTP and against a real database."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -122,6 +123,8 @@ async def test_whoever_made_an_account_of_anothers_address_has_nothing_of_it_lef
     assert await test.rest.status_of(attacker["access_token"]) == 401
     assert (await test.login(email)).status_code == 401
     assert await test.rows("SELECT count(*) FROM identities WHERE user_id = $1", user_id) == [(0,)]
+    ((noted,),) = await test.rows("SELECT details FROM audit WHERE user_id = $1 AND event = 'account_reclaimed'", user_id)
+    assert json.loads(noted) == {"method": "mail", "identities": 1, "shares": 0}
     assert code_of(await test.ask("email/confirm", {"token": waiting}, owner["access_token"])) == "invalid_mail_token"
 
 
