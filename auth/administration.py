@@ -11,10 +11,11 @@ from uuid import UUID
 
 from auth import audit
 from auth.audit import NOBODY, Caller, Event
+from auth.credentials import ENDED_BY_A_PASSWORD
 from auth.errors import LastAdmin
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import OnRevoked
-from storage import administration, deletion, session_list
+from storage import administration, deletion, mails, session_list
 from storage.administration import Facts, Locked
 from storage.errors import NotFound
 from storage.pool import Connection, Database
@@ -102,7 +103,8 @@ class Administration:
         return len(ended)
 
     async def replace_password(self, user_id: UUID, password: str, author: Author, *, now: datetime) -> int:
-        """Give the account this password, whether or not it had one, and end all its sessions: how many there were.
+        """Give the account this password, whether or not it had one, and end all its sessions: how many there were. Mailed tokens of resets
+        and of another address are none then.
 
         Raises:
             WeakPassword: it breaks a rule.
@@ -113,6 +115,7 @@ class Administration:
         password_hash = await self._passwords.hash(password)
         async with self._holding(user_id, author) as (connection, _):
             await administration.set_password(connection, user_id, password_hash)
+            await mails.void(connection, user_id, ENDED_BY_A_PASSWORD, now=now)
             ended = await session_list.revoke_all(connection, user_id, now=now, reason=REVOKED_PASSWORD)
             await _note(connection, Event.PASSWORD_REPLACED, user_id, author, now, ended=len(ended))
         self._announce(ended)

@@ -10,7 +10,7 @@ from auth.errors import InvalidCredentials, InvalidMailToken, SessionEnded
 from auth.mail import Kind, Language
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import Principal, Sessions
-from storage import identities, mails, sessions, shares, users
+from storage import identities, mails, session_list, sessions, shares, users
 from storage.pool import Connection, Database
 from storage.users import Account, User
 
@@ -130,9 +130,20 @@ class Credentials:
         what else signs in to it goes, and links to what is in it."""
         user_id = account.user.id
         if await users.verify_email(connection, user_id, emails.parse(address).key, now=now):
-            await identities.remove_all(connection, user_id)
-            await shares.end_all_of(connection, user_id, now=now)
+            removed = await identities.remove_all(connection, user_id)
+            links = await shares.end_all_of(connection, user_id, now=now)
             await audit.note(connection, Event.EMAIL_VERIFIED, now=now, user_id=user_id, caller=caller)
+            if removed or links:
+                await audit.note(
+                    connection,
+                    Event.ACCOUNT_RECLAIMED,
+                    now=now,
+                    user_id=user_id,
+                    caller=caller,
+                    method="mail",
+                    identities=len(removed),
+                    shares=links,
+                )
 
     async def _set(
         self,
@@ -157,4 +168,4 @@ class Credentials:
                 now=now,
                 random=self._random,
             )
-        return await sessions.revoke_all(connection, user.id, now=now, reason=REVOKED_PASSWORD, but=but)
+        return await session_list.revoke_all(connection, user.id, now=now, reason=REVOKED_PASSWORD, but=but)

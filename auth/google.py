@@ -11,6 +11,7 @@ from auth.audit import Caller
 from auth.errors import InvalidState, ProviderNotConfigured, SocialRefused
 from auth.external_identities import ExternalIdentity
 from auth.identities import Identities
+from auth.mail import Language
 from auth.openid import OpenIdProvider
 from auth.sessions import Device, Grant, Principal
 from auth.social import Client
@@ -56,11 +57,11 @@ class Google:
         self._states = states
         self._identities = identities
 
-    async def sign_in(self, id_token: str, nonce: str | None, device: Device, *, now: datetime) -> Grant:
+    async def sign_in(self, id_token: str, nonce: str | None, device: Device, *, language: Language, now: datetime) -> Grant:
         """A session for whom this ID token names. Raises what `identify` does, and `Identities.sign_in`."""
         async with self._noting(device.caller, now):
             external = await self.identify(id_token, nonce, now=now)
-        return await self._identities.sign_in(external, device, now=now)
+        return await self._identities.sign_in(external, device, language=language, now=now)
 
     async def identify(self, id_token: str, nonce: str | None, *, now: datetime, proof: bool = False) -> ExternalIdentity:
         """Whom an ID token names that was made out to one of our clients, with this nonce; as a proof only one of the last minutes.
@@ -89,11 +90,11 @@ class Google:
         begun = await self._states.begin(Provider.GOOGLE, now=now, linking=linking)
         return Departure(url=social.page(client, endpoints, begun), cookie=begun.cookie)
 
-    async def finish(self, returned: Return, device: Device, *, now: datetime) -> Grant:
+    async def finish(self, returned: Return, device: Device, *, language: Language, now: datetime) -> Grant:
         """A session for who comes back. Raises what `came_back` does, and `Identities.sign_in`."""
         async with self._noting(device.caller, now):
             external = await self.came_back(returned, now=now)
-        return await self._identities.sign_in(external, device, now=now)
+        return await self._identities.sign_in(external, device, language=language, now=now)
 
     async def came_back(self, returned: Return, *, now: datetime, linking: Principal | None = None) -> ExternalIdentity:
         """Whom Google names to a browser that began here, for this purpose, and comes back for the first time.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from auth import audit
+from auth import audit, mail
 from auth.audit import Caller, Event
 from auth.emails import Address
 from auth.errors import (
@@ -29,9 +29,10 @@ from auth.errors import (
     TooManyIdentities,
 )
 from auth.external_identities import ExternalIdentity
+from auth.mail import Kind, Language
 from auth.new_accounts import NewAccounts
 from auth.sessions import Device, Grant, Principal, Sessions
-from storage import identities, sessions, shares, users
+from storage import identities, session_list, sessions, shares, users
 from storage.cipher import DataKey, user_key_place
 from storage.errors import Conflict, NotFound, Unavailable
 from storage.identities import Linked
@@ -69,8 +70,10 @@ class Identities:
         self._new = NewAccounts(keyring=keyring, first_update=first_update, random=random)
         self._random = random
 
-    async def sign_in(self, external: ExternalIdentity, device: Device, *, now: datetime) -> Grant:
+    async def sign_in(self, external: ExternalIdentity, device: Device, *, now: datetime, language: Language = Language.ENGLISH) -> Grant:
         """A session for the user whom the identity belongs to; for one that is new, a new account or the one that the rules above say.
+
+        Where a new account has an address whose mailbox the provider does not own, a mail in this language asks to have it verified.
 
         Raises:
             SocialRefused: the user may not sign in.
@@ -81,7 +84,7 @@ class Identities:
         for _ in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    outcome = await self._sign_in(connection, external, device, now)
+                    outcome = await self._sign_in(connection, external, device, language, now)
             except _Raced:
                 continue
             except Conflict as error:
@@ -170,12 +173,14 @@ class Identities:
         async with self._database.transaction() as connection:
             await audit.note(connection, Event.SIGN_IN_FAILED, now=now, user_id=user_id, caller=caller, method=method, reason=reason)
 
-    async def _sign_in(self, connection: Connection, external: ExternalIdentity, device: Device, now: datetime) -> _Opened | AuthError:
+    async def _sign_in(
+        self, connection: Connection, external: ExternalIdentity, device: Device, language: Language, now: datetime
+    ) -> _Opened | AuthError:
         if not external.is_well_formed:
             return await self._refuse(connection, SocialRefused("malformed_identity"), None, external, device, now)
         found = await identities.find(connection, external.provider, external.keys)
         if not found:
-            return await self._first_time(connection, external, device, now)
+            return await self._first_time(connection, external, device, language, now)
         user_id = found[0].user_id
         if any(linked.user_id != user_id for linked in found):
             return await self._refuse(connection, IdentityConflict(), None, external, device, now)
@@ -187,11 +192,13 @@ class Identities:
         linked = await self._refresh(connection, found, external, now)
         return await self._open(connection, account, linked, external, device, now)
 
-    async def _first_time(self, connection: Connection, external: ExternalIdentity, device: Device, now: datetime) -> _Opened | AuthError:
+    async def _first_time(
+        self, connection: Connection, external: ExternalIdentity, device: Device, language: Language, now: datetime
+    ) -> _Opened | AuthError:
         address = external.address
         account = None if address is None else await users.lock_by_email(connection, address.key)
         if account is None:
-            return await self._register(connection, address, external, device, now)
+            return await self._register(connection, address, external, device, language, now)
         user_id = account.user.id
         if not external.authoritative:
             return await self._refuse(connection, LinkRequired(), user_id, external, device, now)
@@ -205,7 +212,13 @@ class Identities:
         return replace(opened, ended=ended + opened.ended)
 
     async def _register(
-        self, connection: Connection, address: Address | None, external: ExternalIdentity, device: Device, now: datetime
+        self,
+        connection: Connection,
+        address: Address | None,
+        external: ExternalIdentity,
+        device: Device,
+        language: Language,
+        now: datetime,
     ) -> _Opened:
         """A new account. Its address counts as shown only where the provider owns the mailbox."""
         verified_at = now if address and external.authoritative else None
@@ -223,13 +236,15 @@ class Identities:
             method=external.method,
         )
         await self._add(connection, user.id, external, now, device.caller, session_id=grant.session_id)
+        if address is not None and verified_at is None:
+            await mail.ask(connection, Kind.VERIFY, address=address.text, user_id=user.id, language=language, now=now, random=self._random)
         return _Opened(grant, ended)
 
     async def _reclaim(self, connection: Connection, user: User, external: ExternalIdentity, device: Device, now: datetime) -> list[UUID]:
         """Take from an account whatever somebody may have prepared who never showed its mailbox; the ids of the sessions that ended."""
         await users.reclaim(connection, user.id, name=external.shown_name or None, now=now)
         removed = await identities.remove_all(connection, user.id)
-        ended = await sessions.revoke_all(connection, user.id, now=now, reason=REVOKED_RECLAIMED)
+        ended = await session_list.revoke_all(connection, user.id, now=now, reason=REVOKED_RECLAIMED)
         links = await shares.end_all_of(connection, user.id, now=now)
         await audit.note(
             connection,

@@ -9,7 +9,7 @@ from auth.audit import Caller, Event
 from auth.errors import InvalidMailToken, NoAddress, SessionEnded
 from auth.mail import Kind, Language
 from auth.sessions import Principal, Sessions
-from storage import mails, sessions, users
+from storage import mails, session_list, sessions, users
 from storage.errors import Conflict
 from storage.mails import Mail
 from storage.pool import Connection, Database
@@ -69,10 +69,14 @@ class Mailboxes:
 
         Raises:
             InvalidEmail: the text cannot be an address of anybody.
+            SessionEnded: the session, or the account, is over by now.
         """
-        address, user = emails.parse(email), principal.user
+        address = emails.parse(email)
         async with self._database.transaction() as connection:
-            await users.lock(connection, user.id)
+            account = await users.lock_account(connection, principal.user.id)
+            if account is None or await sessions.identify(connection, principal.session_id, now=now) is None:
+                raise SessionEnded
+            user = account.user
             await mails.void(connection, user.id, [Kind.CHANGE], now=now)  # the last one asked for is the one that is meant
             await self._ask(connection, Kind.CHANGE, address.text, user.id, language, now)
             if user.email is not None:
@@ -126,7 +130,7 @@ class Mailboxes:
         await mails.void(connection, user.id, ENDED_BY_A_CHANGE, now=now)
         if user.email is not None:
             await self._ask(connection, Kind.CHANGED, user.email, user.id, language, now)
-        return await sessions.revoke_all(connection, user.id, now=now, reason=REVOKED_EMAIL, but=session_id)
+        return await session_list.revoke_all(connection, user.id, now=now, reason=REVOKED_EMAIL, but=session_id)
 
     async def _ask(self, connection: Connection, kind: Kind, address: str, user_id: UUID, language: Language, now: datetime) -> None:
         await mail.ask(connection, kind, address=address, user_id=user_id, language=language, now=now, random=self._random)

@@ -160,11 +160,11 @@ class Settings(BaseSettings):
     )
     login_wait_seconds: int = Field(900, ge=1, le=86400, description="the longest of these waits; failures are forgotten after 12 hours")
     registrations_an_hour: int = Field(30, ge=1, description="accounts an address may register an hour; past it: 429")
-    mails_a_mailbox: int = Field(5, ge=1, description="mails that may be asked for to one mailbox in an hour; past it: 429")
+    mails_a_mailbox: int = Field(5, ge=1, description="mails of one kind that may be asked for to one mailbox in an hour; past it: 429")
     mails_an_address: int = Field(30, ge=1, description="mails that an address may ask for in an hour; past it: 429")
     refreshes_a_minute: int = Field(60, ge=1, description="refreshes of a session from an address a minute; past it: 429")
     refreshes_an_address: int = Field(600, ge=1, description="refreshes an address may ask for a minute, for any sessions; past it: 429")
-    password_checks: int = Field(10, ge=1, description="times a signed-in user may show the password in 15 minutes; past it: 429")
+    password_checks: int = Field(10, ge=1, description="times a signed-in user may show or change the password in 15 minutes; past it: 429")
     social_attempts_a_minute: int = Field(
         30, ge=1, description="sign-ins by other providers an address may try a minute, twice as many at once; past it: 429"
     )

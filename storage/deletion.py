@@ -24,7 +24,7 @@ _FORGET = (
     "DELETE FROM shares WHERE created_by = $1",
     "DELETE FROM identities WHERE user_id = $1",
     "DELETE FROM social_states WHERE user_id = $1",
-    "DELETE FROM mails WHERE user_id = $1 OR address = (SELECT email FROM users WHERE id = $1)",
+    "DELETE FROM mails WHERE user_id = $1 OR lower(address) = (SELECT lower(email) FROM users WHERE id = $1)",
     "DELETE FROM idempotency_keys WHERE user_id = $1",
 )
 _EMPTY = """

@@ -33,10 +33,6 @@ _REVOKE_DEVICE = """
     UPDATE sessions SET revoked_at = $3, revoke_reason = $4
     WHERE user_id = $1 AND device_id = $2 AND revoked_at IS NULL RETURNING id
 """
-_REVOKE_ALL = """
-    UPDATE sessions SET revoked_at = $2, revoke_reason = $3
-    WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $4 RETURNING id
-"""
 _ALIVE = "s.revoked_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 AND u.disabled_at IS NULL"
 _IDENTIFY = f"""
     SELECT {_USER}, s.id AS session_id, s.device_id, s.refresh_counter, s.current_used, s.expires_at, s.authenticated_at, s.last_seen_at
@@ -185,11 +181,6 @@ async def revoke(connection: Connection, session_id: UUID, *, now: datetime, rea
 async def revoke_device(connection: Connection, user_id: UUID, device_id: UUID, *, now: datetime, reason: str) -> list[UUID]:
     """End the live session of a user's device, if there is one; the ids of what was ended."""
     return [row["id"] for row in await connection.fetch(_REVOKE_DEVICE, user_id, device_id, now, reason)]
-
-
-async def revoke_all(connection: Connection, user_id: UUID, *, now: datetime, reason: str, but: UUID | None = None) -> list[UUID]:
-    """End every live session of a user, `but` for one; the ids of what was ended."""
-    return [row["id"] for row in await connection.fetch(_REVOKE_ALL, user_id, now, reason, but)]
 
 
 async def identify(connection: Connection, session_id: UUID, *, now: datetime) -> Identity | None:

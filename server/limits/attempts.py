@@ -8,6 +8,7 @@ from uuid import UUID
 
 from auth import emails
 from auth.errors import InvalidEmail
+from auth.mail import Kind
 from server.config import Settings
 from server.limits.addresses import bucket_of
 from server.limits.buckets import Buckets
@@ -96,10 +97,13 @@ class Limits:
             found = await origins.of_account(connection, account, since=self._clock() - KNOWN_FOR)
         return any(each.device_id == device_id for each in found), any(bucket_of(each.address) == bucket for each in found)
 
-    async def mail(self, email: str, address: str) -> None:
-        """Count that somebody at this address has something mailed to this mailbox, whether an account has it or not."""
+    async def mail(self, email: str, address: str, kind: Kind) -> None:
+        """Count that somebody at this address has such a mail sent to this mailbox, whether an account has it or not.
+
+        Each kind counts by itself: whoever goes on registering another's address does not use up its owner's resets.
+        """
         await self._counters.hit(self._mails_of_address, bucket_of(address))
-        await self._counters.hit(self._mails, _key_of(email))
+        await self._counters.hit(self._mails, _key_of(email), kind.value)
 
     async def refresh(self, session_id: UUID, address: str) -> None:
         """Count a refresh of this session from this address: somebody elsewhere cannot use up what it has."""
@@ -107,7 +111,7 @@ class Limits:
         await self._counters.hit(self._refreshes, str(session_id), bucket_of(address))
 
     async def password_check(self, user_id: UUID) -> None:
-        """Count that a signed-in user shows the password once more."""
+        """Count that a signed-in user shows the password once more, or changes it."""
         await self._counters.hit(self._password_checks, str(user_id))
 
     async def social(self, address: str) -> None:

@@ -10,13 +10,14 @@ from starlette.responses import RedirectResponse
 from auth.errors import InvalidState
 from auth.google import Departure, Return
 from auth.id_tokens import MAX_CHARACTERS as MAX_TOKEN_CHARACTERS
+from auth.mail import Language
 from auth.social_states import LIFETIME
 from auth.social_states import MAX_CHARACTERS as MAX_STATE_CHARACTERS
 from server import social_cookie
 from server.cross_site import require_own_page
 from server.google import CALLBACK_PATH
 from server.problems import fails
-from server.routes.asking import Served
+from server.routes.asking import Served, Speaking
 from server.routes.body import StrictRoute
 from server.routes.grants import IN_COOKIE, IN_COOKIE_FAILS, DeviceBody, GrantView, answer_with, device_of
 from server.routes.texts import Body
@@ -99,11 +100,11 @@ class FinishBody(ReturnBody):
 
 
 @router.post("", dependencies=[IN_COOKIE], responses=fails(**_SIGNING_IN))
-async def sign_in(body: SignInBody, request: Request, response: Response, services: Served) -> GrantView:
+async def sign_in(body: SignInBody, request: Request, response: Response, speaking: Speaking, services: Served) -> GrantView:
     """Sign this device in with an ID token of Google's; who is new gets an account."""
     await services.limits.social(services.address_of(request))
     device = device_of(body.device, request, services)
-    grant = await services.google.sign_in(body.id_token, body.nonce, device, now=services.clock())
+    grant = await services.google.sign_in(body.id_token, body.nonce, device, language=speaking, now=services.clock())
     return answer_with(grant, request, response, services)
 
 
@@ -130,17 +131,17 @@ async def begin(request: Request, response: Response, services: Served) -> Depar
 
 
 @router.post("/finish", dependencies=[IN_COOKIE], responses=fails(invalid_state=400, **_SIGNING_IN))
-async def finish(body: FinishBody, request: Request, response: Response, services: Served) -> GrantView:
+async def finish(body: FinishBody, request: Request, response: Response, speaking: Speaking, services: Served) -> GrantView:
     """Sign this device in: its browser has come back from Google to the app."""
     await services.limits.social(services.address_of(request))
     device = device_of(body.device, request, services)
-    grant = await services.google.finish(body.returned(request, services), device, now=services.clock())
+    grant = await services.google.finish(body.returned(request, services), device, language=speaking, now=services.clock())
     social_cookie.drop(response, services.settings)
     return answer_with(grant, request, response, services)
 
 
 @callback_router.get(CALLBACK_PATH, include_in_schema=False)
-async def callback(request: Request, response: Response, services: Served) -> Response:
+async def callback(request: Request, response: Response, speaking: Speaking, services: Served) -> Response:
     """Where Google sends browsers back to: on to the app, or without one the tokens as an answer.
 
     What came is passed on in the fragment, which reaches no server and no log. It is of no use without the browser's cookie.
@@ -150,19 +151,19 @@ async def callback(request: Request, response: Response, services: Served) -> Re
         there = f"{services.settings.app_url.rstrip('/')}/#/sign-in?{urlencode({'provider': 'google', **came})}"
         return RedirectResponse(there, status_code=303)
     await services.limits.social(services.address_of(request))
-    view = await _finished_here(came, request, response, services)
+    view = await _finished_here(came, request, response, speaking, services)
     # written by hand, since what is redirected has no model
     return Response(view.model_dump_json(), media_type="application/json", headers=dict(response.headers))
 
 
-async def _finished_here(came: dict[str, str], request: Request, response: Response, services: Services) -> GrantView:
+async def _finished_here(came: dict[str, str], request: Request, response: Response, language: Language, services: Services) -> GrantView:
     cookie, device = social_cookie.kept(request, services.settings), device_of(None, request, services)
     if "error" in came:
         await services.google.denied(state=came.get("state", ""), cookie=cookie, caller=device.caller, now=services.clock())
     if "state" not in came or "code" not in came:
         raise InvalidState
     returned = Return(state=came["state"], code=came["code"], issuer=came.get("iss"), cookie=cookie)
-    grant = await services.google.finish(returned, device, now=services.clock())
+    grant = await services.google.finish(returned, device, language=language, now=services.clock())
     social_cookie.drop(response, services.settings)
     return answer_with(grant, request, response, services)
 

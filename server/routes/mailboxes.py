@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from auth.mail import Kind
 from server.problems import fails
 from server.routes.asking import SIGNED_IN, SIGNED_IN_RECENTLY, Asking, RecentlyAsking, Served, Speaking
 from server.routes.body import StrictRoute
@@ -34,7 +35,7 @@ async def ask_verification(asking: Asking, request: Request, speaking: Speaking,
     """Mail once more the token that verifies the account's address. Where it is verified already, nothing is sent."""
     caller = services.caller_of(request)
     if asking.user.email is not None and asking.user.email_verified_at is None:
-        await services.limits.mail(asking.user.email, caller.address)
+        await services.limits.mail(asking.user.email, caller.address, Kind.VERIFY)
     await services.mailboxes.ask_verification(asking, language=speaking, caller=caller, now=services.clock())
     return Accepted()
 
@@ -50,7 +51,7 @@ async def verify(body: MailTokenBody, asking: Asking, request: Request, services
 async def ask_change(body: EmailBody, asking: RecentlyAsking, request: Request, speaking: Speaking, services: Served) -> Accepted:
     """Mail a token to a new address, and a notice to the one until then. The answer is the same where the address is taken."""
     caller = services.caller_of(request)
-    await services.limits.mail(body.email, caller.address)
+    await services.limits.mail(body.email, caller.address, Kind.CHANGE)
     await services.mailboxes.ask_change(asking, body.email, language=speaking, caller=caller, now=services.clock())
     return Accepted()
 

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from auth.mail import Kind
 from server.problems import fails
 from server.routes.asking import SIGNED_IN_RECENTLY, Asking, Served, Speaking
 from server.routes.body import StrictRoute
@@ -31,8 +32,7 @@ class PasswordChange(Body):
 async def change(body: PasswordChange, asking: Asking, request: Request, speaking: Speaking, services: Served) -> Response:
     """Give the account another password, or its first one. Its other sessions end, this one stays."""
     caller = services.caller_of(request)
-    if body.current_password is not None:
-        await services.limits.password_check(asking.user.id)
+    await services.limits.password_check(asking.user.id)  # without a password shown, too: each change is hashed, and mailed to the address
     await services.credentials.change(
         asking, current=body.current_password, new=body.new_password, language=speaking, caller=caller, now=services.clock()
     )
@@ -43,7 +43,7 @@ async def change(body: PasswordChange, asking: Asking, request: Request, speakin
 async def forgot(body: EmailBody, request: Request, speaking: Speaking, services: Served) -> Accepted:
     """Mail a token that takes a new password, if an account has this address. The answer is the same if none has."""
     caller = services.caller_of(request)
-    await services.limits.mail(body.email, caller.address)
+    await services.limits.mail(body.email, caller.address, Kind.RESET)
     await services.credentials.ask_reset(email=body.email, language=speaking, caller=caller, now=services.clock())
     return Accepted()
 

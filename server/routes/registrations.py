@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from auth.mail import Language
+from auth.mail import Kind, Language
 from server.errors import TooManyAttempts
 from server.problems import fails
 from server.routes.asking import Served
@@ -47,7 +47,7 @@ async def ask(email: str, password: str, name: str | None, request: Request, lan
         TooManyAttempts: the mailbox was sent, or the client's address asked for, as many mails as may be.
     """
     caller = services.caller_of(request)
-    await services.limits.mail(email, caller.address)
+    await services.limits.mail(email, caller.address, Kind.REGISTER)
     await services.registrations.ask(email=email, password=password, name=name, language=language, caller=caller, now=services.clock())
     return Response(Accepted().model_dump_json(), 202, media_type="application/json")
 
@@ -55,7 +55,7 @@ async def ask(email: str, password: str, name: str | None, request: Request, lan
 async def verification_for(email: str, address: str, language: Language, services: Services) -> Language | None:
     """The language of the mail to a new account, or None where no more mails may go out: it can be asked for later."""
     try:
-        await services.limits.mail(email, address)
+        await services.limits.mail(email, address, Kind.VERIFY)
     except TooManyAttempts:
         return None
     return language

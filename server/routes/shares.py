@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from auth.errors import Forbidden
+from auth.errors import Forbidden, SessionEnded
 from auth.permissions import may_write
 from crdt.library import Mode
 from server.claim import Claim
@@ -28,7 +28,7 @@ from server.routes.prompts import PromptId
 from server.routes.texts import Body, Description, Id, Known
 from server.services import Services
 from server.share_links import draw_code
-from storage import shares
+from storage import sessions, shares, users
 from storage.errors import NotFound
 from storage.shares import NewShare, Share
 
@@ -126,18 +126,22 @@ async def create(prompt_id: PromptId, body: ShareBody, at: At, claim: Claimed, s
         created_at=claim.now,
         expires_at=ends,
     )
-    return _view(await _create(share, claim, services), target, services, request)
+    return _view(await _create(share, at.principal.session_id, claim, services), target, services, request)
 
 
-async def _create(share: NewShare, claim: Claim, services: Services) -> Share:
+async def _create(share: NewShare, session_id: UUID, claim: Claim, services: Services) -> Share:
     """The link as it is stored; one that an earlier attempt has made is it.
 
     Raises:
+        SessionEnded: it has, while the prompt was read.
         NotFound, Forbidden: as the user's role is now.
         TooMany: MAX_LIVE are there.
         Gone: it was made before, and is forgotten.
     """
     async with services.database.transaction() as connection:
+        # Whoever takes the account over holds its row, and ends the links that are there: none is made after that by a session of before.
+        if not await users.lock(connection, share.created_by) or not await sessions.identify(connection, session_id, now=services.clock()):
+            raise SessionEnded
         # without the lock, requests that run at once would all count the same number
         locked = await shares.lock(connection, services.keyring, share.library_id, share.created_by)
         if locked is None:

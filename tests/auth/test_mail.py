@@ -1,5 +1,6 @@
 """What a mail says is found out when it is sent, and its token is made then."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -11,12 +12,14 @@ import pytest
 from auth import mail
 from auth.errors import InvalidMailToken
 from auth.mail import WITH_TOKEN, Desk, Kind, Language
+from storage import administration, deletion
 from storage.pool import Database
-from tests.support.core import store_user
+from tests.support.core import eventually, store_user
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LIFETIME = timedelta(minutes=10)
 NOBODYS = "nobody@example.com"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -87,6 +90,24 @@ async def test_a_new_address_is_told_when_it_is_taken(database: Database) -> Non
     assert await sent(database, Kind.CHANGE, email.upper(), user_id) == (Kind.CHANGE, email.upper().replace("EXAMPLE.COM", "example.com"))
     assert await sent(database, Kind.CHANGE, taken, user_id) == (Kind.TAKEN, taken)
     assert await sent(database, Kind.CHANGE, NOBODYS, disabled_id) is None
+
+
+async def test_a_mail_and_the_deletion_of_its_account_do_not_wait_for_each_other_in_a_circle(database: Database) -> None:
+    user_id, email = await account(database)
+    desk = Desk(database, lifetime=LIFETIME, random=os.urandom)
+    async with database.transaction() as connection:
+        asked = await mail.ask(connection, Kind.RESET, address=email, language=Language.ENGLISH, now=NOW, random=os.urandom)
+    async with database.transaction() as connection:
+        assert await administration.lock(connection, user_id, whole=True) is not None
+        letter = asyncio.ensure_future(desk.letter(asked, now=NOW))
+
+        async def waits() -> bool:
+            async with database.acquire() as other:  # a transaction sees the activity as it was at its first look
+                return bool(await other.fetchval(WAITING))
+
+        await eventually(waits, "a letter that waits for the account")
+        await deletion.destroy(connection, user_id, now=NOW, reason="deleted")
+    assert await letter is None
 
 
 @pytest.mark.parametrize("kind", [Kind.CHANGE_ASKED, Kind.CHANGED, Kind.PASSWORD_CHANGED])

@@ -78,6 +78,14 @@ async def test_a_deleted_account_is_served_no_more_and_names_nobody(rest: Rest) 
     log.assert_without(email, "Ada", tokens["access_token"], PASSWORD, besides=await audit_text(rest.services.database))
 
 
+async def test_no_mail_to_the_address_is_left_however_it_was_written(rest: Rest) -> None:
+    email = fresh_email()
+    tokens = await rest.register(email)
+    await rest.post("/api/auth/password/forgot", {"email": email.upper()})
+    assert (await delete(rest, tokens)).status_code == 204
+    assert await value(rest, "SELECT count(*) FROM mails WHERE lower(address) = $1", email) == 0
+
+
 async def test_nothing_is_left_once_the_job_has_run(rest: Rest) -> None:
     tokens, bystander = await rest.register(), await rest.register()
     user_id = UUID(tokens["user"]["id"])

@@ -11,6 +11,7 @@ import structlog
 
 from tests.support.database import Databases
 from tests.support.issuer import ANDROID_ID, CLIENT_ID, KEYS, SUBJECT, Issuer, running_issuer, sign
+from tests.support.post import Post, token_in
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
 
 SIGN_IN, IDENTITIES, LINK = "/api/auth/social/google", "/api/auth/identities", "/api/auth/identities/google"
@@ -139,6 +140,24 @@ async def test_anothers_mailbox_is_linked_only_by_whoever_is_signed_in(rest: Res
     assert "LinkRequired" in await refused(rest, token, 409, "link_required")
     assert (await rest.post(LINK, {"id_token": token}, mine["access_token"])).status_code == 200
     assert grant(await sign_in(rest, token))["user"]["id"] == mine["user"]["id"]
+
+
+async def test_a_new_account_on_anothers_mailbox_is_mailed_to_verify_it_and_one_on_googles_is_not(rest: Rest, issuer: Issuer) -> None:
+    post, email = Post(rest), f"{uuid4().hex[:20]}@example.net"
+    await post.deliver()
+    token = somebody(issuer, email)
+    headers = {"Accept-Language": "zh-CN"}
+    mine = grant(await rest.client.post(SIGN_IN, json={"id_token": token}, headers=headers))
+    grant(await sign_in(rest, token))  # once more, which mails nothing
+    grant(await sign_in(rest, somebody(issuer, gmail())))
+    grant(await sign_in(rest, somebody(issuer, None)))
+
+    (sent,) = await post.deliver()
+
+    assert (sent["To"], sent["Subject"], mine["user"]["email_verified"]) == (email, "请确认您的邮箱", False)
+    answer = await rest.post("/api/auth/email/verify", {"token": token_in(sent)}, mine["access_token"])
+    assert answer.status_code == 204
+    assert (await rest.get("/api/users/me", mine["access_token"])).json()["email_verified"] is True
 
 
 @pytest.mark.parametrize("lookalike", ["@gmail.com.evil.example", "@notgmail.com", "@gmail.co"])

@@ -6,6 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from auth.audit import NOBODY
+from auth.errors import SessionEnded
+from auth.mail import Language
+from auth.tokens import Audience
 from tests.support.database import Databases
 from tests.support.mailed import APP, NEW, Mailed, mailed
 from tests.support.post import text_of
@@ -230,6 +234,16 @@ async def test_ones_own_address_can_be_written_another_way(test: Mailed) -> None
     token = await change(test, user["access_token"], email.upper())
     assert (await test.ask("email/confirm", {"token": token}, user["access_token"])).status_code == 204
     assert await me(test, user["access_token"]) == (email.upper().partition("@")[0] + "@example.com", True)
+
+
+async def test_a_session_that_ends_meanwhile_asks_for_no_other_address(test: Mailed) -> None:
+    user = await test.register(fresh_email())
+    services, now = test.rest.services, test.rest.clock()
+    asking = await services.sessions.authenticate(user["access_token"], {Audience.ACCESS}, now=now)
+    await services.endings.log_out(user["access_token"], now=now)
+    with pytest.raises(SessionEnded):
+        await services.mailboxes.ask_change(asking, fresh_email(), language=Language.ENGLISH, caller=NOBODY, now=now)
+    assert await test.subjects() == []
 
 
 async def test_a_session_that_has_ended_confirms_nothing(test: Mailed) -> None:

@@ -1,6 +1,7 @@
 """Passwords that are reset by mail and changed by who is signed in, over HTTP and against a real database."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from auth.administration import OPERATOR
 from tests.support.database import Databases
 from tests.support.mailed import APP, NEW, Mailed, mailed
 from tests.support.post import text_of, token_in
@@ -121,6 +123,8 @@ async def test_whoever_made_an_account_of_anothers_address_has_nothing_of_it_lef
     assert await test.rest.status_of(attacker["access_token"]) == 401
     assert (await test.login(email)).status_code == 401
     assert await test.rows("SELECT count(*) FROM identities WHERE user_id = $1", user_id) == [(0,)]
+    ((noted,),) = await test.rows("SELECT details FROM audit WHERE user_id = $1 AND event = 'account_reclaimed'", user_id)
+    assert json.loads(noted) == {"method": "mail", "identities": 1, "shares": 0}
     assert code_of(await test.ask("email/confirm", {"token": waiting}, owner["access_token"])) == "invalid_mail_token"
 
 
@@ -172,6 +176,15 @@ async def test_a_new_password_ends_the_tokens_that_were_mailed_before(test: Mail
     await test.session(email, OTHER)
 
 
+async def test_a_password_that_an_operator_gives_ends_the_tokens_that_were_mailed_before(test: Mailed) -> None:
+    email = fresh_email()
+    user = await test.register(email)
+    token = await forget(test, email)
+    await test.rest.services.administration.replace_password(UUID(user["user"]["id"]), OTHER, OPERATOR, now=test.rest.clock())
+    assert await reset(test, token) == 403
+    await test.session(email, OTHER)
+
+
 async def test_of_resets_that_race_one_wins(test: Mailed) -> None:
     email = fresh_email()
     await test.register(email)
@@ -208,12 +221,29 @@ async def test_a_disabled_account_is_not_reset(test: Mailed) -> None:
 
 async def test_only_so_many_mails_may_be_asked_for_whether_there_is_an_account_or_not(database_dsn: str) -> None:
     async with rest_api(database_dsn, mails_a_mailbox=3, mails_an_address=12) as rest:
-        known = (await rest.register())["user"]["email"]  # which asks for a mail, too
-        for email, allowed in ((fresh_email(), 3), (known, 2), (fresh_email(), 2)):
+        known = (await rest.register())["user"]["email"]  # which asks for a mail of another kind, too
+        for email, allowed in ((fresh_email(), 3), (known, 3), (fresh_email(), 1)):
             answers = [await rest.post("/api/auth/password/forgot", {"email": email}) for _ in range(allowed + 2)]
             assert [answer.status_code for answer in answers] == [202] * allowed + [429] * 2
             assert {code_of(answer) for answer in answers[allowed:]} == {"too_many_attempts"}
             assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[allowed:])
+
+
+async def test_whoever_goes_on_registering_anothers_address_does_not_keep_its_owner_from_a_reset(database_dsn: str) -> None:
+    async with rest_api(database_dsn, mails_a_mailbox=2, registration="verified") as rest:
+        email = fresh_email()
+        statuses = [(await rest.post("/api/auth/register", {"email": email, "password": NEW})).status_code for _ in range(3)]
+        assert statuses == [202, 202, 429]
+        assert (await rest.post("/api/auth/password/forgot", {"email": email})).status_code == 202
+
+
+async def test_changes_do_not_fill_the_mailbox_of_whoever_the_address_is(database_dsn: str) -> None:
+    async with rest_api(database_dsn, password_checks=2) as rest:
+        token = (await rest.register())["access_token"]
+        answers = [await rest.post("/api/auth/password", {"new_password": NEW}, token) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [204, 204, 429]
+        async with rest.services.database.acquire() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM mails WHERE kind = 'password_changed'") == 2
 
 
 async def test_past_the_limit_one_may_register_and_is_mailed_nothing(database_dsn: str) -> None:

@@ -17,7 +17,7 @@ from crdt.operations import add_version, purge_prompt, set_fields
 from crdt.operations.versions import NewVersion
 from server.routes import shares as routes
 from server.services import utc_now
-from storage import shares
+from storage import session_list, shares, users
 from storage.errors import Unavailable
 from tests.server.test_editor_troubles import large_library
 from tests.support.core import eventually
@@ -26,6 +26,7 @@ from tests.support.library_replica import newcomer, store
 from tests.support.rest import code_of
 from tests.support.running import Running, User, running_server
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 UUIDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -82,6 +83,26 @@ def later(server: Running, **by: float) -> Iterator[None]:
     object.__setattr__(server.services, "clock", lambda: utc_now() + timedelta(**by))
     yield
     object.__setattr__(server.services, "clock", utc_now)
+
+
+async def test_a_session_that_ends_meanwhile_leaves_no_link(server: Running, user: User, client: httpx2.AsyncClient) -> None:
+    prompt = await made(client)
+    database = server.services.database
+    async with database.transaction() as connection:
+        assert await users.lock(connection, user.id)
+        asking = asyncio.ensure_future(client.post(f"/api/prompts/{prompt['id']}/share", json={}))
+
+        async def waits() -> bool:
+            async with database.acquire() as other:
+                return asking.done() or bool(await other.fetchval(WAITING))
+
+        await eventually(waits, "a link that waits for the account")
+        assert not asking.done()
+        await shares.end_all_of(connection, user.id, now=utc_now())
+        await session_list.revoke_all(connection, user.id, now=utc_now(), reason="reclaimed")
+    assert code_of(await asking) == "session_ended"
+    async with database.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM shares WHERE library_id = $1", user.library_id) == 0
 
 
 # --- what is read

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from auth.mail import Kind
 from server.config import load_settings
 from server.errors import TooManyAttempts
 from server.limits.attempts import FORGET_SECONDS
@@ -218,15 +219,15 @@ async def test_mails_are_counted_by_mailbox_and_by_address(database_dsn: str) ->
     async with rest_api(database_dsn, mails_a_mailbox=3, mails_an_address=5) as rest:
         limits = rest.services.limits
         for _ in range(3):
-            await limits.mail("ada@example.com", STRANGER)
+            await limits.mail("ada@example.com", STRANGER, Kind.RESET)
         with pytest.raises(TooManyAttempts) as refused:
-            await limits.mail("Ada@EXAMPLE.com", ELSEWHERE)
+            await limits.mail("Ada@EXAMPLE.com", ELSEWHERE, Kind.RESET)
         assert refused.value.retry_after == 3600
         for n in range(2):
-            await limits.mail(f"{n}@example.com", STRANGER)
+            await limits.mail(f"{n}@example.com", STRANGER, Kind.RESET)
         with pytest.raises(TooManyAttempts):
-            await limits.mail("2@example.com", STRANGER)
-        await limits.mail("2@example.com", HOME)
+            await limits.mail("2@example.com", STRANGER, Kind.RESET)
+        await limits.mail("2@example.com", HOME, Kind.RESET)
 
 
 async def test_what_else_is_counted(database_dsn: str) -> None:
