@@ -144,6 +144,9 @@ class Desk:
                 return None
             token = None
             if decided.kind in WITH_TOKEN:
+                # before the mail, as whoever deletes or changes the account takes them
+                if decided.user_id is not None and not await users.lock(connection, decided.user_id):
+                    return None
                 token = base64.urlsafe_b64encode(self._random(TOKEN_BYTES)).rstrip(b"=").decode()
                 if not await mails.mint(connection, mail.id, hash_of(token), expires_at=now + self._lifetime, user_id=decided.user_id):
                     return None

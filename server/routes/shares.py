@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from auth.errors import Forbidden
+from auth.errors import Forbidden, SessionEnded
 from auth.permissions import may_write
 from crdt.library import Mode
 from server.claim import Claim
@@ -28,7 +28,7 @@ from server.routes.prompts import PromptId
 from server.routes.texts import Body, Description, Id, Known
 from server.services import Services
 from server.share_links import draw_code
-from storage import shares
+from storage import shares, users
 from storage.errors import NotFound
 from storage.shares import NewShare, Share
 
@@ -133,11 +133,14 @@ async def _create(share: NewShare, claim: Claim, services: Services) -> Share:
     """The link as it is stored; one that an earlier attempt has made is it.
 
     Raises:
-        NotFound, Forbidden: as the user's role is now.
+        SessionEnded, NotFound, Forbidden: as the user and the user's role are now.
         TooMany: MAX_LIVE are there.
         Gone: it was made before, and is forgotten.
     """
     async with services.database.transaction() as connection:
+        # before the library, as whoever deletes the account takes them
+        if not await users.lock(connection, share.created_by):
+            raise SessionEnded
         # without the lock, requests that run at once would all count the same number
         locked = await shares.lock(connection, services.keyring, share.library_id, share.created_by)
         if locked is None:

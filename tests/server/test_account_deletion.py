@@ -10,6 +10,7 @@ import pytest
 
 from protocol.closes import Close
 from server.purge import PURGE_ACCOUNT, purge_account
+from storage import administration, deletion
 from storage.cipher import DataKey, library_key_place, update_place, user_key_place
 from storage.errors import SealBroken
 from storage.job_queue import Job
@@ -225,6 +226,23 @@ async def test_sockets_close_shared_members_are_out_and_the_job_removes_all(serv
 
     await eventually(gone, "the job")
     await own.disconnect()
+
+
+async def test_a_link_that_is_made_meanwhile_waits_for_the_deletion_and_not_the_other_way_round(server: Running, user: User) -> None:
+    database = server.services.database
+    async with server.http(user) as client:
+        prompt = (await client.post("/api/prompts", json={"title": "Weekly report"})).json()["id"]
+        async with database.transaction() as connection:
+            await administration.lock(connection, user.id, whole=True)
+            making = asyncio.create_task(client.post(f"/api/prompts/{prompt}/share", json={}))
+
+            async def waits() -> bool:
+                return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await eventually(waits, "the link's transaction")
+            await deletion.destroy(connection, user.id, now=server.services.clock(), reason="deleted")
+        answer = await making
+    assert (answer.status_code, code_of(answer)) == (401, "session_ended")
 
 
 async def test_what_was_copied_before_does_not_open_with_what_is_in_the_database(server: Running, user: User) -> None:

@@ -256,5 +256,6 @@ async def test_the_audit_log_is_read_by_account_kind_and_time_in_pages(rest: Res
     assert [entry["event"] for entry in (await read(f"user={user['user']['id']}&event=registered"))["entries"]] == ["registered"]
     since = rest.clock().isoformat().replace("+00:00", "Z")
     assert len((await read(f"user={user['user']['id']}&since={since}"))["entries"]) == 3
-    for query in ("before=0", "limit=201", "user=x", "since=yesterday", "event=", "actor=admin"):
+    bad_times = [f"since={each}" for each in ("yesterday", "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00")]
+    for query in ("before=0", "limit=201", "user=x", *bad_times, "event=", "actor=admin"):
         assert code_of(await ask(rest, "GET", f"/api/admin/audit?{query}", admin)) == "invalid_request", query
