@@ -10,7 +10,7 @@ import pytest
 
 from protocol.closes import Close
 from server.purge import PURGE_ACCOUNT, purge_account
-from storage import administration, deletion
+from storage import administration, deletion, session_list
 from storage.cipher import DataKey, library_key_place, update_place, user_key_place
 from storage.errors import SealBroken
 from storage.job_queue import Job
@@ -163,6 +163,21 @@ async def test_of_deletions_that_race_one_deletes_and_the_others_are_signed_out(
         answers = await asyncio.gather(*(delete(rest, tokens) for _ in range(4)))
         assert sorted(answer.status_code for answer in answers) == [204, 401, 401, 401]
         assert (await events(rest.services.database, tokens["user"]["id"])).count("account_deleted") == 1
+
+
+async def test_who_is_signed_out_meanwhile_does_not_delete(rest: Rest) -> None:
+    tokens = await rest.register()
+    async with rest.services.database.transaction() as connection:
+        await administration.lock(connection, UUID(tokens["user"]["id"]))
+        deleting = asyncio.create_task(delete(rest, tokens))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits, "the deletion")
+        await session_list.revoke_all(connection, UUID(tokens["user"]["id"]), now=rest.clock(), reason="logout_everywhere")
+    assert code_of(await deleting) == "session_ended"
+    assert await value(rest, "SELECT deleted_at IS NULL FROM users WHERE id = $1", tokens["user"]["id"])
 
 
 async def test_refreshes_and_logins_that_race_with_a_deletion_leave_no_live_token(rest: Rest) -> None:

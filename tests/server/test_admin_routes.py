@@ -8,7 +8,9 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from storage import administration
 from tests.support.audited import entries, events, logged
+from tests.support.core import eventually
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
 
@@ -231,6 +233,24 @@ async def test_administrators_who_race_to_go_leave_one(rest: Rest, how: str) -> 
             left = await connection.fetchval("SELECT count(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL")
             assert left >= 1
             await connection.execute("UPDATE users SET role = 'user'")
+
+
+@pytest.mark.parametrize(("change", "code"), [("role = 'user'", "forbidden"), ("disabled_at = now()", "session_ended")])
+async def test_an_administrator_who_is_taken_the_role_meanwhile_changes_nothing(rest: Rest, change: str, code: str) -> None:
+    await administrator(rest)
+    admin, other, user = await administrator(rest), await administrator(rest), await rest.register()
+    async with rest.services.database.transaction() as connection:
+        await administration.alone(connection)
+        asked = [asyncio.create_task(ask(rest, "PUT", path_of(each, "/role"), admin, {"role": "user"})) for each in (other, user)]
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"))
+
+        await eventually(waits, "the administrator's transactions")
+        await connection.execute(f"UPDATE users SET {change} WHERE id = $1", admin["user"]["id"])  # noqa: S608  # from the list
+    assert {code_of(answer) for answer in await asyncio.gather(*asked)} == {code}
+    async with rest.services.database.acquire() as connection:
+        assert await connection.fetchval("SELECT role FROM users WHERE id = $1", other["user"]["id"]) == "admin"
 
 
 async def test_the_audit_log_is_read_by_account_kind_and_time_in_pages(rest: Rest) -> None:
