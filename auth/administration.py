@@ -12,10 +12,10 @@ from uuid import UUID
 from auth import audit
 from auth.audit import NOBODY, Caller, Event
 from auth.credentials import ENDED_BY_A_PASSWORD
-from auth.errors import LastAdmin
+from auth.errors import Forbidden, LastAdmin, SessionEnded
 from auth.passwords import Passwords, require_acceptable
 from auth.sessions import OnRevoked
-from storage import administration, deletion, mails, session_list
+from storage import administration, deletion, mails, session_list, sessions
 from storage.administration import Facts, Locked
 from storage.errors import NotFound
 from storage.pool import Connection, Database
@@ -64,7 +64,7 @@ class Administration:
             NotFound: there is no such account.
             LastAdmin: an administrator would take the last one away.
         """
-        async with self._holding(user_id, author, ends_admin=True) as (connection, found):
+        async with self._holding(user_id, author, now, ends_admin=True) as (connection, found):
             await administration.disable(connection, user_id, now=now)
             ended = await session_list.revoke_all(connection, user_id, now=now, reason=REVOKED_DISABLED)
             if not found.disabled:
@@ -75,7 +75,7 @@ class Administration:
 
     async def enable(self, user_id: UUID, author: Author, *, now: datetime) -> Facts:
         """Let its user sign in again. Raises NotFound."""
-        async with self._holding(user_id, author) as (connection, found):
+        async with self._holding(user_id, author, now) as (connection, found):
             await administration.enable(connection, user_id)
             if found.disabled:
                 await _note(connection, Event.ACCOUNT_ENABLED, user_id, author, now)
@@ -88,7 +88,7 @@ class Administration:
             NotFound: there is no such account.
             LastAdmin: an administrator would take the last one away.
         """
-        async with self._holding(user_id, author, ends_admin=role is not Rank.ADMIN) as (connection, found):
+        async with self._holding(user_id, author, now, ends_admin=role is not Rank.ADMIN) as (connection, found):
             await administration.set_role(connection, user_id, role)
             if found.role is not role:
                 await _note(connection, Event.ROLE_CHANGED, user_id, author, now, role=role.value, before=found.role.value)
@@ -96,7 +96,7 @@ class Administration:
 
     async def end_sessions(self, user_id: UUID, author: Author, *, now: datetime) -> int:
         """End all sessions of the account: how many there were. Raises NotFound."""
-        async with self._holding(user_id, author) as (connection, _):
+        async with self._holding(user_id, author, now) as (connection, _):
             ended = await session_list.revoke_all(connection, user_id, now=now, reason=REVOKED_BY_OTHERS)
             await _note(connection, Event.SESSIONS_ENDED, user_id, author, now, ended=len(ended))
         self._announce(ended)
@@ -113,7 +113,7 @@ class Administration:
         """
         require_acceptable(password)
         password_hash = await self._passwords.hash(password)
-        async with self._holding(user_id, author) as (connection, _):
+        async with self._holding(user_id, author, now) as (connection, _):
             await administration.set_password(connection, user_id, password_hash)
             await mails.void(connection, user_id, ENDED_BY_A_PASSWORD, now=now)
             ended = await session_list.revoke_all(connection, user_id, now=now, reason=REVOKED_PASSWORD)
@@ -128,7 +128,7 @@ class Administration:
             NotFound: there is no such account, or it was deleted before.
             LastAdmin: the last administrator would be gone, and no operator wants it so.
         """
-        async with self._holding(user_id, author, ends_admin=True, whole=True) as (connection, _):
+        async with self._holding(user_id, author, now, ends_admin=True, whole=True) as (connection, _):
             destroyed = await deletion.destroy(connection, user_id, now=now, reason=REVOKED_DELETED)
             await _note(connection, Event.ACCOUNT_DELETED, user_id, author, now, libraries=len(destroyed.libraries))
             await self._enqueue_purge(connection, user_id)
@@ -138,15 +138,20 @@ class Administration:
 
     @asynccontextmanager
     async def _holding(
-        self, user_id: UUID, author: Author, *, ends_admin: bool = False, whole: bool = False
+        self, user_id: UUID, author: Author, now: datetime, *, ends_admin: bool = False, whole: bool = False
     ) -> AsyncIterator[tuple[Connection, Locked]]:
-        """A transaction that holds the account's row; with `ends_admin` only while another administrator remains, or for an operator."""
+        """A transaction that holds the account's row; with `ends_admin` only while another administrator remains, or for an operator.
+
+        Raises:
+            SessionEnded, Forbidden: the author was signed out, or is no administrator any more, while others held what is held here.
+        """
         async with self._database.transaction() as connection:
             if ends_admin:
                 await administration.alone(connection)
             found = await administration.lock(connection, user_id, whole=whole)
             if found is None:
                 raise NotFound
+            await _require_still(connection, author, now)
             is_admin = found.role is Rank.ADMIN and not found.disabled
             if ends_admin and is_admin and author.actor != OPERATOR.actor and await administration.is_last_admin(connection, user_id):
                 raise LastAdmin
@@ -155,6 +160,17 @@ class Administration:
     def _announce(self, session_ids: Iterable[UUID]) -> None:
         if ids := list(session_ids):
             self._on_revoked(ids)
+
+
+async def _require_still(connection: Connection, author: Author, now: datetime) -> None:
+    """Ask again what was asked before the transaction began."""
+    if author.session_id is None:
+        return
+    alive = await sessions.identify(connection, author.session_id, now=now)
+    if alive is None:
+        raise SessionEnded
+    if author.id is not None and alive.user.role is not Rank.ADMIN:
+        raise Forbidden
 
 
 async def _note(connection: Connection, event: Event, user_id: UUID, author: Author, now: datetime, **details: str | int | bool) -> None:

@@ -134,6 +134,6 @@ def _moment(text: str) -> datetime:
         return utc_now() - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         fail(f"{printable(text)} is no time: 30m, 12h, 7d, 2w, or 2026-11-26T08:00")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

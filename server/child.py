@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Take the orders from standard input, serve, and end when told or with the parent."""
     number = int(sys.argv[1])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the certificate is read as it is when this process begins to serve
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the parent, until the server takes signals itself
     orders: dict[str, Any] = json.load(sys.stdin)
     _end_with_parent(orders["parent"])

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from auth.administration import Author
 from auth.errors import Forbidden
@@ -130,7 +131,15 @@ class AuditPage(BaseModel):
     next_before: int | None = Field(description="where the next page begins; null on the last one")
 
 
+def _since(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("moment", "is before the first year, or after the last") from None
+
+
 Cursor = Annotated[str | None, Query(max_length=MAX_ID, description="the `next_cursor` of the page before")]
+Since = Annotated[Moment, AfterValidator(_since)]
 
 
 @router.get("/users", responses=fails(invalid_cursor=422, **READS))
@@ -197,7 +206,7 @@ async def read_audit(
     services: Served,
     user: Annotated[Id | None, Query(description="only what concerns this account")] = None,
     event: Annotated[Known | None, Query(description="only this kind")] = None,
-    since: Annotated[Moment | None, Query(description="not before this")] = None,
+    since: Annotated[Since | None, Query(description="not before this")] = None,
     before: BeforeEntry = None,
     limit: Limit = 50,
 ) -> AuditPage:

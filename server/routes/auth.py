@@ -1,5 +1,6 @@
 """`/api/auth`: registering, signing in, carrying on, signing out."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -7,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from auth import refresh_tokens
 from auth.endings import Scope
-from auth.errors import InvalidRefreshToken
+from auth.errors import InvalidRefreshToken, SessionEnded
 from server.problems import fails
 from server.routes import registrations
 from server.routes.asking import SIGNED_IN, Served, Speaking, TokenIfAny
@@ -135,6 +136,11 @@ async def logout(token: TokenIfAny, request: Request, services: Served, body: Lo
         token, refresh_token=refresh_token, scope=asked.scope, now=services.clock(), caller=services.caller_of(request)
     )
     answer = Response(status_code=204)
-    if asked.scope is not Scope.OTHERS:
-        forget_cookie(request, answer)
+    if asked.scope is Scope.OTHERS:
+        return answer
+    forget_cookie(request, answer)
+    if token is not None and refresh_token is not None and asked.refresh_token is None:
+        # the cookie may be of another session than the token, that of a tab which signed in later: once forgotten it must not live on
+        with suppress(InvalidRefreshToken, SessionEnded):
+            await services.endings.log_out(None, refresh_token=refresh_token, now=services.clock(), caller=services.caller_of(request))
     return answer

@@ -138,3 +138,17 @@ async def test_a_token_is_thirty_two_random_bytes_and_only_its_hash_is_kept(data
         await mail.spend(connection, found, letter.token, now=NOW)
         with pytest.raises(InvalidMailToken):
             await mail.spend(connection, found, letter.token, now=NOW)
+
+
+async def test_a_mail_to_an_account_that_is_being_deleted_waits_for_that_and_is_not_sent(database: Database) -> None:
+    user_id, email = await account(database)
+    async with database.transaction() as connection:
+        await administration.lock(connection, user_id, whole=True)
+        sending = asyncio.create_task(sent(database, Kind.RESET, email))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits, "the mail's transaction")
+        await deletion.destroy(connection, user_id, now=NOW, reason="deleted")
+    assert await sending is None

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.closes import Close
 from server.purge import PURGE_ACCOUNT, purge_account
-from storage import deletion
+from storage import administration, deletion, session_list
 from storage.cipher import DataKey, library_key_place, update_place, user_key_place
 from storage.errors import SealBroken
 from storage.job_queue import Job
@@ -173,6 +173,21 @@ async def test_of_deletions_that_race_one_deletes_and_the_others_are_signed_out(
         assert (await events(rest.services.database, tokens["user"]["id"])).count("account_deleted") == 1
 
 
+async def test_who_is_signed_out_meanwhile_does_not_delete(rest: Rest) -> None:
+    tokens = await rest.register()
+    async with rest.services.database.transaction() as connection:
+        await administration.lock(connection, UUID(tokens["user"]["id"]))
+        deleting = asyncio.create_task(delete(rest, tokens))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits, "the deletion")
+        await session_list.revoke_all(connection, UUID(tokens["user"]["id"]), now=rest.clock(), reason="logout_everywhere")
+    assert code_of(await deleting) == "session_ended"
+    assert await value(rest, "SELECT deleted_at IS NULL FROM users WHERE id = $1", tokens["user"]["id"])
+
+
 async def test_refreshes_and_logins_that_race_with_a_deletion_leave_no_live_token(rest: Rest) -> None:
     """Case 20, the half with the deletion."""
     for _ in range(60):
@@ -246,6 +261,23 @@ async def test_sockets_close_shared_members_are_out_and_the_job_removes_all(serv
 
     await eventually(gone, "the job")
     await own.disconnect()
+
+
+async def test_a_link_that_is_made_meanwhile_waits_for_the_deletion_and_not_the_other_way_round(server: Running, user: User) -> None:
+    database = server.services.database
+    async with server.http(user) as client:
+        prompt = (await client.post("/api/prompts", json={"title": "Weekly report"})).json()["id"]
+        async with database.transaction() as connection:
+            await administration.lock(connection, user.id, whole=True)
+            making = asyncio.create_task(client.post(f"/api/prompts/{prompt}/share", json={}))
+
+            async def waits() -> bool:
+                return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await eventually(waits, "the link's transaction")
+            await deletion.destroy(connection, user.id, now=server.services.clock(), reason="deleted")
+        answer = await making
+    assert (answer.status_code, code_of(answer)) == (401, "session_ended")
 
 
 async def test_what_was_copied_before_does_not_open_with_what_is_in_the_database(server: Running, user: User) -> None:

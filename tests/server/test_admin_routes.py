@@ -8,7 +8,9 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from storage import administration
 from tests.support.audited import entries, events, logged
+from tests.support.core import eventually
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
 
@@ -233,6 +235,24 @@ async def test_administrators_who_race_to_go_leave_one(rest: Rest, how: str) -> 
             await connection.execute("UPDATE users SET role = 'user'")
 
 
+@pytest.mark.parametrize(("change", "code"), [("role = 'user'", "forbidden"), ("disabled_at = now()", "session_ended")])
+async def test_an_administrator_who_is_taken_the_role_meanwhile_changes_nothing(rest: Rest, change: str, code: str) -> None:
+    await administrator(rest)
+    admin, other, user = await administrator(rest), await administrator(rest), await rest.register()
+    async with rest.services.database.transaction() as connection:
+        await administration.alone(connection)
+        asked = [asyncio.create_task(ask(rest, "PUT", path_of(each, "/role"), admin, {"role": "user"})) for each in (other, user)]
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"))
+
+        await eventually(waits, "the administrator's transactions")
+        await connection.execute(f"UPDATE users SET {change} WHERE id = $1", admin["user"]["id"])  # noqa: S608  # from the list
+    assert {code_of(answer) for answer in await asyncio.gather(*asked)} == {code}
+    async with rest.services.database.acquire() as connection:
+        assert await connection.fetchval("SELECT role FROM users WHERE id = $1", other["user"]["id"]) == "admin"
+
+
 async def test_the_audit_log_is_read_by_account_kind_and_time_in_pages(rest: Rest) -> None:
     admin, email = await administrator(rest), fresh_email()
     user = await rest.register(email)
@@ -256,5 +276,6 @@ async def test_the_audit_log_is_read_by_account_kind_and_time_in_pages(rest: Res
     assert [entry["event"] for entry in (await read(f"user={user['user']['id']}&event=registered"))["entries"]] == ["registered"]
     since = rest.clock().isoformat().replace("+00:00", "Z")
     assert len((await read(f"user={user['user']['id']}&since={since}"))["entries"]) == 3
-    for query in ("before=0", "limit=201", "user=x", "since=yesterday", "event=", "actor=admin"):
+    bad_times = [f"since={each}" for each in ("yesterday", "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00")]
+    for query in ("before=0", "limit=201", "user=x", *bad_times, "event=", "actor=admin"):
         assert code_of(await ask(rest, "GET", f"/api/admin/audit?{query}", admin)) == "invalid_request", query

@@ -113,6 +113,7 @@ def test_lines_are_chosen_by_account_kind_and_time(read: Command, external: str)
         (("--user", "bob@example.com"), "there is no account"),
         (("--since", "yesterday"), "is no time"),
         (("--since", "99999w"), "is no time"),
+        (("--since", "0001-01-01T00:00+14:00"), "is no time"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_sentence(read: Command, arguments: tuple[str, ...], says: str) -> None:

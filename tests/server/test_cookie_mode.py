@@ -177,6 +177,17 @@ async def test_the_cookie_logs_out_without_an_access_token_and_is_forgotten(rest
     assert (await refreshed(rest, cookie)).status_code == 401
 
 
+@pytest.mark.parametrize("scope", ["local", "global"])
+async def test_a_cookie_that_is_forgotten_signs_in_no_more_though_it_was_of_another_session(rest: Rest, scope: str) -> None:
+    first, cookie = await rest.register(), kept(await signed_in(rest)).value
+    answer = await logged_out(rest, cookie, PAGE | bearer(first["access_token"]), json={"scope": scope})
+    assert (answer.status_code, kept(answer).value) == (204, "")
+    assert await rest.status_of(first["access_token"]) == 401
+    assert (await refreshed(rest, cookie)).status_code == 401
+    answer = await logged_out(rest, "x", PAGE | bearer((await rest.register())["access_token"]))
+    assert (answer.status_code, kept(answer).value) == (204, "")
+
+
 async def test_logging_out_elsewhere_leaves_the_cookie(rest: Rest) -> None:
     email = fresh_email()
     other = await rest.register(email)

@@ -4,6 +4,8 @@ import asyncio
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -253,6 +255,22 @@ async def test_several_processes_serve_tls_and_take_a_renewed_certificate_on_sig
         for device in devices:
             await device.close()
         server.terminate()
+
+
+def test_a_process_that_starts_is_not_ended_by_sighup() -> None:
+    """With it the whole server would not start."""
+    with subprocess.Popen([sys.executable, "-m", "server.child", "1"], stdin=subprocess.PIPE) as child:
+        try:
+            status = Path(f"/proc/{child.pid}/status")
+
+            def ignores(number: signal.Signals) -> bool:
+                (line,) = (line for line in status.read_text().splitlines() if line.startswith("SigIgn:"))
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+            wait_until(lambda: ignores(signal.SIGINT), within=10, what="its beginning, in which it waits for orders")
+            assert ignores(signal.SIGHUP)
+        finally:
+            child.kill()
 
 
 def test_a_server_with_a_bad_certificate_does_not_start(files: Files) -> None:
