@@ -130,10 +130,11 @@ class Credentials:
         what else signs in to it goes, and links to what is in it."""
         user_id = account.user.id
         if await users.verify_email(connection, user_id, emails.parse(address).key, now=now):
+            demoted = await users.demote(connection, user_id)
             removed = await identities.remove_all(connection, user_id)
             links = await shares.end_all_of(connection, user_id, now=now)
             await audit.note(connection, Event.EMAIL_VERIFIED, now=now, user_id=user_id, caller=caller)
-            if removed or links:
+            if removed or links or demoted:
                 await audit.note(
                     connection,
                     Event.ACCOUNT_RECLAIMED,
@@ -143,6 +144,7 @@ class Credentials:
                     method="mail",
                     identities=len(removed),
                     shares=links,
+                    demoted=demoted,
                 )
 
     async def _set(

@@ -243,6 +243,7 @@ class Identities:
     async def _reclaim(self, connection: Connection, user: User, external: ExternalIdentity, device: Device, now: datetime) -> list[UUID]:
         """Take from an account whatever somebody may have prepared who never showed its mailbox; the ids of the sessions that ended."""
         await users.reclaim(connection, user.id, name=external.shown_name or None, now=now)
+        demoted = await users.demote(connection, user.id)
         removed = await identities.remove_all(connection, user.id)
         ended = await session_list.revoke_all(connection, user.id, now=now, reason=REVOKED_RECLAIMED)
         links = await shares.end_all_of(connection, user.id, now=now)
@@ -256,6 +257,7 @@ class Identities:
             sessions=len(ended),
             identities=len(removed),
             shares=links,
+            demoted=demoted,
         )
         return ended
 

@@ -32,8 +32,9 @@ _SET_EMAIL = "UPDATE users SET email = $2, email_key = $3, email_verified_at = $
 _LOCK_ACCOUNT = f"{_BY_ID} FOR NO KEY UPDATE"
 _LOCK_BY_EMAIL = f"{_BY_EMAIL} FOR NO KEY UPDATE"
 _RECLAIM = """
-    UPDATE users SET password_hash = NULL, email_verified_at = $2, name = coalesce($3, name), role = 'user' WHERE id = $1
+    UPDATE users SET password_hash = NULL, email_verified_at = $2, name = coalesce($3, name) WHERE id = $1
 """
+_DEMOTE = "UPDATE users SET role = 'user' WHERE id = $1 AND role <> 'user' RETURNING id"
 _FORGET_MAILS = "DELETE FROM mails WHERE user_id = $1"
 _LOCK = "SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
 _HASH = "SELECT password_hash FROM users WHERE id = $1"
@@ -143,6 +144,11 @@ async def lock_by_email(connection: Connection, email_key: str) -> Account | Non
     """The account as `by_email` finds it, its row held until the transaction ends."""
     row = await connection.fetchrow(_LOCK_BY_EMAIL, email_key)
     return None if row is None else _account(row)
+
+
+async def demote(connection: Connection, user_id: UUID) -> bool:
+    """Have an administrator be one no more; False where the user was none."""
+    return await connection.fetchval(_DEMOTE, user_id) is not None
 
 
 async def reclaim(connection: Connection, user_id: UUID, *, name: str | None, now: datetime) -> None:

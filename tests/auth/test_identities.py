@@ -17,6 +17,7 @@ from auth.sessions import Device, Grant, Principal
 from auth.tokens import Audience
 from storage.errors import NotFound
 from storage.identities import Provider
+from storage.users import Rank
 from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, fresh_email, rest_api
 
@@ -151,9 +152,12 @@ async def test_who_prepared_an_account_for_anothers_mailbox_loses_all_of_it(rest
         email,
     )
 
+    await execute(rest, "UPDATE users SET role = 'admin' WHERE id = $1", asking.user.id)
+
     victim = await signed_in(rest, google("victim", email))
 
     assert victim.user.id == asking.user.id
+    assert victim.user.role is Rank.USER
     assert victim.user.email_verified_at == rest.clock()
     assert rest.revoked == [asking.session_id]
     assert await rest.status_of(attacker["access_token"]) == 401
@@ -166,6 +170,7 @@ async def test_who_prepared_an_account_for_anothers_mailbox_loses_all_of_it(rest
     assert await fetch(rest, "SELECT 1 FROM mails WHERE user_id = $1", victim.user.id) == []
     noted = await fetch(rest, "SELECT details FROM audit WHERE user_id = $1 AND event = 'account_reclaimed'", victim.user.id)
     assert '"sessions": 1' in noted[0][0]
+    assert '"demoted": true' in noted[0][0]
 
 
 async def test_a_mailbox_that_the_provider_only_once_verified_is_not_linked(rest: Rest) -> None:

@@ -114,17 +114,19 @@ async def test_whoever_made_an_account_of_anothers_address_has_nothing_of_it_lef
     attacker = await test.register(email)
     user_id = UUID(attacker["user"]["id"])
     await test.execute("INSERT INTO identities VALUES (gen_random_uuid(), $1, 'google', NULL, 'x', now(), now())", user_id)
+    await test.execute("UPDATE users SET role = 'admin' WHERE id = $1", user_id)
     await test.ask("email", {"email": fresh_email()}, attacker["access_token"])
     waiting = await test.token()
 
     assert await reset(test, await forget(test, email)) == 204
 
     owner = await test.session(email, NEW)
+    assert owner["user"]["role"] == "user"
     assert await test.rest.status_of(attacker["access_token"]) == 401
     assert (await test.login(email)).status_code == 401
     assert await test.rows("SELECT count(*) FROM identities WHERE user_id = $1", user_id) == [(0,)]
     ((noted,),) = await test.rows("SELECT details FROM audit WHERE user_id = $1 AND event = 'account_reclaimed'", user_id)
-    assert json.loads(noted) == {"method": "mail", "identities": 1, "shares": 0}
+    assert json.loads(noted) == {"method": "mail", "identities": 1, "shares": 0, "demoted": True}
     assert code_of(await test.ask("email/confirm", {"token": waiting}, owner["access_token"])) == "invalid_mail_token"
 
 
