@@ -48,6 +48,10 @@ class Open:
     def address(self, scope: object) -> str:
         return "nowhere"
 
+    def seat(self, user_id: UUID) -> None: ...
+
+    def leave(self, user_id: UUID) -> None: ...
+
     async def library_of_session(self, library_id: UUID, session_id: UUID, user_id: UUID) -> SimpleNamespace:
         assert library_id == self._library_id
         return library(library_id)
