@@ -29,24 +29,20 @@ def codes_of(document: Mapping[str, Any]) -> Codes:
     }
 
 
-_made: dict[str, frozenset[tuple[int, str]]] = {}
-"""What the document says, once for all applications of a test run: it is the same for all, and takes half a second to make."""
-
-
 class Keeping:
     """Called with each answer: fails for a refusal that the document, which is made when it is first needed, does not have."""
 
     def __init__(self, document: Callable[[], Mapping[str, Any]]) -> None:
         self._document = document
+        self._codes: Codes = {}
 
     async def __call__(self, answer: httpx2.Response) -> None:
         if answer.headers.get("content-type") != MEDIA_TYPE:
             return
         await answer.aread()
-        if not _made:
-            _made.update(codes_of(self._document()))
+        self._codes = self._codes or codes_of(self._document())
         asked = f"{answer.request.method} {answer.request.url.path}"
-        found = [codes for operation, codes in _made.items() if _pattern(operation).fullmatch(asked)]
+        found = [codes for operation, codes in self._codes.items() if _pattern(operation).fullmatch(asked)]
         if found:
             said = (answer.status_code, str(answer.json()["code"]))
             assert any(said in codes for codes in found), f"{asked} may not answer {said}: the OpenAPI document does not have it"
