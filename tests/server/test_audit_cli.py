@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID, uuid4
@@ -136,7 +138,9 @@ def test_whatever_a_client_calls_itself_stays_on_its_line(read: Command, externa
 def test_followed_it_prints_what_comes_once_and_in_lines(external: str) -> None:
     note(external, *({"event": f"before_{number}"} for number in range(3)))
     command = [sys.executable, "-m", "server.cli", "audit", "--follow", "--json", "--limit", "2"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # a terminal's Ctrl-C reaches it, also where these tests run in the background, with SIGINT ignored
+    taking = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=taking) as process:
         try:
             assert process.stdout is not None
             printed = [json.loads(process.stdout.readline())["event"] for _ in range(2)]
@@ -145,8 +149,11 @@ def test_followed_it_prints_what_comes_once_and_in_lines(external: str) -> None:
                 printed.append(json.loads(process.stdout.readline())["event"])
             asyncio.run(_commit_in_the_other_order(external, process.stdout, printed))
         finally:
-            process.send_signal(2)
-            _, errors = process.communicate(timeout=20)
+            process.send_signal(signal.SIGINT)
+            try:
+                _, errors = process.communicate(timeout=20)
+            finally:
+                process.kill()
     assert printed == ["before_1", "before_2", "after_0", "after_1", "after_2", "quick", "slow"]
     assert (process.returncode, errors) == (0, "")
 
