@@ -113,6 +113,8 @@ class Reader:
 
 def number_in(value: object) -> int | None:
     """A whole number that may be a time or a count; Yjs hands integers back as floats."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TIME:  # what is no number is in no range
+    if (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_TIME
+    ):  # a tuple is twice as fast as a union; no number is in no range
         return int(value)
     return None

@@ -1,14 +1,13 @@
 """One process that serves: opened, run until it is asked to stop, and closed in order. A server is one of them, or several."""
 
 import asyncio
-import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from server import drain
+from server import drain, heap
 from server.app import Application
 from server.config import Settings
 from server.keys import open_key_file
@@ -23,9 +22,6 @@ from storage.libraries import draw_client_id
 from storage.pool import Database
 
 log = structlog.get_logger(__name__)
-
-COLLECT_AFTER = (20_000, 20, 50)
-"""The garbage collector's thresholds: the hot path makes thousands of short-lived objects a second and hardly any cycle."""
 
 Beside = Callable[[], Awaitable[None]]
 """Work that runs beside a server until cancelled."""
@@ -91,9 +87,7 @@ async def _run(
     beside: tuple[Beside, ...],
     siblings: Siblings | None,
 ) -> None:
-    gc.collect()
-    gc.freeze()  # what was made so far lives as long as the process: a collection need not look at it again
-    gc.set_threshold(*COLLECT_AFTER)
+    heap.settle()
     stop.on_signals(asyncio.get_running_loop())
     stop.when_asked_again(lambda: _hurry(transport))
     async with app.running(), asyncio.TaskGroup() as group:
