@@ -158,3 +158,15 @@ class ProviderNotConfigured(AuthError):
 
 class ProviderUnavailable(ProviderTrouble):
     """The provider does not answer, or not as it should; trying again later may succeed."""
+
+
+class ModelKeyMissing(AuthError):
+    """No key is kept for a configuration that needs one."""
+
+
+class ModelKeyElsewhere(AuthError):
+    """The kept key was given for another address than the one that it would be sent to now."""
+
+
+class ModelKeyUnreadable(AuthError):
+    """The kept key does not open: its row was moved or altered, or is of another user's key."""

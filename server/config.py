@@ -187,6 +187,21 @@ class Settings(BaseSettings):
     force_seconds: int = Field(5, ge=1, description="a user may have libraries brought up to date once in so long; past it: 429")
     restores_a_minute: int = Field(10, ge=1, description="libraries a user may have put back a minute; past it: 429")
 
+    model_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="`host:port`, comma separated, that configurations may name though private or plain http: `localhost:11434`",
+    )
+    models_file: Path | None = Field(None, description="a JSON file of models that everybody here may use, and prices (docs/models.md)")
+    model_connect_seconds: float = Field(5.0, gt=0, le=60, description="how long connecting to a provider may take")
+    model_idle_seconds: float = Field(60.0, gt=0, le=600, description="how long a provider may say nothing; past it the call has failed")
+    model_call_seconds: float = Field(300.0, gt=0, le=3600, description="how long a call may take over all")
+    model_calls_a_minute: int = Field(60, ge=1, description="calls of models a user may begin a minute; past it: 429")
+    model_calls_at_once: int = Field(8, ge=1, description="calls of models a user may have running at a time in a process; past it: 429")
+    shared_model_tokens_a_day: int | None = Field(
+        None, ge=1, description="tokens a user may use of the operator's models a day (UTC); past it: 429; default: no limit"
+    )
+    usage_days: int = Field(400, ge=1, le=36500, description="how long calls of models are kept for `GET /api/usage`")
+
     shared_reads_a_minute: int = Field(120, ge=1, description="shared prompts an address may read a minute")
     shared_failures_an_address: int = Field(
         30, ge=1, description="share links an address may ask for in 15 minutes that are none; past it: 429 for all of them"
@@ -213,7 +228,7 @@ class Settings(BaseSettings):
     session_poll_seconds: float = Field(1.0, gt=0, description="how often live sockets are compared with their sessions")
     update_workers: int = Field(1, ge=1, le=16, description="processes that inspect, merge and diff large updates")
 
-    @field_validator("google_client_ids", mode="before")
+    @field_validator("google_client_ids", "model_hosts", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

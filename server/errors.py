@@ -1,7 +1,6 @@
 """The one table: domain error -> HTTP status, stable code, close code. Nothing else decides what a client is told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -13,13 +12,10 @@ from crdt import operations, query
 from crdt.shown import FullPrompt
 from protocol.closes import Close
 from protocol.errors import ProtocolError
+from server.ai.failures import ModelFailed
+from server.answers import MINUTE_SECONDS, MODEL_FAILURES, RETRY_SECONDS, Answer
 from server.problems import Problem
 from storage import errors as storage
-
-RETRY_SECONDS = 2
-"""What a client is asked to wait when the trouble is ours and short."""
-MINUTE_SECONDS = 60
-"""What a client is asked to wait when a provider counts by the minute."""
 
 
 class ServerError(Exception):
@@ -190,17 +186,6 @@ class Refused(HTTPException):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client is told: over HTTP the status and code, on a socket the close code."""
-
-    status: int
-    code: str
-    title: str
-    close: Close
-    retry_after: int | None = None
-
-
 _INTERNAL = Answer(500, "internal", "Something went wrong here", Close.TRY_LATER)
 
 TABLE: dict[type[Exception], Answer] = {
@@ -238,6 +223,11 @@ TABLE: dict[type[Exception], Answer] = {
     auth.ProviderBusy: Answer(429, "provider_busy", "The other provider was asked too often about you: wait", Close.BUSY, MINUTE_SECONDS),
     auth.WeChatCodeInvalid: Answer(401, "wechat_code_invalid", "The code is not valid: get another one", Close.UNAUTHENTICATED),
     auth.WeChatBlocked: Answer(403, "wechat_blocked", "WeChat holds this sign-in back", Close.FORBIDDEN),
+    auth.ModelKeyMissing: Answer(409, "model_key_missing", "No key is kept for this configuration: give it one", Close.FORBIDDEN),
+    auth.ModelKeyElsewhere: Answer(
+        409, "model_key_elsewhere", "The configuration's address has changed since its key was given: give it again", Close.FORBIDDEN
+    ),
+    auth.ModelKeyUnreadable: Answer(409, "model_key_unreadable", "The kept key cannot be opened: give it again", Close.FORBIDDEN),
     auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
@@ -303,6 +293,8 @@ _HTTP_CODES = {
 
 def answer_to(error: BaseException) -> Answer:
     """What a client is told of this error; of one that is not in the table, nothing but that it happened."""
+    if isinstance(error, ModelFailed):
+        return MODEL_FAILURES[error.outcome]
     for kind in type(error).__mro__:
         if kind in TABLE:
             return TABLE[kind]
@@ -324,7 +316,8 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, HTTPException):
         return _of_http(error)
     answer = answer_to(error)
-    retry_after = error.retry_after if isinstance(error, TooManyAttempts) else answer.retry_after
+    asked_to_wait = error.retry_after if isinstance(error, TooManyAttempts | ModelFailed) else None
+    retry_after = answer.retry_after if asked_to_wait is None else asked_to_wait
     detail = _detail(error)
     # RFC 9110, 15.5.2: a 401 names the scheme
     headers = {"WWW-Authenticate": "Bearer"} if answer.status == HTTPStatus.UNAUTHORIZED else {}
@@ -337,6 +330,8 @@ def _detail(error: BaseException) -> str | None:
             return rule
         case UnknownReference(name=name):
             return name
+        case ModelFailed(said=said):
+            return said or None
         case Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
             return what
         case _:

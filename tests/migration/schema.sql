@@ -418,6 +418,46 @@ CREATE TABLE public.members (
 
 
 --
+-- Name: model_calls; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_calls (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    config_id text NOT NULL,
+    shared boolean NOT NULL,
+    provider text NOT NULL,
+    model text NOT NULL,
+    outcome text NOT NULL,
+    milliseconds integer NOT NULL,
+    first_milliseconds integer,
+    input_tokens bigint,
+    output_tokens bigint,
+    cost numeric(18,9),
+    currency text
+);
+
+
+--
+-- Name: model_secrets; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_secrets (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    config_id text NOT NULL,
+    origin text NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
+    checked_at timestamp with time zone,
+    status text DEFAULT 'unchecked'::text NOT NULL
+);
+
+
+--
 -- Name: quarantined; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1491,6 +1531,30 @@ ALTER TABLE ONLY public.members
 
 
 --
+-- Name: model_calls model_calls_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_calls
+    ADD CONSTRAINT model_calls_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: model_secrets model_secrets_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_secrets
+    ADD CONSTRAINT model_secrets_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: model_secrets model_secrets_user_id_config_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_secrets
+    ADD CONSTRAINT model_secrets_user_id_config_id_key UNIQUE (user_id, config_id);
+
+
+--
 -- Name: quarantined quarantined_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2002,6 +2066,20 @@ CREATE INDEX members_user ON public.members USING btree (user_id);
 
 
 --
+-- Name: model_calls_at; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX model_calls_at ON public.model_calls USING btree (at);
+
+
+--
+-- Name: model_calls_user; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX model_calls_user ON public.model_calls USING btree (user_id, at);
+
+
+--
 -- Name: sessions_one_live_a_device; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -2349,6 +2427,22 @@ ALTER TABLE ONLY public.members
 
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+
+--
+-- Name: model_calls model_calls_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_calls
+    ADD CONSTRAINT model_calls_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+
+--
+-- Name: model_secrets model_secrets_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_secrets
+    ADD CONSTRAINT model_secrets_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 
 --

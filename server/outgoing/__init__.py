@@ -1,0 +1,1 @@
+"""Asking addresses that users have named: only those that may be asked, connected to where they were checked."""
