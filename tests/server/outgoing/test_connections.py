@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from auth.outbound import trusted
 from server.config import load_settings
 from server.outgoing.addresses import checked_base_url
 from server.outgoing.backend import MAX_ADDRESSES
@@ -248,6 +249,19 @@ async def test_proxies_of_the_environment_are_not_used(world: World, monkeypatch
     async with make_client(settings, resolve=world.names, is_public=counts_as_public, trust=world.trust, port=world.host.port) as client:
         assert (await client.get(world.url("llm.test"))).text == "ok"
     assert (world.host.connections, world.canary.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_certificates_of_the_environment_are_not_trusted(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv(name, str(tmp_path / "cert.pem" if name == "SSL_CERT_FILE" else tmp_path))
+    trusted.cache_clear()  # the context is made once, when it is first asked for
+    world.names.leads("llm.test", [PUBLIC])
+    async with make_client(load_settings(), resolve=world.names, is_public=counts_as_public, port=world.host.port) as client:
+        with pytest.raises(httpx2.ConnectError, match="certificate verify failed"):
+            await client.get(world.url("llm.test"), headers=KEY)
+    assert world.host.requests == []
 
 
 async def test_netrc_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
