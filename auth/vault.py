@@ -1,8 +1,8 @@
 """The vault: what users' model configurations are authorised by, sealed with the user's data key.
 
 A secret (an API key and header values) is sealed for one user, one configuration and one origin: the scheme, host and port that it was
-given for, and the only ones that it is ever handed out for. A row that was moved, swapped, altered, or sealed with another user's key does not open,
-and there is no other way to read it. Nothing of a secret is stored in the clear; what is shown of it is worked out when somebody asks.
+given for, and the only ones that it is ever handed out for. A row that was moved, swapped, altered, or sealed with another user's key
+does not open, and there is no other way to read it. Nothing of a secret is stored in the clear; what is shown of it is worked out when somebody asks.
 """
 
 import json
@@ -260,17 +260,9 @@ async def _remove(connection: Connection, user_id: UUID, config_id: str, now: da
     return True
 
 
-async def _note(connection: Connection, event: Event, user_id: UUID, config_id: str, now: datetime, by: By, **details: str) -> None:
-    # the configuration's id is a user's text, so it is bounded like one
+async def _note(connection: Connection, event: Event, user_id: UUID, config_id: str, now: datetime, by: By, *, origin: str | None = None) -> None:
     await note(
-        connection,
-        event,
-        now=now,
-        user_id=user_id,
-        caller=by.caller,
-        session_id=by.session_id,
-        target=config_id,
-        **details,
+        connection, event, now=now, user_id=user_id, caller=by.caller, session_id=by.session_id, target=config_id, origin=origin
     )
 
 
