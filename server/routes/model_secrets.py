@@ -66,7 +66,6 @@ def _checked(kind: str, value: object, form: re.Pattern[str], longest: int) -> s
     return value
 
 
-
 ApiKey = Annotated[SecretStr, PlainValidator(_key, json_schema_input_type=str)]
 """A key: printable ASCII without spaces."""
 ExtraHeaders = Annotated[dict[str, SecretStr | None], PlainValidator(_headers, json_schema_input_type=dict[str, str | None])]
