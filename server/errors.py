@@ -12,6 +12,7 @@ from crdt import operations, query
 from crdt.shown import FullPrompt
 from protocol.closes import Close
 from protocol.errors import ProtocolError
+from server.ai.errors import InvalidTemplate, ModelNotChosen, NothingToOptimize
 from server.ai.failures import ModelFailed
 from server.answers import MINUTE_SECONDS, MODEL_FAILURES, RETRY_SECONDS, Answer
 from server.problems import Problem
@@ -250,6 +251,9 @@ TABLE: dict[type[Exception], Answer] = {
     AlreadyDone: Answer(409, "already_done", "This was done before, and its answer was too large to be kept", Close.FORBIDDEN),
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
     UnknownReference: Answer(422, "unknown_reference", "A field names something that is not in the library", Close.MALFORMED),
+    InvalidTemplate: Answer(422, "invalid_template", "The template is none that a model can be asked with", Close.MALFORMED),
+    NothingToOptimize: Answer(422, "nothing_to_optimize", "There is no text to improve: send one", Close.MALFORMED),
+    ModelNotChosen: Answer(422, "model_not_chosen", "Name a model configuration, or set the preference `default_model`", Close.MALFORMED),
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
     UnknownFile: Answer(422, "unknown_file", "This is no file that can be imported here", Close.MALFORMED),
     NewerFile: Answer(422, "newer_file", "The file is of a later version than this server reads", Close.MALFORMED),
@@ -328,6 +332,8 @@ def _detail(error: BaseException) -> str | None:
     match error:
         case auth.WeakPassword(rule=rule):
             return rule
+        case InvalidTemplate(reason=reason):
+            return reason
         case UnknownReference(name=name):
             return name
         case ModelFailed(said=said):
