@@ -253,6 +253,15 @@ class Settings(BaseSettings):
             raise ValueError("each host is a name or address alone, sync.example, with no scheme, port, path or *")
         return tuple(name.lower().rstrip(".") for name in value)
 
+    @field_validator("model_hosts")
+    @classmethod
+    def _hosts_with_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(setting_forms.host_with_port(text) for text in value)
+        except ValueError:
+            # what was given is not repeated: somebody may have put a whole address with a key there
+            raise ValueError("each is host:port alone, localhost:11434 or [fd00::7]:8080, with no scheme and no path") from None
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:

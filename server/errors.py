@@ -103,6 +103,18 @@ class AlreadyDone(ServerError):
     """An earlier request under the same key has done all of it, and its answer was too large to be kept."""
 
 
+class ModelDisabled(ServerError):
+    """The model configuration is switched off."""
+
+
+class ModelIncomplete(ServerError):
+    """The model configuration cannot be called as it stands; `what` names the field that is empty or not known here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class UnknownReference(ServerError):
     """A field names something that is not in the library, or that would make a circle."""
 
@@ -255,6 +267,8 @@ TABLE: dict[type[Exception], Answer] = {
     NothingToOptimize: Answer(422, "nothing_to_optimize", "There is no text to improve: send one", Close.MALFORMED),
     ModelNotChosen: Answer(422, "model_not_chosen", "Name a model configuration, or set the preference `default_model`", Close.MALFORMED),
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
+    ModelDisabled: Answer(409, "model_disabled", "The configuration is switched off", Close.FORBIDDEN),
+    ModelIncomplete: Answer(409, "model_incomplete", "The configuration names no provider or model that can be called", Close.FORBIDDEN),
     UnknownFile: Answer(422, "unknown_file", "This is no file that can be imported here", Close.MALFORMED),
     NewerFile: Answer(422, "newer_file", "The file is of a later version than this server reads", Close.MALFORMED),
     MalformedFile: Answer(422, "malformed_file", "The file is damaged, or not all of it is there", Close.MALFORMED),
@@ -338,7 +352,7 @@ def _detail(error: BaseException) -> str | None:
             return name
         case ModelFailed(said=said):
             return said or None
-        case Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
+        case ModelIncomplete(what=what) | Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
             return what
         case _:
             return None

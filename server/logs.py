@@ -8,8 +8,10 @@ from typing import Any
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-_QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "httpx2", "httpcore2", "alembic")
+_QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "alembic")
 """Libraries that log addresses with their queries, or every frame, at INFO."""
+_SILENT = ("httpx2", "httpcore2", "openai", "anthropic")
+"""Libraries that log addresses, headers and bodies of what we ask others. Their level is no guard: `OPENAI_LOG` sets it at their import."""
 
 
 class _StandardError:
@@ -58,3 +60,8 @@ def configure_logs(level: str, *, json: bool, process: int | None = None) -> Non
     )
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.handlers[:] = [logging.NullHandler()]

@@ -1,6 +1,7 @@
 """The forms of settings that are more than a text or a number."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -32,3 +33,19 @@ def is_postgres(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("postgres", "postgresql") and not parts.fragment and all(0 < port < 1 << 16 for port in ports)
+
+
+def host_with_port(text: str) -> str:
+    """A `host:port` in its one spelling. Raises ValueError unless the host is a name, or an address in its usual spelling."""
+    from server.outgoing.addresses import checked_host, host_and_port  # most commands need no HTTP client
+    from server.outgoing.errors import RefusedAddress
+
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        name = checked_host(host[1:-1] if is_bracketed else host)
+    except RefusedAddress:
+        raise ValueError from None
+    if is_bracketed != (":" in name) or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) >= 1 << 16:
+        raise ValueError
+    return host_and_port(name, int(port))

@@ -1,1 +1,1 @@
-"""Asking addresses that users have named: only those that may be asked, connected to where they were checked."""
+"""Asking addresses that users give: which ones may be asked, and the one client that asks them."""
