@@ -241,6 +241,7 @@ TABLE: dict[type[Exception], Answer] = {
         409, "model_key_elsewhere", "The configuration's address has changed since its key was given: give it again", Close.FORBIDDEN
     ),
     auth.ModelKeyUnreadable: Answer(409, "model_key_unreadable", "The kept key cannot be opened: give it again", Close.FORBIDDEN),
+    auth.TooManyModelKeys: Answer(409, "too_many", "The account keeps keys for as many configurations as one may", Close.FORBIDDEN),
     auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS

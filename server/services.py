@@ -23,6 +23,7 @@ from auth.registrations import Registrations
 from auth.sessions import Lifetimes, Sessions
 from auth.social_states import SocialStates
 from auth.tokens import Tokens
+from auth.vault import Vault
 from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
 from server.config import Settings
@@ -74,6 +75,7 @@ class Services:
     shared_reads: SharedReads
     opened_shares: OpenedShares
     idempotency: Idempotency
+    vault: Vault
     trusted_proxies: tuple[Network, ...]
     hooks: Hooks
     clock: Callable[[], datetime]
@@ -162,6 +164,7 @@ def make_services(
         ),
         opened_shares=OpenedShares(database),
         idempotency=Idempotency(database=database, keyring=keyring, clock=clock, random=random),
+        vault=Vault(database=database, keyring=keyring, random=random, clock=clock),
         trusted_proxies=trusted_networks(settings.trusted_proxies),
         hooks=hooks,
         clock=clock,
