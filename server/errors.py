@@ -353,7 +353,13 @@ def _detail(error: BaseException) -> str | None:
             return name
         case ModelFailed(said=said):
             return said or None
-        case ModelIncomplete(what=what) | Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
+        case (
+            ModelIncomplete(what=what)
+            | Damaged(what=what)
+            | MalformedFile(what=what)
+            | UnsupportedEncoding(what=what)
+            | UnsafePackage(what=what)
+        ):
             return what
         case _:
             return None

@@ -60,15 +60,14 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         along = self._optimization.along
-        while not along.over:
+        while True:
             pieces = await along.take(KEEP_ALIVE_SECONDS)
             events = [event("token" if isinstance(piece, Token) else "reasoning", {"text": piece.text}) for piece in pieces]
             if along.over:
-                events.append(self._last())
+                await self._send(send, b"".join([*events, self._last()]), more=False)
+                return
             await self._send(send, b"".join(events) or _KEEP_ALIVE)
-            if not along.over:
-                await asyncio.sleep(GATHER_SECONDS)
-        await self._send(send, b"", more=False)
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(STALL_SECONDS):

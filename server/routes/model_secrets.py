@@ -1,7 +1,7 @@
 """Keys and header values as requests carry them: what passes here can be sent in a header, and is never repeated in a refusal."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import PlainValidator, SecretStr
 from pydantic_core import PydanticCustomError
@@ -64,7 +64,6 @@ def _checked(kind: str, value: object, form: re.Pattern[str], longest: int) -> s
     if not form.fullmatch(value):
         raise PydanticCustomError(kind, "has characters that cannot be sent")
     return value
-
 
 
 ApiKey = Annotated[SecretStr, PlainValidator(_key, json_schema_input_type=str)]

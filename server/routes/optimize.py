@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from auth.errors import Forbidden
 from auth.permissions import may_write
+from crdt.operations import Missing
 from server.ai.builtin_templates import Language, Mode, builtin, default_id
 from server.ai.calls import Call, Purpose, Target
 from server.ai.errors import ModelNotChosen, NothingToOptimize
@@ -27,7 +28,6 @@ from server.errors import AlreadyDone, UnknownReference
 from server.idempotency import REPLAYED
 from server.intents import optimizing
 from server.intents.optimizing import Kept, Material, Wanted
-from server.routes.keeping import Version, keep_version
 from server.letters import preferred
 from server.optimizer import NotKept, Optimizer, Work, beside
 from server.problems import fails
@@ -37,6 +37,7 @@ from server.routes.creating import ONCE, Claimed, CreatingRoute, handed_over
 from server.routes.etags import quoted
 from server.routes.event_stream import EVENT_STREAM, EventStream, given_up_when_gone, told_at_once
 from server.routes.json_answers import Json
+from server.routes.keeping import Version, keep_version
 from server.routes.optimize_bodies import ANSWERED, Optimize, OptimizedPromptView, OptimizedView, OptimizePrompt, OptimizeText
 from server.routes.prompts import PromptId
 from server.services import Services
@@ -50,6 +51,8 @@ ASKS: dict[str, int] = {
     "nothing_to_optimize": 422,
     "model_not_chosen": 422,
     "unknown_reference": 422,
+    "model_disabled": 409,
+    "model_incomplete": 409,
     "model_key_missing": 409,
     "model_key_elsewhere": 409,
     "model_key_unreadable": 409,
@@ -119,7 +122,7 @@ def optimize_router(optimizer: Optimizer, announcer: Announcer) -> APIRouter:
     @router.post(
         "/api/prompts/{prompt_id}/optimize",
         status_code=201,
-        responses=fails(forbidden=403, not_found=404, damaged=409, **ASKS) | {200: {"description": "Event stream", "content": ANSWERED}},
+        responses=fails(**ASKS) | {200: {"description": "Event stream", "content": ANSWERED}},
         response_model=OptimizedPromptView,
     )
     async def prompt(
@@ -146,8 +149,7 @@ def optimize_router(optimizer: Optimizer, announcer: Announcer) -> APIRouter:
 
     @router.post(
         "/api/optimize",
-        responses=fails(**{code: status for code, status in ASKS.items() if code not in ("forbidden",)})
-        | {200: {"description": "What the model has made", "content": ANSWERED}},
+        responses=fails(**ASKS) | {200: {"description": "What the model has made", "content": ANSWERED}},
         response_model=OptimizedView,
     )
     async def text(body: OptimizeText, request: Request, at: AtOwn, streams: Streams, claim: Claimed, services: Served) -> Response:
@@ -184,7 +186,7 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
     messages = messages_for(_content(template_id, language, material), subject)
     try:
         target = await services.models.target(at.principal, config_id, request.app.state.editor, params=body.params)
-    except (NotFound, LookupError) as error:
+    except (NotFound, Missing) as error:
         raise UnknownReference("model_config_id") from error
     call = Call(target=target, messages=messages, purpose=Purpose(body.mode.value))
     return _Asked(
