@@ -17,6 +17,11 @@ settings.register_profile("here", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=50, verbosity=Verbosity.normal)
 settings.load_profile("ci" if UNDER_CI else "here")
 
+# Rich's tracebacks show every local of every frame: one that is logged took ten seconds
+for processor in structlog.get_config()["processors"]:
+    if isinstance(processor, structlog.dev.ConsoleRenderer):
+        processor.exception_formatter = structlog.dev.plain_traceback
+
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
