@@ -189,7 +189,9 @@ ANY = st.one_of(
     st.just({1, 2}),
 )
 IDS = st.text(st.characters(), max_size=3) | st.sampled_from(["p", "v1", "t", "c", "m", "d", "work", "cat-writing", "who", "\ud800"])
-OPERATIONS = [getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name)) and name != "normalise_tag"]
+FUNCTIONS = [getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
+OPERATIONS = [function for function in FUNCTIONS if inspect.signature(function).return_annotation == "bytes"]
+"""What answers an update; the others only read."""
 
 
 def arguments(operation: Callable[..., bytes], draw: Callable[[Any], Any]) -> dict[str, Any]:
