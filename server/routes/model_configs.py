@@ -50,7 +50,7 @@ router = APIRouter(prefix="/api/models/config", tags=["models"], route_class=Str
 
 ConfigId = Annotated[Known, Path(description="the id of the configuration: a name like `deepseek`, or the client's own")]
 REFERENCES = 3
-"""How often the document is told which key is kept, where others keep other ones meanwhile; it is for people to see, and decides nothing."""
+"""How often the document is told which key is kept, where others keep other ones meanwhile: people see it there, and nothing else does."""
 _EMPTY = ModelConfig(
     id="",
     name="",
