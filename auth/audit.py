@@ -40,6 +40,10 @@ class Event(StrEnum):
     ACCOUNT_DELETED = "account_deleted"
     ROLE_CHANGED = "role_changed"
     PASSWORD_REPLACED = "password_replaced"  # noqa: S105  # a name
+    MODEL_KEY_SET = "model_key_set"
+    MODEL_KEY_ROTATED = "model_key_rotated"
+    MODEL_KEY_REMOVED = "model_key_removed"
+    MODEL_KEY_UNREADABLE = "model_key_unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

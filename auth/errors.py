@@ -170,3 +170,7 @@ class ModelKeyElsewhere(AuthError):
 
 class ModelKeyUnreadable(AuthError):
     """The kept key does not open: its row was moved or altered, or is of another user's key."""
+
+
+class TooManyModelKeys(AuthError):
+    """The account keeps keys for as many configurations as one may."""

@@ -92,7 +92,12 @@ VERSION_FIELDS = ("prompt", "parent", "kind", "note", "model", "model_name", "te
 CATEGORY_FIELDS = ("name", "description", "color", "parent", "order", "created_at", "deleted_at")
 TEMPLATE_FIELDS = ("name", "type", "language", "content", "description", "updated_at", "deleted_at")
 CONTEXT_FIELDS = ("title", "mode", "order", "updated_at", "deleted_at", "messages", "variables", "tools")
-MODEL_FIELDS = ("name", "enabled", "provider", "model", "base_url", "request_style", "params", "capabilities", "key_ref")
+MODEL_FIELDS = (
+    *("name", "enabled", "provider", "model", "base_url", "request_style", "params", "capabilities"),
+    "key_ref",  # JSON: where the key is, of KEY_REF_FIELDS; null where there is none
+    "created_at",  # ms since 1970, or not there: who made it did not say
+    "updated_at",  # likewise
+)
 KEY_MODES = ("server", "e2e", "device")
 KEY_REF_FIELDS = ("mode", "secret_id", "hint", "ct", "iv", "kdf")
 """What may stand in a `key_ref`: where the key is, or an end-to-end encrypted one that no server can open; never a key."""

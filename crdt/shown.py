@@ -177,3 +177,6 @@ class ModelConfig:
     capabilities: dict[str, Any]
     key_ref: dict[str, Any] | None
     """Where the key is: `mode` (server, e2e or device), and `secret_id` and `hint`, or what an end-to-end encrypted one needs."""
+    created_at: int | None
+    updated_at: int | None
+    """Times in ms since 1970; None where whoever wrote it did not say."""

@@ -81,6 +81,8 @@ class Workbench:
             params=read.mapping("params"),
             capabilities=read.mapping("capabilities"),
             key_ref=_key_ref(read),
+            created_at=read.time_or_none("created_at"),
+            updated_at=read.time_or_none("updated_at"),
         )
 
     def _items(self, root: Root, names: Iterable[str], make: Callable[[str, Reader], _Item], txn: Txn) -> list[_Item]:

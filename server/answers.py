@@ -44,5 +44,12 @@ _FAILURES = (
 MODEL_FAILURES = {outcome: _failure(status, outcome, title) for status, outcome, title in _FAILURES} | {
     Outcome.RATE_LIMITED: _failure(429, Outcome.RATE_LIMITED, "The provider was asked too often: wait", MINUTE_SECONDS)
 }
-MODEL_CODES = {answer.code: answer.status for answer in MODEL_FAILURES.values()}
+MODEL_CODES = {answer.code: answer.status for answer in MODEL_FAILURES.values()} | {
+    "model_disabled": 409,
+    "model_incomplete": 409,
+    "model_key_missing": 409,
+    "model_key_elsewhere": 409,
+    "model_key_unreadable": 409,
+    "too_many_attempts": 429,
+}
 """What every route that calls a model can refuse with."""

@@ -102,6 +102,18 @@ class AlreadyDone(ServerError):
     """An earlier request under the same key has done all of it, and its answer was too large to be kept."""
 
 
+class ModelDisabled(ServerError):
+    """The model configuration is switched off."""
+
+
+class ModelIncomplete(ServerError):
+    """The model configuration cannot be called as it stands; `what` names the field that is empty or not known here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class UnknownReference(ServerError):
     """A field names something that is not in the library, or that would make a circle."""
 
@@ -228,6 +240,7 @@ TABLE: dict[type[Exception], Answer] = {
         409, "model_key_elsewhere", "The configuration's address has changed since its key was given: give it again", Close.FORBIDDEN
     ),
     auth.ModelKeyUnreadable: Answer(409, "model_key_unreadable", "The kept key cannot be opened: give it again", Close.FORBIDDEN),
+    auth.TooManyModelKeys: Answer(409, "too_many", "The account keeps keys for as many configurations as one may", Close.FORBIDDEN),
     auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS
@@ -251,6 +264,8 @@ TABLE: dict[type[Exception], Answer] = {
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
     UnknownReference: Answer(422, "unknown_reference", "A field names something that is not in the library", Close.MALFORMED),
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
+    ModelDisabled: Answer(409, "model_disabled", "The configuration is switched off", Close.FORBIDDEN),
+    ModelIncomplete: Answer(409, "model_incomplete", "The configuration names no provider or model that can be called", Close.FORBIDDEN),
     UnknownFile: Answer(422, "unknown_file", "This is no file that can be imported here", Close.MALFORMED),
     NewerFile: Answer(422, "newer_file", "The file is of a later version than this server reads", Close.MALFORMED),
     MalformedFile: Answer(422, "malformed_file", "The file is damaged, or not all of it is there", Close.MALFORMED),
@@ -332,7 +347,13 @@ def _detail(error: BaseException) -> str | None:
             return name
         case ModelFailed(said=said):
             return said or None
-        case Damaged(what=what) | MalformedFile(what=what) | UnsupportedEncoding(what=what) | UnsafePackage(what=what):
+        case (
+            ModelIncomplete(what=what)
+            | Damaged(what=what)
+            | MalformedFile(what=what)
+            | UnsupportedEncoding(what=what)
+            | UnsafePackage(what=what)
+        ):
             return what
         case _:
             return None

@@ -16,7 +16,7 @@ from server.config import Settings
 from server.mail import make_mailer
 from server.mail_job import MAILS, forget_mails, send_mail
 from server.purge import PURGE, PURGE_ACCOUNT, purge_account, purge_library
-from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, LIMIT_COUNTERS, RETAIN, SESSIONS, SOCIAL_STATES, SWEEP, Retention
+from server.retention import AUDIT, IDEMPOTENCY, JOB_LOG, LIMIT_COUNTERS, RETAIN, SESSIONS, SOCIAL_STATES, SWEEP, USAGE, Retention
 from storage import job_records
 from storage.errors import StorageError
 from storage.job_queue import Handler, JobQueue, Pace
@@ -33,6 +33,7 @@ SCHEDULES = {
     SOCIAL_STATES: "53 * * * *",
     MAILS: "59 * * * *",
     AUDIT: "53 4 * * *",
+    USAGE: "23 4 * * *",
 }
 """When the clock enqueues which job (cron, UTC); of several processes one does."""
 AGAIN_SECONDS = (0.2, 5.0)
@@ -140,6 +141,7 @@ def handlers_on(ground: Ground) -> dict[str, Handler]:
         JOB_LOG: retention.job_log,
         SOCIAL_STATES: retention.social_states,
         AUDIT: retention.audit,
+        USAGE: retention.usage,
         MAIL: send_mail(ground.database, ground.settings, make_mailer(ground.settings), ground.clock, os.urandom),
         MAILS: forget_mails(ground.database, ground.clock),
     }

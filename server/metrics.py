@@ -78,6 +78,20 @@ jobs = Gauge(
     multiprocess_mode="livemostrecent",  # each process counts all of them
 )
 handed_on = Counter("promptsync_connections_handed_on", "Connections given to the process of their library.", registry=registry)
+model_calls = Counter("promptsync_model_calls", "Calls of models that have ended.", ["provider", "outcome"], registry=registry)
+model_seconds = Histogram(
+    "promptsync_model_call_seconds",
+    "From the start of a call of a model to its end, however it ended.",
+    ["provider"],
+    buckets=(0.1, 0.3, 1, 2, 5, 10, 20, 40, 60, 120, 300),
+    registry=registry,
+)
+model_calls_running = Gauge(
+    "promptsync_model_calls_running", "Calls of models that are under way.", registry=registry, multiprocess_mode="livesum"
+)
+model_rows_lost = Counter(
+    "promptsync_model_rows_lost", "Calls of models that could not be written down for `GET /api/usage`.", ["reason"], registry=registry
+)
 requests = Counter("promptsync_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from storage import deletion, retention
+from storage import deletion, model_calls, retention
 from storage.job_queue import Handler, Job, enqueue
 from storage.pool import Connection, Database
 
@@ -51,6 +51,7 @@ def purge_account(database: Database, clock: Callable[[], datetime]) -> Handler:
             for library_id in libraries:
                 await chunks(database, partial(retention.purge_step, library_id=library_id, limit=CHUNK_ROWS))
             libraries = await _libraries_left(database, user_id, clock())
+        await chunks(database, partial(model_calls.purge_user_step, user_id=user_id, limit=CHUNK_ROWS))
         async with database.transaction() as connection:
             await deletion.remove(connection, user_id)
 

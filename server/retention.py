@@ -12,7 +12,7 @@ import structlog
 from server.config import Settings
 from server.idempotency import KEPT_FOR
 from server.purge import PURGE, PURGE_ACCOUNT, chunks
-from storage import audit, deletion, idempotency, job_records, limit_counters, retention, social_states
+from storage import audit, deletion, idempotency, job_records, limit_counters, model_calls, retention, social_states
 from storage.errors import StorageError
 from storage.job_queue import Job, enqueue
 from storage.pool import Connection, Database, is_connection_failure
@@ -28,6 +28,7 @@ JOB_LOG = "job_log"
 IDEMPOTENCY = "idempotency"
 SOCIAL_STATES = "social_states"
 AUDIT = "audit"
+USAGE = "usage"
 LIMIT_COUNTERS = "limit_counters"
 
 TRIM_ROWS = 1_000
@@ -37,7 +38,7 @@ SNAPSHOT_ROWS = 20
 PAGE_LIBRARIES = 500
 """Libraries, or accounts, looked at in one question."""
 SMALL_ROWS = 1_000
-"""Sessions, idempotency keys, counters, or lines of a log, that one transaction deletes."""
+"""Sessions, idempotency keys, counters, calls of models, or lines of a log, that one transaction deletes."""
 ENDED_SESSION_DAYS = 30
 """Ended sessions are kept so long, to be looked at when somebody asks who was signed in."""
 LOG_DAYS = 7
@@ -50,6 +51,7 @@ class Retention:
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._trim_after = timedelta(seconds=settings.trim_after_seconds)
+        self._usage_kept = timedelta(days=settings.usage_days)
         self._audit_kept = timedelta(days=settings.audit_days)
         self._clock = clock
 
@@ -129,6 +131,11 @@ class Retention:
         """Delete what the audit log has kept long enough."""
         before = self._clock() - self._audit_kept
         await chunks(self._database, lambda connection: audit.purge_step(connection, before, SMALL_ROWS))
+
+    async def usage(self, job: Job) -> None:
+        """Delete the calls of models that have been kept long enough."""
+        before = self._clock() - self._usage_kept
+        await chunks(self._database, lambda connection: model_calls.purge_step(connection, before, SMALL_ROWS))
 
     async def limit_counters(self, job: Job) -> None:
         """Delete the counters of limits whose window is over."""

@@ -39,6 +39,7 @@ _ROW = Struct(">4s16sqq")
 _OWNER = Struct(">4s16s")
 _SECRET = Struct(">4s16s16s")
 _ANSWER = Struct(">4s16s32s32s")
+_MODEL_SECRET = Struct(">4s16s16s32s")
 
 
 class DataKey:
@@ -180,6 +181,11 @@ def devices_place(library_id: UUID, question: bytes) -> bytes:
 def secret_place(user_id: UUID, purpose: str, id: UUID) -> bytes:
     """The place of one of a user's secrets: `purpose` says of which kind, `id` which one."""
     return _SECRET.pack(b"PS1x", user_id.bytes, id.bytes) + purpose.encode()
+
+
+def model_secret_place(user_id: UUID, secret_id: UUID, config_id: str, origin: str) -> bytes:
+    """The place of what one of a user's model configurations is authorised by, at the one origin that it may be sent to."""
+    return _MODEL_SECRET.pack(b"PS1m", user_id.bytes, secret_id.bytes, hashlib.sha256(config_id.encode()).digest()) + origin.encode()
 
 
 def answer_place(user_id: UUID, key_hash: bytes, fingerprint: bytes) -> bytes:

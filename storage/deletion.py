@@ -26,6 +26,7 @@ _FORGET = (
     "DELETE FROM social_states WHERE user_id = $1",
     "DELETE FROM mails WHERE user_id = $1 OR lower(address) = (SELECT lower(email) FROM users WHERE id = $1)",
     "DELETE FROM idempotency_keys WHERE user_id = $1",
+    "DELETE FROM model_secrets WHERE user_id = $1",
 )
 _EMPTY = """
     UPDATE users SET email = NULL, email_key = NULL, email_verified_at = NULL, name = '', password_hash = NULL, wrapped_key = NULL,

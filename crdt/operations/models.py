@@ -31,6 +31,8 @@ _KINDS: dict[str, kinds.Kind] = {
     "params": kinds.mapping,
     "capabilities": kinds.mapping,
     "key_ref": _key_ref,
+    "created_at": kinds.time,
+    "updated_at": kinds.time,
 }
 MODEL_REGISTERS = frozenset(_KINDS)
 

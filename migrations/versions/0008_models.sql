@@ -28,8 +28,9 @@ CREATE TABLE model_calls (
     outcome text NOT NULL,
     milliseconds integer NOT NULL,
     first_milliseconds integer,               -- until the first token; null: there was none
-    input_tokens bigint,                      -- null: the provider did not say
+    input_tokens bigint,                      -- null: nobody knows
     output_tokens bigint,
+    estimated boolean NOT NULL,               -- the provider did not say, though it has worked: the tokens are a guess of ours
     cost numeric(18, 9),                      -- null: no price is configured
     currency text
 );

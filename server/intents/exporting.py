@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from crdt.contents import MAX_DEPTH
-from crdt.shown import FullVersion, WholePrompt
+from crdt.shown import FullVersion, ModelConfig, WholePrompt
 from crdt.view import View
 from server.errors import DocumentTooLarge
 from server.transfer import app_export, export_packages, favorites_export
@@ -32,6 +32,8 @@ MAX_EXPORT_BYTES = 128 << 20
 it: 413, devices sync as ever."""
 _PLAIN = frozenset({"id", "name", "provider", "model", "request_style"})
 """Fields of a model that are no secret, whatever they are like."""
+_MODEL_TIMES = frozenset({"created_at", "updated_at"})
+"""Fields of a model that files of ours do not have: it is made anew where it is imported."""
 MAX_ID = 200
 """Characters of an id in a file; what has a longer one, or an empty one, is left out."""
 
@@ -173,7 +175,7 @@ class _Reading:
 
     def models(self, view: View) -> list[FileModel]:
         return self._parts(
-            (FileModel, place, {"id": each.id} | without_secrets(_fields(each), place, self._cut, plain=_PLAIN, depth=MAX_DEPTH))
+            (FileModel, place, {"id": each.id} | without_secrets(_model_fields(each), place, self._cut, plain=_PLAIN, depth=MAX_DEPTH))
             for each, place in _placed("models", view.models())
         )
 
@@ -255,6 +257,10 @@ def _placed(root: str, items: Iterable[Any]) -> Iterable[tuple[Any, str]]:
 
 def _fields(shown: Any) -> dict[str, Any]:
     return {name: in_order(getattr(shown, name)) for name in type(shown).__slots__ if name != "key_ref"}
+
+
+def _model_fields(shown: ModelConfig) -> dict[str, Any]:
+    return {name: value for name, value in _fields(shown).items() if name not in _MODEL_TIMES}
 
 
 _WRITERS: Mapping[Format, Callable[[LibraryFile], tuple[bytes, list[str]]]] = {

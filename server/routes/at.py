@@ -67,7 +67,13 @@ async def at_library(
     return AtLibrary(found, asking, editor)
 
 
+async def own_library(request: Request, token: Token, services: Served) -> AtLibrary:
+    """The asking user's own library, where what is the user's alone lies. Raises as `at_library`."""
+    return await at_library(request, token, services)
+
+
 At = Annotated[AtLibrary, Depends(at_library)]
+AtOwn = Annotated[AtLibrary, Depends(own_library)]
 _FORM = {"malformed_json": 400, "too_large": 413, "unsupported_media_type": 415}
 READS = {"invalid_request": 422, "not_found": 404, "document_too_large": 413, "too_costly": 413, "try_later": 503, **SIGNED_IN}
 """What every route that reads a library can refuse with."""

@@ -435,6 +435,7 @@ CREATE TABLE public.model_calls (
     first_milliseconds integer,
     input_tokens bigint,
     output_tokens bigint,
+    estimated boolean NOT NULL,
     cost numeric(18,9),
     currency text
 );
