@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -21,6 +21,7 @@ _KEPT = frozenset({"host", "accept", "content-type", "content-length", "anthropi
 """Headers that an SDK may set."""
 _NEVER = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 """Headers that frame a message, which no configuration may set."""
+_NOWHERE = "http://nowhere.invalid"
 _UNUSED_KEY = "unused"
 """What an SDK is told, so that it looks for no key; it never gets as far as a request."""
 
@@ -68,6 +69,18 @@ def _quiet(*names: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def _warmed(begin: Callable[[httpx2.AsyncClient], Sequence[Awaitable[Any]]]) -> None:
+    """Have an SDK make on this thread what it makes at its first calls, up to 0.1 s of work; nothing leaves the process."""
+
+    async def call() -> None:
+        nowhere = httpx2.MockTransport(lambda request: httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=b""))
+        async with httpx2.AsyncClient(transport=nowhere, trust_env=False) as client:
+            for beginning in begin(client):
+                await (await beginning).close()
+
+    asyncio.run(call())
+
+
 def _openai() -> Any:
     import openai
     import openai.resources.chat.completions
@@ -87,6 +100,14 @@ def _openai() -> Any:
         made.ours = headers
         return made
 
+    def begin(client: httpx2.AsyncClient) -> Sequence[Awaitable[Any]]:
+        warm = make(_NOWHERE, {}, client)
+        return (
+            warm.chat.completions.create(model="m", messages=[{"role": "user", "content": ""}], stream=True),
+            warm.responses.create(model="m", input=[{"role": "user", "content": ""}], stream=True),
+        )
+
+    _warmed(begin)
     return make
 
 
@@ -108,4 +129,9 @@ def _anthropic() -> Any:
         made.ours = headers
         return made
 
+    def begin(client: httpx2.AsyncClient) -> Sequence[Awaitable[Any]]:
+        messages = make(_NOWHERE, {}, client).messages
+        return (messages.create(model="m", max_tokens=1, messages=[{"role": "user", "content": ""}], stream=True),)
+
+    _warmed(begin)
     return make

@@ -50,7 +50,7 @@ router = APIRouter(prefix="/api/models/config", tags=["models"], route_class=Str
 
 ConfigId = Annotated[Known, Path(description="the id of the configuration: a name like `deepseek`, or the client's own")]
 REFERENCES = 3
-"""How often the document is told which key is kept, where others keep other ones meanwhile; it is for people to see, and decides nothing."""
+"""How often the document is told which key is kept, where others keep other ones meanwhile: people see it there, and nothing else does."""
 _EMPTY = ModelConfig(
     id="",
     name="",
@@ -65,6 +65,8 @@ _EMPTY = ModelConfig(
     created_at=None,
     updated_at=None,
 )
+_DEFAULTS: dict[str, Any] = {"enabled": True, "model": "", "base_url": "", "request_style": "", "params": {}, "capabilities": {}}
+"""Registers of a new configuration of which a request says nothing: clients that know no defaults read them."""
 _SAVES = {
     "model_key_elsewhere": 409,
     "model_key_unreadable": 409,
@@ -110,6 +112,8 @@ async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served
     there = await at.read(partial(intents.config, config_id=config_id))
     if there is None and "provider" not in fields:
         raise RequestValidationError([{"type": "missing", "loc": ("body", "provider"), "msg": "Field required"}])
+    if there is None:
+        fields = {"name": config_id, **_DEFAULTS, **fields}
     new = replace(there or replace(_EMPTY, id=config_id), **fields)
     _set_style(new, fields)
     kept = await _kept(config_id, at, services)
@@ -154,7 +158,7 @@ async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response
     return Json({"status": status, "said": said})
 
 
-@router.post("/{config_id}/rotate", responses=fails(**_CALLS, **_SAVES), response_model=ConfigView)
+@router.post("/{config_id}/rotate", responses=fails(**(_CALLS | _SAVES)), response_model=ConfigView)
 async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Served, request: Request) -> Response:
     """Keep another key in place of the one that is kept, once the provider has taken it; if it does not, the old one stays."""
     user_id, given = at.principal.user.id, body.given()

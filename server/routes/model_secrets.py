@@ -22,10 +22,13 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")  # RFC 9110, 5.5, without obs-text and tabs
 _MASKED = re.compile(r"\*{2,}|\.{3,}|[\u2022\u2026\u25cf]")
 """How people and clients write what they do not show."""
-_FRAMING = frozenset(  # a message, or leading it (RFC 9110, 7.6.1; RFC 9112): the transport's business
-    "accept-encoding connection content-encoding content-length content-type expect forwarded host keep-alive proxy-authenticate"
-    " proxy-authorization proxy-connection te trailer transfer-encoding upgrade via".split()
+_FRAMING = frozenset(
+    {
+        *("connection", "expect", "forwarded", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("accept-encoding", "content-encoding", "content-length", "content-type", "te", "trailer", "transfer-encoding", "upgrade", "via"),
+    }
 )
+"""What frames a message or leads it (RFC 9110, 7.6.1; RFC 9112), which is the transport's business."""
 _COOKIES = frozenset({"cookie", "cookie2", "set-cookie"})
 _KEYS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
 """Where keys go, by themselves."""

@@ -157,6 +157,10 @@ async def test_queries_out_of_bounds_are_refused(raw: Raw) -> None:
         assert await raw.refused("GET", f"/api/users/me/activity?{query}") == (422, "invalid_request"), query
     for query in ("format=", "format=%00", "format=Library", f"format={SECRET}", "format=app&format=app", "library=me", "formats=app"):
         assert await raw.refused("GET", f"/api/export?{query}") == (422, "invalid_request"), query
+    for query in ("config=", f"config={'x' * 201}", "config=a&config=b", "library=me", f"{SECRET}=1"):
+        assert await raw.refused("GET", f"/api/models?{query}") == (422, "invalid_request"), query
+    for name in ("made-up", "%00", "..", "%E2%80%8B", SECRET):
+        assert await raw.refused("GET", f"/api/models?config={name}") in ((404, "not_found"), (422, "invalid_request")), name
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ OPERATIONS = """
     PATCH /api/tags/{tag}
     DELETE /api/tags/{tag}
     POST /api/tags/merge
+    GET /api/models
     GET /api/templates
     POST /api/templates
     GET /api/templates/{template_id}
