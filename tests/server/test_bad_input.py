@@ -83,6 +83,7 @@ BODIES = {
     "PATCH /api/categories/cat-writing": '{"description": @}',
     "PATCH /api/tags/tag": '{"label": @}',
     "POST /api/tags/merge": '{"tags": [@], "into": "tag"}',
+    "PUT /api/models/config/mine": '{"provider": "deepseek", "parameters": {"stop": @}}',
     "POST /api/templates": '{"name": @}',
     "PATCH /api/templates/{template}": '{"content": [{"role": "user", "content": @}]}',
     "PUT /api/variables/name": '{"value": @}',

@@ -152,6 +152,12 @@ OPERATIONS = """
     POST /api/libraries/{library_id}/restore
     GET /api/library/stats
     GET /api/export
+    GET /api/models/config
+    GET /api/models/config/{config_id}
+    PUT /api/models/config/{config_id}
+    DELETE /api/models/config/{config_id}
+    POST /api/models/config/{config_id}/validate
+    POST /api/models/config/{config_id}/rotate
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch
@@ -264,6 +270,9 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
             prompt = (await client.post("/api/prompts", json={"title": "p"})).json()["id"]
             share = (await client.post(f"/api/prompts/{prompt}/share", json={})).json()
             found |= {"share_id": [share["id"]], "code": [share["code"]]}
+        if "{config_id}" in label:
+            body = {"provider": "deepseek", "api_key": "sk-0123456789abcdef0123"}
+            found["config_id"] = [(await client.put("/api/models/config/thing", json=body)).json()["id"]]
         if "{template_id}" in label:
             found["template_id"] = [(await client.post("/api/templates", json={"name": "n"})).json()["id"]]
         if "{name}" in label:
