@@ -260,10 +260,10 @@ async def _remove(connection: Connection, user_id: UUID, config_id: str, now: da
     return True
 
 
-async def _note(connection: Connection, event: Event, user_id: UUID, config_id: str, now: datetime, by: By, *, origin: str | None = None) -> None:
-    await note(
-        connection, event, now=now, user_id=user_id, caller=by.caller, session_id=by.session_id, target=config_id, origin=origin
-    )
+async def _note(
+    connection: Connection, event: Event, user_id: UUID, config_id: str, now: datetime, by: By, *, origin: str | None = None
+) -> None:
+    await note(connection, event, now=now, user_id=user_id, caller=by.caller, session_id=by.session_id, target=config_id, origin=origin)
 
 
 def _merged(key: DataKey | None, user_id: UUID, row: Row | None, origin: str, given: Given) -> ModelSecret:

@@ -41,6 +41,7 @@ from server.routes import (
     identities,
     libraries,
     mailboxes,
+    model_configs,
     passwords,
     preferences,
     prompt_source,
@@ -52,6 +53,7 @@ from server.routes import (
     stats,
     tags,
     templates,
+    usage,
     users,
     variables,
     versions,
@@ -137,7 +139,7 @@ def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
     resources = (
         *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
-        *(categories, tags, templates, variables, shares, prompt_source),
+        *(categories, tags, templates, variables, shares, prompt_source, model_configs, usage),
     )
     for router in (
         *(resource.router for resource in resources),

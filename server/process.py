@@ -71,6 +71,7 @@ async def serve_until_stopped(
             on_hangup(certificate.reload if certificate is not None else lambda: None)
             await _run(settings, app, transport, listener, stop, ready, beside, siblings)
         finally:
+            await services.models.close()
             services.passwords.close()
             await services.limits.close()
     finally:

@@ -26,6 +26,8 @@ from auth.tokens import Tokens
 from auth.vault import Vault
 from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
+from server.ai.models import Models
+from server.ai.shared_models import load_shared_models
 from server.config import Settings
 from server.google import make_google
 from server.idempotency import Idempotency
@@ -71,6 +73,7 @@ class Services:
     google: Google
     wechat: WeChatSignIn
     limits: Limits
+    models: Models
     openings: Buckets
     shared_reads: SharedReads
     opened_shares: OpenedShares
@@ -107,7 +110,11 @@ def make_services(
     clock: Callable[[], datetime] = utc_now,
     random: Callable[[int], bytes] = os.urandom,
 ) -> Services:
-    """Wire the parts together. Signing keys are (id, seed of 32 bytes); the first one signs."""
+    """Wire the parts together. Signing keys are (id, seed of 32 bytes); the first one signs.
+
+    Raises:
+        BadModelsFile: as `load_shared_models`.
+    """
     hooks = Hooks()
     passwords = passwords or Passwords()
     tokens = Tokens(signing_keys, issuer=settings.issuer, random=random)
@@ -127,6 +134,14 @@ def make_services(
     )
     identities = Identities(database=database, keyring=keyring, sessions=sessions, first_update=SEED, random=random)
     states = SocialStates(database=database, random=random)
+    limits = Limits(
+        settings,
+        Counters(counter_store(settings, database, clock), secret=signing_keys[0][1], clock=clock),
+        database,
+        clock,
+    )
+    vault = Vault(database=database, keyring=keyring, random=random, clock=clock)
+    shared = load_shared_models(settings)
     return Services(
         settings=settings,
         database=database,
@@ -152,19 +167,15 @@ def make_services(
         identities=identities,
         google=make_google(settings, states, identities),
         wechat=make_wechat(settings, database, states, identities),
-        limits=Limits(
-            settings,
-            Counters(counter_store(settings, database, clock), secret=signing_keys[0][1], clock=clock),
-            database,
-            clock,
-        ),
+        limits=limits,
+        models=Models(settings, database=database, vault=vault, limits=limits, shared=shared, clock=clock, random=random),
         openings=Buckets("openings", a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
             a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic
         ),
         opened_shares=OpenedShares(database),
         idempotency=Idempotency(database=database, keyring=keyring, clock=clock, random=random),
-        vault=Vault(database=database, keyring=keyring, random=random, clock=clock),
+        vault=vault,
         trusted_proxies=trusted_networks(settings.trusted_proxies),
         hooks=hooks,
         clock=clock,

@@ -52,6 +52,7 @@ class Limits:
         self._imports = Rate.a_minute("import", settings.imports_a_minute, burst=3 * settings.imports_a_minute)
         self._forces = Rate("force", 1, settings.force_seconds)
         self._model_calls = Rate.a_minute("model_calls", settings.model_calls_a_minute)
+        self._validations = Rate.a_minute("model_validation", settings.model_validations_a_minute)
         self._restores = Rate.a_minute("restore", settings.restores_a_minute)
         self._sync_request_bytes = settings.sync_bytes_a_minute // settings.sync_requests_a_minute
         # and a little more than the bytes: else the small bodies of as many requests as are allowed would cost the last one
@@ -138,6 +139,10 @@ class Limits:
     async def force(self, user_id: UUID) -> None:
         """Count that the user has libraries brought up to date: it asks every device and folds every tail."""
         await self._counters.hit(self._forces, str(user_id))
+
+    async def validation(self, user_id: UUID) -> None:
+        """Count that the user has a provider asked about a key."""
+        await self._counters.hit(self._validations, str(user_id))
 
     async def restore(self, user_id: UUID) -> None:
         """Count that the user has a library put back: it folds the tail, keeps a restore point, and reads the library twice."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from server.looks import LOOKS_LIKE_A_KEY
 from server.transfer.json_text import MAX_DEPTH, TooDeep, check_depth
 
 Found = Callable[[str, str], None]
@@ -39,12 +40,6 @@ _NO_SECRETS = re.compile(
 )
 _COUNT = re.compile(r".*(max|min|completion|prompt|input|output|total|budget|thinking|num|used)\w*token")
 """A number of such a name is none either."""
-_LOOKS = re.compile(
-    r"(?<![A-Za-z0-9])((sk|pk|rk)-[A-Za-z0-9_-]{12,}|AIza[A-Za-z0-9_-]{20,}|(gsk|ghp|gho|hf|xox[abps])[_-][A-Za-z0-9-]{16,}|xai-[A-Za-z0-9]{16,}"
-    r"|github_pat_\w{16,}|AKIA[A-Z0-9]{12,}|[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])|[Bb]earer\s+\S{8,}|[Bb]asic\s+[A-Za-z0-9+/]{12,}=)"
-    # where no other could begin within it, or a text of nothing but beginnings would be read to its end from each of them
-    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
-)
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}:)?//")
 _USER = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _QUERY = re.compile(r"key|code|sig|auth|.*(apikey|key|token|secret|signature|password)")
@@ -79,7 +74,7 @@ def setting_without_secrets(name: str, value: Any, place: str, found: Found, *, 
 def variable_without_secret(name: str, value: Any, place: str, found: Found) -> Any:
     """A variable's value; None where it is one beyond doubt, by its name or its look. Raises TooDeep."""
     check_depth(value)
-    if isinstance(value, str) and value and (_is_doubtless(name) or _LOOKS.search(value)):
+    if isinstance(value, str) and value and (_is_doubtless(name) or LOOKS_LIKE_A_KEY.search(value)):
         found(place, _kind(_like(name)) if _is_doubtless(name) else _LOOKS_LIKE)
         return None
     return _content(value, place, found)
@@ -126,7 +121,7 @@ def _kept_map(value: dict[str, Any], place: str, found: Found) -> dict[str, Any]
         if is_pair and name in _GIVEN and (called == "header" or _is_secret(like, each)):
             if any(True for _ in _texts(each, place)):
                 found(f"{place}/{name}", _kind(like))
-        elif _LOOKS.search(name):
+        elif LOOKS_LIKE_A_KEY.search(name):
             found(place, _LOOKS_LIKE)  # its name is the secret
         elif is_pair and name == called:
             if (text := _kept_text(each, f"{place}/{name}", found)) is not _CUT:
@@ -157,7 +152,7 @@ def _kept_text(text: str, place: str, found: Found) -> Any:
     if _USER.search(text):
         found(place, "address")
         text = _USER.sub("://", text)
-    if _LOOKS.search(text):
+    if LOOKS_LIKE_A_KEY.search(text):
         found(place, _LOOKS_LIKE)
         return _CUT
     return text

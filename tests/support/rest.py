@@ -158,5 +158,6 @@ async def rest_api(
         try:
             yield rest
         finally:
+            await services.models.close()
             services.passwords.close()
             await database.close()

@@ -317,6 +317,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int 
                 await asyncio.wait_for(serving, 10)
     finally:
         listener.close()
+        await services.models.close()
         services.passwords.close()
         await services.limits.close()
         await database.close()

@@ -229,6 +229,8 @@ class ScriptedProvider:
     hung_up: int = 0
     """How many replies were broken off by whoever asked."""
     open_connections: int = 0
+    accepted: int = 0
+    """How many connections were made."""
     _default: Reply = field(default_factory=lambda: says("Hello", " world"))
     _next: deque[Reply] = field(default_factory=deque)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -267,6 +269,7 @@ class ScriptedProvider:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(reader, writer)
         self.open_connections += 1
+        self.accepted += 1
         try:
             while line.keeps and (asked := await _read(reader)) is not None:
                 self.asked.append(asked)

@@ -1,0 +1,74 @@
+"""Anthropic's wire: messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from server.ai.calls import Message, Role, Target
+from server.ai.readers import MessagesReader, Reader
+from server.ai.sdks import Sdks, headers_of
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+MAX_TOKENS = 8192
+"""Of an answer where the configuration does not say: Anthropic takes no call without a bound, and all its models make so many."""
+_NOT_PARAMETERS = frozenset({"model", "messages", "system", "stream", "timeout", "apiKey", "api_key", "baseURL", "base_url"})
+"""What a call is made of, which a configuration's parameters must not change."""
+_DOORS = ("/messages", "/v1")
+"""What people leave at the end of an address that they copy; the SDK puts `/v1/messages` there."""
+
+
+class AnthropicWire:
+    """Speaks to one target."""
+
+    asks_usage = False
+
+    def __init__(self, target: Target, sdks: Sdks) -> None:
+        self._target = target
+        self._sdks = sdks
+
+    def reader(self) -> Reader:
+        """A reader for one answer."""
+        return MessagesReader()
+
+    def limited(self, tokens: int) -> dict[str, Any]:
+        """The parameter that bounds an answer."""
+        return {"max_tokens": tokens}
+
+    @asynccontextmanager
+    async def asked(self, messages: Sequence[Message], params: dict[str, Any], timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
+        """The answer to a call, its body not read yet. Raises whatever the SDK and httpx2 raise."""
+        client = await self._client()
+        body = {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
+        if system := "\n\n".join(message.content for message in messages if message.role is Role.SYSTEM):
+            body["system"] = system  # the wire has no such role
+        said = [{"role": message.role.value, "content": message.content} for message in messages if message.role is not Role.SYSTEM]
+        most = body.pop("max_tokens", MAX_TOKENS)
+        create: Any = client.messages.create
+        call = create(model=self._target.model, messages=said, max_tokens=most, stream=True, extra_body=body, timeout=timeout)
+        async with await call as stream:
+            yield stream.response
+
+    @asynccontextmanager
+    async def models(self, timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
+        """The answer to what models there are, its body not read yet."""
+        client = await self._client()
+        from anthropic import AsyncStream  # the client has it loaded
+
+        # as a stream, which is read no further than its bound
+        path = "/v1/models?limit=1000"
+        listing = client.get(path, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=AsyncStream[object])
+        async with await listing as stream:
+            yield stream.response
+
+    async def _client(self) -> AsyncAnthropic:
+        secret, url = self._target.secret, self._target.base_url
+        for door in _DOORS:
+            url = url.removesuffix(door)
+        authorization = {"x-api-key": secret.api_key} if secret.api_key else {}
+        return await self._sdks.anthropic(url, headers_of(authorization, secret.headers))

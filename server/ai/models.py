@@ -1,0 +1,138 @@
+"""Calling a model for a user: the one way to do it, within the user's limits, and every call written down however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx2
+
+from auth.sessions import Principal
+from auth.vault import Vault
+from server import metrics
+from server.ai.allowance import Allowance
+from server.ai.calls import Call, Piece, Purpose, Target
+from server.ai.failures import ModelFailed, Outcome
+from server.ai.ledger import Ledger
+from server.ai.listed_models import ListedModel
+from server.ai.meter import Meter
+from server.ai.shared_models import SharedModels
+from server.ai.targets import Targets
+from server.ai.wires import Wires
+from server.config import Settings
+from server.limits import Limits
+from server.outgoing.client import make_client
+from storage.pool import Database
+
+if TYPE_CHECKING:
+    from server.editor import Editor  # which is given the services, and so this
+
+
+class Models:
+    """The models that users may call."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        vault: Vault,
+        limits: Limits,
+        shared: SharedModels,
+        clock: Callable[[], datetime],
+        random: Callable[[int], bytes],
+        make_client: Callable[[Settings], httpx2.AsyncClient] = make_client,
+    ) -> None:
+        """Nothing is made yet that a server of which nobody calls models could do without."""
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._make_client = make_client
+        self._client: asyncio.Task[httpx2.AsyncClient] | None = None
+        self._wires: Wires | None = None
+        self.shared = shared
+        self.ledger = Ledger(database)
+        self.targets = Targets(settings, database, vault, shared)
+        self._allowance = Allowance(settings, limits, database, self.ledger, clock)
+
+    async def close(self) -> None:
+        """Store the rows that wait, and close the connections to providers. Calls must have ended."""
+        await self.ledger.close()
+        if self._client is not None:
+            await (await self._client).aclose()
+
+    async def target(self, principal: Principal, config_id: str, editor: Editor, *, params: Mapping[str, Any] | None = None) -> Target:
+        """The model that an id means, ready to be called.
+
+        `shared:<id>` is one of the operator's models, anything else a configuration of the asking user, in the user's own library,
+        whatever library the request is about. `params` are set over those of the configuration.
+
+        Raises:
+            NotFound, Missing: nothing has this id.
+            ModelDisabled, ModelIncomplete: the configuration cannot be called as it stands.
+            ModelFailed: REFUSED_ADDRESS: its address is none that this server asks.
+            ModelKeyMissing, ModelKeyElsewhere, ModelKeyUnreadable: as `Vault.open`.
+            as `Editor.read`.
+        """
+        return await self.targets.named(principal, config_id, editor, params)
+
+    async def stream(self, call: Call, user_id: UUID) -> AsyncGenerator[Piece, None]:
+        """The pieces of a model's answer as they come, `Finished` the last. Close it (`aclosing`) where it is not read to its end.
+
+        Raises, before the first piece, TooManyAttempts for a limit that is reached (nothing is called then, and nothing written down) and
+        Unavailable where the database cannot be asked; and at any time:
+            ModelFailed: the call did not succeed.
+        """
+        wires = await self.wires()
+        async with self._allowance.call(user_id, shared=call.target.is_shared):
+            with self._metered(call, user_id) as meter:
+                async with aclosing(wires.stream(call)) as pieces:
+                    async for piece in pieces:
+                        meter.add(piece)
+                        yield piece
+
+    async def check(self, target: Target, user_id: UUID) -> Outcome:
+        """What a provider says to the cheapest call of a model. Raises TooManyAttempts and Unavailable as `stream`."""
+        wires = await self.wires()
+        call = Call(target=target, messages=(), purpose=Purpose.VALIDATE)
+        async with self._allowance.call(user_id, shared=target.is_shared):
+            with self._metered(call, user_id) as meter:
+                outcome = await wires.check(target)
+                meter.end(outcome)
+                return outcome
+
+    async def listed(self, target: Target) -> Sequence[ListedModel]:
+        """The models that a provider says it has. Raises ModelFailed."""
+        return await (await self.wires()).list_models(target)
+
+    async def wires(self) -> Wires:
+        """How providers are spoken to, over the one guarded client of this process."""
+        if self._client is None:  # in a thread: it reads the system's certificates, 20 to 40 ms
+            self._client = asyncio.create_task(asyncio.to_thread(self._make_client, self._settings))
+        client = await asyncio.shield(self._client)
+        if self._wires is None:
+            self._wires = Wires(client, self._settings)
+        return self._wires
+
+    @contextmanager
+    def _metered(self, call: Call, user_id: UUID) -> Iterator[Meter]:
+        """Write down what the block does as one call, however it ends."""
+        meter = Meter(call, at=self._clock(), ticks=time.monotonic)
+        try:
+            yield meter
+        except ModelFailed as error:
+            meter.end(error.outcome)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            meter.end(Outcome.CANCELLED)
+            raise
+        finally:
+            row = meter.row(UUID(bytes=self._random(16), version=4), user_id, self.shared.prices)
+            self.ledger.note(row)
+            metrics.model_calls.labels(row.provider, row.outcome).inc()
+            metrics.model_seconds.labels(row.provider).observe(row.milliseconds / 1000)

@@ -1,0 +1,111 @@
+"""The vendors' SDKs, imported when they are first needed, and kept from saying more than we mean to.
+
+An SDK adds to a request what it finds in the environment (organisation, project, further headers) and what it likes to tell its vendor
+(`x-stainless-*`). A user's provider is none of its vendors' business: whatever is not on the list below is taken off before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+_KEPT = frozenset({"host", "accept", "content-type", "content-length", "anthropic-version"})
+"""Headers that an SDK may set."""
+_NEVER = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
+"""Headers that frame a message, which no configuration may set."""
+_UNUSED_KEY = "unused"
+"""What an SDK is told, so that it looks for no key; it never gets as far as a request."""
+
+
+def headers_of(authorization: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """What a request is sent with beside what frames it; `extra` are the configuration's, and win."""
+    own = {name.lower(): value for name, value in extra.items() if name.lower() not in _NEVER}
+    return {"user-agent": "promptsync", "accept-encoding": "identity", **authorization, **own}
+
+
+def _only_ours(request: httpx2.Request, headers: Mapping[str, str]) -> None:
+    kept = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _KEPT]
+    request.headers = httpx2.Headers(kept)
+    request.headers.update(headers)
+
+
+class Sdks:
+    """Makes their clients. Each is for one call: it is cheap (60 us), and carries that call's headers."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def openai(self, base_url: str, headers: Mapping[str, str]) -> AsyncOpenAI:
+        """OpenAI's client for this address."""
+        return (await _imported(_openai))(base_url, headers, self._client)  # type: ignore[no-any-return]  # made by _openai
+
+    async def anthropic(self, base_url: str, headers: Mapping[str, str]) -> AsyncAnthropic:
+        """Anthropic's client for this address."""
+        return (await _imported(_anthropic))(base_url, headers, self._client)  # type: ignore[no-any-return]  # made by _anthropic
+
+
+_made: dict[Any, Any] = {}
+
+
+async def _imported(load: Any) -> Any:
+    """What `load` gives, made once in a thread: importing takes a second or two of the processor."""
+    if load not in _made:
+        made = await asyncio.to_thread(load)
+        _made.setdefault(load, made)
+    return _made[load]
+
+
+def _quiet(*names: str) -> None:
+    for name in names:  # whatever the environment has asked for: addresses and bodies are users' own
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _openai() -> Any:
+    import openai
+    import openai.resources.chat.completions
+    import openai.resources.models
+    import openai.resources.responses  # imported here, or the first call would, on the event loop
+
+    _quiet("openai")
+
+    class Client(openai.AsyncOpenAI):
+        ours: Mapping[str, str]
+
+        async def _prepare_request(self, request: httpx2.Request) -> None:
+            _only_ours(request, self.ours)
+
+    def make(base_url: str, headers: Mapping[str, str], client: httpx2.AsyncClient) -> openai.AsyncOpenAI:
+        made = Client(api_key=_UNUSED_KEY, base_url=base_url, http_client=client, max_retries=0)
+        made.ours = headers
+        return made
+
+    return make
+
+
+def _anthropic() -> Any:
+    import anthropic
+    import anthropic.resources.messages
+    import anthropic.resources.models  # as above
+
+    _quiet("anthropic")
+
+    class Client(anthropic.AsyncAnthropic):
+        ours: Mapping[str, str]
+
+        async def _prepare_request(self, request: httpx2.Request) -> None:
+            _only_ours(request, self.ours)
+
+    def make(base_url: str, headers: Mapping[str, str], client: httpx2.AsyncClient) -> anthropic.AsyncAnthropic:
+        made = Client(api_key=_UNUSED_KEY, base_url=base_url, http_client=client, max_retries=0)
+        made.ours = headers
+        return made
+
+    return make

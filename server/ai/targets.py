@@ -1,0 +1,115 @@
+"""Which model is meant by an id, and everything that it is called with: from a user's configuration, or from the operator's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from auth.errors import ModelKeyMissing
+from auth.model_secret import ModelSecret
+from auth.sessions import Principal
+from auth.vault import Vault
+from crdt.operations import Missing
+from crdt.shown import ModelConfig
+from crdt.view import View
+from server.ai.calls import Target
+from server.ai.failures import ModelFailed, Outcome
+from server.ai.providers import PROVIDERS, Provider
+from server.ai.shared_models import SharedModels
+from server.config import Settings
+from server.errors import ModelDisabled, ModelIncomplete
+from server.outgoing.addresses import BaseUrl, checked_base_url
+from server.outgoing.errors import RefusedAddress
+from storage import libraries
+from storage.errors import NotFound
+from storage.pool import Database
+
+if TYPE_CHECKING:
+    from server.editor import Editor  # which is given the services, and so this
+
+
+class Targets:
+    """Makes them, each for one call."""
+
+    def __init__(self, settings: Settings, database: Database, vault: Vault, shared: SharedModels) -> None:
+        self._allowed = settings.model_hosts
+        self._database = database
+        self._vault = vault
+        self._shared = shared
+
+    async def named(self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None) -> Target:
+        """See `Models.target`."""
+        found = self._shared.target(config_id) or await self._own(principal, config_id, editor)
+        return replace(found, params={**found.params, **params}) if params else found
+
+    async def _own(self, principal: Principal, config_id: str, editor: Editor) -> Target:
+        user = principal.user
+        async with self._database.acquire() as connection:
+            library = await libraries.for_user(connection, user.library_id, user.id)
+        if library is None:
+            raise NotFound
+        config = await editor.read(library, partial(_configuration, config_id=config_id))
+        if not config.enabled:
+            raise ModelDisabled
+        address = self.address_of(config)
+        return self.made(config, address, await self._secret(user.id, config, address))
+
+    def address_of(self, config: ModelConfig) -> BaseUrl:
+        """Where a configuration's provider is asked: at the catalogue's address where the configuration has none.
+
+        Raises:
+            ModelIncomplete: its provider is none of the catalogue, or has no address of its own.
+            ModelFailed: REFUSED_ADDRESS.
+        """
+        provider = PROVIDERS.get(config.provider)
+        if provider is None:
+            raise ModelIncomplete("provider")
+        if not (url := config.base_url or provider.base_url):
+            raise ModelIncomplete("base_url")
+        try:
+            return checked_base_url(url, allowed=self._allowed)
+        except RefusedAddress as error:
+            raise ModelFailed(Outcome.REFUSED_ADDRESS, error.reason) from error
+
+    def made(self, config: ModelConfig, address: BaseUrl, secret: ModelSecret) -> Target:
+        """A configuration with what it is called with.
+
+        Raises:
+            ModelIncomplete: it names no model. ModelKeyMissing: its provider takes none without a key.
+        """
+        provider = PROVIDERS[config.provider]
+        if not config.model:
+            raise ModelIncomplete("model")
+        if secret.api_key is None and provider.needs_key:
+            raise ModelKeyMissing
+        return Target(
+            config_id=config.id,
+            name=config.name or config.id,
+            provider=provider.id,
+            model=config.model,
+            base_url=address.url,
+            request_style=_style(provider, config.request_style),
+            secret=secret,
+            params=config.params,
+        )
+
+    async def _secret(self, user_id: UUID, config: ModelConfig, address: BaseUrl) -> ModelSecret:
+        try:
+            return await self._vault.open(user_id, config.id, address.origin)
+        except ModelKeyMissing:
+            return ModelSecret()  # some take none; `made` says whether this one does
+
+
+def _style(provider: Provider, asked: str) -> str:
+    """How a provider is asked: as a configuration says, if the provider takes that."""
+    return asked if asked in provider.request_styles else provider.request_styles[0]
+
+
+def _configuration(view: View, config_id: str) -> ModelConfig:
+    for config in view.models():
+        if config.id == config_id:
+            return config
+    raise Missing("no such model config")

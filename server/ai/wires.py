@@ -1,0 +1,271 @@
+"""How models are called, whatever provider has them: one stream of pieces, one kind of failure, bounds on bytes and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any, Protocol
+
+import httpx2
+from httpx2 import EventSource
+
+from server.ai.anthropic_wire import AnthropicWire
+from server.ai.calls import Call, Finished, Message, Piece, Role, Target, Token
+from server.ai.failures import ModelFailed, Outcome
+from server.ai.listed_models import ListedModel, ListedModels, listed_in
+from server.ai.openai_wire import OpenAIWire
+from server.ai.providers import PROVIDERS, Spoken
+from server.ai.readers import Reader
+from server.ai.refusals import is_refusal, refusal_of
+from server.ai.sdks import Sdks
+from server.ai.troubles import Broken, Said, Trouble, trouble_of
+from server.config import Settings
+
+MAX_TEXT = 1 << 20
+"""Characters of an answer, what the model thinks included: four times the longest prompt that is stored. Past it: TOO_LARGE."""
+MAX_EVENT_BYTES = 8 << 20
+"""Of one event of a stream: the last one of responses repeats the whole answer, six bytes a character. Past it: TOO_LARGE."""
+MAX_LIST_BYTES = 4 << 20
+"""Of a list of models; OpenRouter's, the longest known, has 0.8 MB. Past it: TOO_LARGE."""
+MAX_EXTRA_BYTES = 1 << 20
+"""Of an answer that is JSON where a stream was asked for: it is read for the failure that it tells of."""
+MAX_ATTEMPTS = 3
+"""Of one call: the second and third only where nothing has come yet and asking again may help."""
+BACKOFF_SECONDS = 0.5
+"""Before the second attempt, twice that before the third, each half to whole by chance, so that callers do not come back all at once."""
+CLOSING_SECONDS = 2.0
+"""How long the usage is waited for once an answer is complete."""
+LAST_SECONDS = 0.1
+"""How long the end of the stream is waited for after its last event: a connection whose answer has been read can be used again."""
+CHECK_SECONDS = 30.0
+"""What checking a configuration, and listing its models, may take over all: somebody waits."""
+CHECK_TOKENS = 16
+"""Of the answer to a check: the fewest that responses take."""
+CHECK = (Message(Role.USER, "Please reply ok"),)
+_USAGE_QUESTION = ("stream_options", "include_usage")
+_SHOWN_BY_THE_LIST = frozenset(
+    {
+        *(Outcome.INVALID_KEY, Outcome.NO_QUOTA, Outcome.RATE_LIMITED, Outcome.REFUSED_ADDRESS),
+        *(Outcome.UNREACHABLE, Outcome.TIMEOUT),
+    }
+)
+"""What asking for the list settles; of everything else only a call tells."""
+
+
+class Wire(Protocol):
+    """How one target is spoken to."""
+
+    asks_usage: bool
+
+    def reader(self) -> Reader: ...
+    def limited(self, tokens: int) -> dict[str, Any]: ...
+    def asked(
+        self, messages: Sequence[Message], params: dict[str, Any], timeout: httpx2.Timeout
+    ) -> AbstractAsyncContextManager[httpx2.Response]: ...
+    def models(self, timeout: httpx2.Timeout) -> AbstractAsyncContextManager[httpx2.Response]: ...
+
+
+class Wires:
+    """Calls models over one guarded client. Keep one: it keeps the lists of models for a while."""
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        settings: Settings,
+        *,
+        ticks: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._sdks = Sdks(client)
+        self._chance = chance
+        self._listed = ListedModels(ticks)
+
+    async def stream(self, call: Call) -> AsyncGenerator[Piece, None]:
+        """The pieces of a model's answer as they come, `Finished` the last. Close it (`aclosing`) where it is not read to its end:
+        the connection to the provider ends at once then.
+
+        Raises:
+            ModelFailed: the call did not succeed. What has come until then is no whole answer.
+        """
+        answered = False
+        async with aclosing(self._pieces(call.target, call.messages, dict(call.target.params))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Finished) and not answered:
+                    raise ModelFailed(Outcome.EMPTY)
+                answered = answered or (isinstance(piece, Token) and not piece.text.isspace())
+                yield piece
+
+    async def check(self, target: Target) -> Outcome:
+        """What a provider says to the cheapest call: OK where it takes the key and has the model and credit for it.
+
+        The list of models is asked for first where it is not for everybody: it costs nothing, and a wrong key ends there.
+        """
+        provider = PROVIDERS.get(target.provider)
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                if provider is None or not provider.list_is_public:
+                    await self._knock(target)
+                wire = self._wire(target)
+                async with aclosing(self._pieces(target, CHECK, wire.limited(CHECK_TOKENS), attempts=1)) as pieces:
+                    async for _ in pieces:
+                        pass
+        except TimeoutError:
+            return Outcome.TIMEOUT
+        except ModelFailed as error:
+            return error.outcome
+        return Outcome.OK
+
+    async def list_models(self, target: Target) -> Sequence[ListedModel]:
+        """The models that a provider says it has, by id, as it said a few minutes ago at most.
+
+        Raises:
+            ModelFailed: it does not say.
+        """
+        try:
+            return await self._listed.get(target, self._list)
+        except Trouble as trouble:
+            raise trouble.failed from None
+
+    async def _knock(self, target: Target) -> None:
+        """Raises ModelFailed where the list of models shows already that no call can succeed."""
+        try:
+            await self._list(target)
+        except Trouble as trouble:
+            if trouble.failed.outcome not in _SHOWN_BY_THE_LIST or trouble.status == httpx2.codes.FORBIDDEN:
+                return  # a provider without a list, or a key that may not read it, can still have the model
+            raise trouble.failed from None
+
+    async def _list(self, target: Target) -> Sequence[ListedModel]:
+        """Raises Trouble."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS), self._wire(target).models(self._timeout()) as response:
+                return listed_in(json.loads(await _whole(response, MAX_LIST_BYTES)))
+        except Exception as error:
+            raise trouble_of(error, target.secret, answered=False) from None
+
+    async def _pieces(
+        self, target: Target, messages: Sequence[Message], params: dict[str, Any], attempts: int = MAX_ATTEMPTS
+    ) -> AsyncGenerator[Piece, None]:
+        """As `stream`, of an empty answer too."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _seconds(params.get("timeout"), self._settings.model_call_seconds)
+        wire = self._wire(target)
+        attempt = 1
+        while True:
+            begun = False
+            try:
+                async with aclosing(self._attempt(wire, target, messages, params, deadline)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+                return
+            except Trouble as raised:
+                trouble = raised
+            if not begun and wire.asks_usage and _minds_the_question(trouble):
+                wire.asks_usage = False
+                continue
+            wait = max(trouble.wait or 0, BACKOFF_SECONDS * 2 ** (attempt - 1) * (1 + self._chance()) / 2)
+            if begun or trouble.wait is None or attempt >= attempts or loop.time() + wait >= deadline:
+                raise trouble.failed from None
+            attempt += 1
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self, wire: Wire, target: Target, messages: Sequence[Message], params: dict[str, Any], deadline: float
+    ) -> AsyncGenerator[Piece, None]:
+        """One request, and the pieces of its answer. Raises Trouble."""
+        answered = False
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout_at(deadline):
+                    response = await stack.enter_async_context(wire.asked(messages, params, self._timeout()))
+                    answered = True
+                    await _require_events(response)
+                async with aclosing(_read(response, wire.reader(), deadline)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        except Exception as error:
+            raise trouble_of(error, target.secret, answered=answered) from None
+
+    def _wire(self, target: Target) -> Wire:
+        provider = PROVIDERS.get(target.provider)
+        if provider is not None and provider.spoken is Spoken.ANTHROPIC:
+            return AnthropicWire(target, self._sdks)
+        return OpenAIWire(target, self._sdks)
+
+    def _timeout(self) -> httpx2.Timeout:
+        idle, connect = self._settings.model_idle_seconds, self._settings.model_connect_seconds
+        return httpx2.Timeout(idle, connect=connect, pool=connect)
+
+
+async def _read(response: httpx2.Response, reader: Reader, deadline: float) -> AsyncGenerator[Piece, None]:
+    """The pieces of an answer. Raises Said, Broken, TimeoutError, and what httpx2 raises."""
+    loop = asyncio.get_running_loop()
+    size = 0
+    async with aclosing(aiter(EventSource(response, MAX_EVENT_BYTES))) as events:  # type: ignore[type-var]  # a generator
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event = await anext(events, None)
+            except (TimeoutError, httpx2.HTTPError):
+                if not reader.ended:
+                    raise
+                break  # the answer is whole
+            if event is None:
+                break
+            if reader.done or not event.data:
+                continue
+            for piece in reader.read("[DONE]" if event.data.startswith("[DONE]") else json.loads(event.data)):
+                size += len(piece.text)
+                yield piece
+            if size > MAX_TEXT:
+                raise Broken(Outcome.TOO_LARGE)
+            if reader.ended:
+                deadline = min(deadline, loop.time() + (LAST_SECONDS if reader.done else CLOSING_SECONDS))
+    held, finished = reader.finish()
+    for piece in held:
+        yield piece
+    if finished is None:
+        raise Broken(Outcome.CUT_OFF)
+    yield finished
+
+
+async def _require_events(response: httpx2.Response) -> None:
+    """Raises Said for a failure that is told with a good status, Broken for whatever else is no stream."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return
+    if "json" in kind:
+        content = json.loads(await _whole(response, MAX_EXTRA_BYTES))
+        if is_refusal(content):
+            raise Said(refusal_of(None, content))
+    raise Broken(Outcome.FAILED, "the provider does not answer with a stream")
+
+
+async def _whole(response: httpx2.Response, most: int) -> bytes:
+    """The body. Raises Broken for one that is longer."""
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > most:
+            raise Broken(Outcome.TOO_LARGE)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _minds_the_question(trouble: Trouble) -> bool:
+    """Whether a server refuses to be asked for the usage, as some that speak as OpenAI does."""
+    refusal = trouble.refusal
+    return refusal is not None and refusal.status in (400, 422) and any(name in refusal.message for name in _USAGE_QUESTION)
+
+
+def _seconds(milliseconds: Any, most: float) -> float:
+    """How long a call may take: what the configuration says, as apps write it, but no longer than the server allows."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or not milliseconds > 0:
+        return most
+    return min(milliseconds / 1000, most)

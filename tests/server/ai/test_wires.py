@@ -1,0 +1,90 @@
+"""Calling models on each wire, through the vendors' own libraries: what is sent, what comes back, and when it ends."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from auth.model_secret import ModelSecret
+from server.ai.calls import Finished, Token, Usage
+from server.ai.wires import Wires
+from tests.support.calling import ASKED, KEY, WIRES, call_of, heard, target_at
+from tests.support.scripted_provider import ScriptedProvider, never_ends, says, stalls
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_answer_comes_piece_by_piece_with_what_the_model_thought_and_used(
+    wires: Wires, provider: ScriptedProvider, wire: str
+) -> None:
+    provider.answer(says("# 角色", " 😀\n", "done", reasoning=["let me", " see"], usage=(11, 7)))
+    found = await heard(wires, target_at(provider, wire))
+    assert found.finished == Finished("stop", Usage(11, 7))
+    assert [piece.text for piece in found.pieces if isinstance(piece, Token)] == ["# 角色", " 😀\n", "done"]
+    assert found.reasoning == "let me see"
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_provider_is_sent_the_messages_the_key_and_nothing_about_us(
+    wires: Wires, provider: ScriptedProvider, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "leaked")
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Leaked: leaked")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/leaked")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/leaked")
+    secret = ModelSecret(KEY, {"X-Gateway": "gw-secret-value"})
+    await heard(wires, target_at(provider, wire, secret=secret, params={"temperature": 0.2, "made_up": {"a": [1]}}))
+    [asked] = provider.calls
+    assert asked.key == KEY
+    assert asked.headers["x-gateway"] == "gw-secret-value"
+    allowed = {"host", "accept", "accept-encoding", "content-type", "content-length", "user-agent", "x-gateway", "connection"}
+    allowed |= {"x-api-key", "anthropic-version"} if wire == "anthropic" else {"authorization"}
+    assert set(asked.headers) <= allowed
+    assert "leaked" not in str(asked)
+    assert "python" not in str(asked.headers).lower()
+    assert asked.body["temperature"] == 0.2
+    assert asked.body["made_up"] == {"a": [1]}
+    assert asked.body["stream"] is True
+    said = asked.body["input" if wire == "responses" else "messages"]
+    if wire == "anthropic":
+        assert asked.body["system"] == ASKED[0].content
+        assert asked.body["max_tokens"] == 8192
+    else:
+        assert said[0] == {"role": "system", "content": ASKED[0].content}
+    assert said[-1] == {"role": "user", "content": ASKED[1].content}
+    expected = {"model", "stream", "temperature", "made_up", "messages", "input", "system", "max_tokens", "stream_options"}
+    assert set(asked.body) <= expected  # only what was set
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_without_a_key_no_authorization_is_sent(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    found = await heard(wires, target_at(provider, wire, secret=ModelSecret()))
+    assert found.text == "Hello world"
+    assert not {"authorization", "x-api-key"} & set(provider.calls[0].headers)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_closing_the_stream_hangs_up_on_the_provider(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    provider.answer(never_ends())
+    async with aclosing(wires.stream(call_of(target_at(provider, wire)))) as pieces:
+        async for _ in pieces:
+            break
+    await provider.disconnected()
+
+
+@pytest.mark.parametrize("after_head", [True, False])
+async def test_a_caller_that_is_cancelled_hangs_up_on_the_provider(wires: Wires, provider: ScriptedProvider, after_head: bool) -> None:
+    provider.answer(stalls(after_head=after_head))
+    calling = asyncio.create_task(heard(wires, target_at(provider)))
+    await provider.until(lambda: len(provider.calls) == 1)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    await provider.disconnected()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_connection_whose_answer_was_read_is_used_again(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    for _ in range(3):
+        assert (await heard(wires, target_at(provider, wire))).text == "Hello world"
+    assert provider.accepted == 1
