@@ -2,7 +2,8 @@
 
 A secret (an API key and header values) is sealed for one user, one configuration and one origin: the scheme, host and port that it was
 given for, and the only ones that it is ever handed out for. A row that was moved, swapped, altered, or sealed with another user's key
-does not open, and there is no other way to read it. Nothing of a secret is stored in the clear; what is shown of it is worked out when somebody asks.
+does not open, and there is no other way to read it. Nothing of a secret is stored in the clear: what is shown of it is worked out when
+somebody asks.
 """
 
 import json

@@ -10,7 +10,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 _QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "websockets", "asyncio", "alembic")
 """Libraries that log addresses with their queries, or every frame, at INFO."""
-_SILENT = ("httpx2", "httpcore2", "openai", "anthropic")
+SILENT = ("httpx2", "httpcore2", "openai", "anthropic")
 """Libraries that log addresses, headers and bodies of what we ask others. Their level is no guard: `OPENAI_LOG` sets it at their import."""
 
 
@@ -60,7 +60,7 @@ def configure_logs(level: str, *, json: bool, process: int | None = None) -> Non
     )
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in _SILENT:
+    for name in SILENT:
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)
         logger.propagate = False

@@ -1,4 +1,4 @@
-"""What REST asks of the model configurations in a library's document. These functions run where the document lies, maybe in another process.
+"""What REST asks of the model configurations in a library's document. These functions run where the document lies.
 
 No key comes here: the document keeps for good what was once in it.
 """

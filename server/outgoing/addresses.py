@@ -124,5 +124,6 @@ def _rebuilt(url: httpx2.URL, host: str) -> BaseUrl:
     path = path.removesuffix(_CUT_OFF).rstrip("/")
     if not _PATH.fullmatch(path):
         raise RefusedAddress(Reason.FORM)
-    origin = f"{url.scheme}://{host_and_port(host, url.port)}"
+    # httpx2 leaves the scheme's own port out only where the scheme came in lower case
+    origin = f"{url.scheme}://{host_and_port(host, None if url.port == _DEFAULT_PORTS[url.scheme] else url.port)}"
     return BaseUrl(origin + path, origin)

@@ -101,8 +101,8 @@ class KeyView(BaseModel):
     last_used_at: datetime | None = Field(description="to the minute")
     checked_at: datetime | None
     status: str = Field(
-        description="what the provider said when it was last asked (`ok`, `invalid_key`, …), or `unchecked`; `elsewhere`: it was given for another"
-        " address than the configuration has now, and `unreadable`: it does not open, so give it again"
+        description="what the provider said when it was last asked (`ok`, `invalid_key`, …), or `unchecked`; `elsewhere`: it was given for"
+        " another address than the configuration has now, and `unreadable`: it does not open, so give it again"
     )
 
 

@@ -1,7 +1,8 @@
 """`/api/models/config`: how the asking user's models are called, and the keys that are kept for that.
 
-A configuration lies in the document of the user's own library, where devices see and change it; its key lies in the vault. A key is kept before
-the document says so: what a crash leaves between the two is a key that nothing refers to, or one for another address, which is sent nowhere.
+A configuration lies in the document of the user's own library, where devices see and change it; its key lies in the vault. A key is kept
+before the document says so: what a crash leaves between the two is a key that nothing refers to, or one for another address, which is
+sent nowhere.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ from storage.errors import NotFound
 
 router = APIRouter(prefix="/api/models/config", tags=["models"], route_class=StrictRoute)
 
-ConfigId = Annotated[Known, Path(description="the configuration's id: a name like `deepseek`, or any of the client's own")]
+ConfigId = Annotated[Known, Path(description="the id of the configuration: a name like `deepseek`, or the client's own")]
 REFERENCES = 3
-"""How often the document is told which key is kept, where others keep other ones meanwhile; it is for people to see, and decides nothing."""
+"""How often the document is told which key is kept, where others keep other ones meanwhile: people see it there, and nothing else does."""
 _EMPTY = ModelConfig(
     id="",
     name="",
@@ -141,7 +142,7 @@ async def delete(config_id: ConfigId, at: AtOwn, services: Served, request: Requ
 
 @router.post("/{config_id}/validate", responses=fails(**_CALLS), response_model=CheckView)
 async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response:
-    """Ask the provider, by the cheapest call there is, whether it takes the configuration's key, and keep what it says."""
+    """Ask the provider, by the cheapest call there is, whether it takes the key, and keep what it says."""
     user_id = at.principal.user.id
     config = await _required(config_id, at)
     url, origin = _address(config, services)
@@ -155,7 +156,7 @@ async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response
 
 @router.post("/{config_id}/rotate", responses=fails(**_CALLS, **_SAVES), response_model=ConfigView)
 async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Served, request: Request) -> Response:
-    """Keep another key in place of the one that is kept, once the provider has taken it. Until then, and if it does not, the old one stays."""
+    """Keep another key in place of the one that is kept, once the provider has taken it; if it does not, the old one stays."""
     user_id, given = at.principal.user.id, body.given()
     config = await _required(config_id, at)
     kept = await _kept(config_id, at, services)
@@ -241,7 +242,7 @@ def _origin(config: ModelConfig, services: Services) -> str | None:
 
 
 def _set_style(new: ModelConfig, fields: dict[str, Any]) -> None:
-    """Go back to the provider's own request style where the one that was set is none of it. Raises UnknownReference for one that is asked for."""
+    """Go back to the provider's own request style where another one was set. Raises UnknownReference where it is asked for."""
     provider = PROVIDERS.get(new.provider)
     if provider is None or new.request_style in ("", *provider.request_styles):
         return

@@ -22,14 +22,17 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")  # RFC 9110, 5.5, without obs-text and tabs
 _MASKED = re.compile(r"\*{2,}|\.{3,}|[\u2022\u2026\u25cf]")
 """How people and clients write what they do not show."""
-_NOT_OURS = frozenset(
-    # what frames a message or leads it (RFC 9110, 7.6.1; RFC 9112), which is the transport's business
-    ("connection", "content-encoding", "content-length", "content-type", "accept-encoding", "expect", "forwarded", "host", "keep-alive")
-    + ("proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via")
-    + ("cookie", "cookie2", "set-cookie")
-    # where the key goes
-    + ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+_FRAMING = frozenset(
+    {
+        *("connection", "expect", "forwarded", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("accept-encoding", "content-encoding", "content-length", "content-type", "te", "trailer", "transfer-encoding", "upgrade", "via"),
+    }
 )
+"""What frames a message or leads it (RFC 9110, 7.6.1; RFC 9112), which is the transport's business."""
+_COOKIES = frozenset({"cookie", "cookie2", "set-cookie"})
+_KEYS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
+"""Where keys go, by themselves."""
+_NOT_OURS = _FRAMING | _COOKIES | _KEYS
 
 
 def _key(value: object) -> SecretStr:

@@ -48,6 +48,25 @@ def test_an_origin_that_is_not_exact_is_refused(origins: str) -> None:
         load_settings(allowed_origins=origins)
 
 
+def test_model_hosts_are_kept_in_one_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTSYNC_MODEL_HOSTS", "LocalHost:11434, [FD00:0::7]:8080, 10.0.0.5:443,")
+    assert load_settings().model_hosts == ("localhost:11434", "[fd00::7]:8080", "10.0.0.5:443")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        *("localhost", "localhost:", ":11434", "http://localhost:11434", "localhost:11434/v1", "user:sekret@localhost:1", "*:11434"),
+        *("localhost:0", "localhost:65536", "localhost:+80", "localhost:８０", "127.1:80", "0x7f.1:80", "fd00::7:8080", "[fd00::7]"),
+        *("[localhost]:80", "[10.0.0.5]:80", "10.0.0.0/8:80", "a b:80", "[fe80::1%eth0]:80"),
+    ],
+)
+def test_a_model_host_that_is_no_host_and_port_is_refused_without_repeating_it(hosts: str) -> None:
+    with pytest.raises(ValidationError, match="host:port alone") as refused:
+        load_settings(model_hosts=hosts)
+    assert "sekret" not in str(refused.value)
+
+
 def test_a_proxy_that_is_no_address_is_refused() -> None:
     with pytest.raises(ValidationError, match="trusted_proxies"):
         load_settings(trusted_proxies="10.0.0.0/8, proxy.example")

@@ -1,5 +1,6 @@
 """Self-signed certificates for loopback."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -21,9 +22,14 @@ class Files:
 
 
 def make_certificate(
-    folder: Path, *, name: str = "localhost", days: tuple[float, float] = (-1, 30), passphrase: bytes | None = None
+    folder: Path,
+    *,
+    name: str = "localhost",
+    days: tuple[float, float] = (-1, 30),
+    passphrase: bytes | None = None,
+    names: Sequence[str] = ("localhost",),
 ) -> Files:
-    """A certificate for localhost and 127.0.0.1 that is valid from and until so many days from now, written into the folder."""
+    """A certificate for the names (localhost) and 127.0.0.1 that is valid from and until so many days from now, written into the folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -31,7 +37,7 @@ def make_certificate(
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, names), x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -22,4 +22,6 @@ GENEROUS: dict[str, Any] = {
     "imports_a_minute": 100_000,
     "shared_reads_a_minute": 1_000_000,
     "shared_failures_an_address": 1_000_000,
+    "model_calls_a_minute": 100_000,
+    "model_validations_a_minute": 100_000,
 }
