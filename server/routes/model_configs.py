@@ -154,7 +154,7 @@ async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response
     return Json({"status": status, "said": said})
 
 
-@router.post("/{config_id}/rotate", responses=fails(**_CALLS, **_SAVES), response_model=ConfigView)
+@router.post("/{config_id}/rotate", responses=fails(**(_CALLS | _SAVES)), response_model=ConfigView)
 async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Served, request: Request) -> Response:
     """Keep another key in place of the one that is kept, once the provider has taken it; if it does not, the old one stays."""
     user_id, given = at.principal.user.id, body.given()
