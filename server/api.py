@@ -24,6 +24,7 @@ from auth.errors import (
 )
 from crdt.errors import CrdtError
 from server import problems
+from server.ai.errors import OptimizeError
 from server.ai.failures import ModelFailed
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
@@ -125,6 +126,7 @@ def create_api(
             ServerError: _refused,
             CrdtError: _refused,
             ModelFailed: _refused,
+            OptimizeError: _refused,
         },
         responses=problems.fails(invalid_request=422),
     )

@@ -75,6 +75,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/api/categories/{}/restore", None),
     ("PATCH", "/api/tags/{}", {"label": "x"}),
     ("DELETE", "/api/tags/{}", None),
+    ("POST", "/api/prompts/{}/optimize", {"model_config_id": "m"}),
     ("GET", "/api/templates/{}", None),
     ("PATCH", "/api/templates/{}", {"name": "x"}),
     ("DELETE", "/api/templates/{}", None),

@@ -83,6 +83,8 @@ BODIES = {
     "PATCH /api/categories/cat-writing": '{"description": @}',
     "PATCH /api/tags/tag": '{"label": @}',
     "POST /api/tags/merge": '{"tags": [@], "into": "tag"}',
+    "POST /api/optimize": '{"text": @}',
+    "POST /api/prompts/{prompt}/optimize": '{"instruction": @}',
     "POST /api/templates": '{"name": @}',
     "PATCH /api/templates/{template}": '{"content": [{"role": "user", "content": @}]}',
     "PUT /api/variables/name": '{"value": @}',

@@ -183,6 +183,8 @@ OPERATIONS = """
     PATCH /api/tags/{tag}
     DELETE /api/tags/{tag}
     POST /api/tags/merge
+    POST /api/optimize
+    POST /api/prompts/{prompt_id}/optimize
     GET /api/templates
     POST /api/templates
     GET /api/templates/{template_id}
