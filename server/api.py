@@ -24,6 +24,7 @@ from auth.errors import (
 )
 from crdt.errors import CrdtError
 from server import problems
+from server.ai.errors import OptimizeError
 from server.ai.failures import ModelFailed
 from server.editor import Editor
 from server.errors import ServerError, is_expected, problem_of
@@ -41,6 +42,7 @@ from server.routes import (
     libraries,
     mailboxes,
     model_configs,
+    models,
     passwords,
     preferences,
     prompt_source,
@@ -124,6 +126,7 @@ def create_api(
             ServerError: _refused,
             CrdtError: _refused,
             ModelFailed: _refused,
+            OptimizeError: _refused,
         },
         responses=problems.fails(invalid_request=422),
     )
@@ -137,7 +140,7 @@ def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
     resources = (
         *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
-        *(categories, tags, templates, variables, shares, prompt_source, model_configs, usage),
+        *(categories, tags, templates, variables, shares, prompt_source, models, model_configs, usage),
     )
     for router in (
         *(resource.router for resource in resources),

@@ -9,6 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from protocol.closes import Close
+from server.announcer import Announcer
 from server.api import create_api
 from server.budget import ByteBudget
 from server.bus import Bus
@@ -23,11 +24,13 @@ from server.follower import Follower
 from server.jobs import Jobs
 from server.member import Device as StockDevice
 from server.neighbours import Neighbours
+from server.optimizer import Optimizer
 from server.restorer import Restorer
 from server.rooms import Room, Rooms
 from server.routes.export import export_router
 from server.routes.health import health_routes
 from server.routes.imports import import_router
+from server.routes.optimize import optimize_router
 from server.routes.restoring import restoring_router
 from server.routes.status import status_router
 from server.routes.sync import sync_routes
@@ -94,6 +97,8 @@ class Application:
         self.file_reader = FileReader(largest=settings.max_import_bytes)
         self.overseer = Overseer(self.hall, self.census, self.compactor)
         self.restorer = Restorer(services.database, services.keyring, self.workers, self.editor, self.compactor, clock=services.clock)
+        self.optimizer = Optimizer(services.models.stream, services.idempotency)
+        announcer = Announcer(self.hall, self.neighbours.say, services.random)
         self._sync = SyncEndpoint(services, self.hall)
         health = health_routes(services, draining=lambda: self.hall.draining, failing=lambda: self.writer.failing)
         self._api: ASGIApp = create_api(
@@ -105,6 +110,7 @@ class Application:
                 restoring_router(self.restorer),
                 export_router(self.hall),
                 import_router(self.file_reader),
+                optimize_router(self.optimizer, announcer),
             ],
         )
         services.hooks.sessions_revoked = self.neighbours.sessions_revoked
@@ -131,6 +137,7 @@ class Application:
             try:
                 yield
             finally:
+                await self.optimizer.stop()
                 for task in tasks:
                     task.cancel()
                 self.census.close()

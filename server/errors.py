@@ -12,6 +12,7 @@ from crdt import operations, query
 from crdt.shown import FullPrompt
 from protocol.closes import Close
 from protocol.errors import ProtocolError
+from server.ai.errors import InvalidTemplate, ModelNotChosen, NothingToOptimize
 from server.ai.failures import ModelFailed
 from server.answers import MINUTE_SECONDS, MODEL_FAILURES, RETRY_SECONDS, Answer
 from server.problems import Problem
@@ -263,6 +264,9 @@ TABLE: dict[type[Exception], Answer] = {
     AlreadyDone: Answer(409, "already_done", "This was done before, and its answer was too large to be kept", Close.FORBIDDEN),
     TooMany: Answer(409, "too_many", "The library has as many of these as one may", Close.FORBIDDEN),
     UnknownReference: Answer(422, "unknown_reference", "A field names something that is not in the library", Close.MALFORMED),
+    InvalidTemplate: Answer(422, "invalid_template", "The template is none that a model can be asked with", Close.MALFORMED),
+    NothingToOptimize: Answer(422, "nothing_to_optimize", "There is no text to improve: send one", Close.MALFORMED),
+    ModelNotChosen: Answer(422, "model_not_chosen", "Name a model configuration, or set the preference `default_model`", Close.MALFORMED),
     Damaged: Answer(409, "damaged", "A client has written this part of the library wrongly: see `problems`", Close.FORBIDDEN),
     ModelDisabled: Answer(409, "model_disabled", "The configuration is switched off", Close.FORBIDDEN),
     ModelIncomplete: Answer(409, "model_incomplete", "The configuration names no provider or model that can be called", Close.FORBIDDEN),
@@ -343,6 +347,8 @@ def _detail(error: BaseException) -> str | None:
     match error:
         case auth.WeakPassword(rule=rule):
             return rule
+        case InvalidTemplate(reason=reason):
+            return reason
         case UnknownReference(name=name):
             return name
         case ModelFailed(said=said):

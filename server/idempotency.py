@@ -156,6 +156,14 @@ class Idempotency:
             return (key, row.attempt) in self._working
         return row.holder is not None and row.held_at > now - ABANDONED_AFTER
 
+    async def hold(self, attempt: Attempt) -> None:
+        """Have other processes know that this one is still at it; to be called more often than ABANDONED_AFTER. Never fails."""
+        try:
+            async with self._database.acquire() as connection:
+                await idempotency.hold(connection, attempt.key, attempt.number, now=self._clock())
+        except StorageError as error:
+            log.warning("attempt_not_held", error=type(error).__name__)
+
     async def end(self, attempt: Attempt, answer: Response) -> None:
         """Keep the answer of an attempt if it is one to keep; else let the next request try again.
 

@@ -97,7 +97,7 @@ class Neighbours:
             self._bus.publish(Advanced(library_id, room.head))  # so that whoever asked knows that the library is open here
             for user_id, entry in room.presence.here():
                 assert isinstance(user_id, UUID)  # noqa: S101  # members' own; presence itself takes any
-                self._say(room, user_id, [entry], False)
+                self.say(room, user_id, [entry], False)
 
     def _shared(self, library_id: UUID) -> Room | None:
         """The room of a library that another process speaks of, if anybody is in it: from now on the others are told of it too."""
@@ -133,7 +133,7 @@ class Neighbours:
 
     def occupied(self, room: Room) -> None:
         """The first device has come: hear of this library from now on."""
-        room.say = self._say
+        room.say = self.say
         self._bus.follow(room.library_id)
         self._ask(room)
 
@@ -161,7 +161,8 @@ class Neighbours:
         self._hall.close_library(library_id)
         self._bus.publish(LibraryDeleted(library_id))
 
-    def _say(self, room: Room, user_id: UUID, entries: Sequence[Entry], claimed: bool) -> None:
+    def say(self, room: Room, user_id: UUID, entries: Sequence[Entry], claimed: bool) -> None:
+        """Who is present here: see `Room.say`."""
         if not self._bus.alone:
             said = user_id.bytes + (_CLAIMED if claimed else _RENEWED) + encode(entries)
             self._bus.publish(PresenceSaid(room.library_id, room.key.seal(said, presence_place(room.library_id))))

@@ -116,6 +116,7 @@ async def _stop_in_order(settings: Settings, stop: Stop, app: Application, trans
         siblings.leave()
     log.info("stopping")
     await drain.drain(app.hall, settings.drain_seconds)
+    await app.optimizer.stop()  # what they store is flushed next
     await app.writer.drain(min(FLUSH_SECONDS, stop.left(FLUSHED_BY_SECONDS)))
     transport.should_exit = True
 

@@ -6,7 +6,7 @@ order, and what it relays is what was stored.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -234,6 +234,18 @@ class Room:
         self._relay_presence(gone)
         if gone:
             self.say(self, member.user_id, gone, False)
+
+    def announce(self, owner: Hashable, user_id: UUID, entry: Entry, now: float) -> Sequence[Entry]:
+        """Say what no member says, and tell the members; what the other processes are to be told. The first entry claims its client id."""
+        said = self.presence.receive(owner, user_id, [entry], now).relay
+        self._relay_presence(said)
+        return said
+
+    def retract(self, owner: Hashable) -> Sequence[Entry]:
+        """Take back what was announced; what the other processes are to be told."""
+        gone = self.presence.leave(owner)
+        self._relay_presence(gone)
+        return gone
 
     def _relay_presence(self, entries: Sequence[Entry]) -> None:
         if entries:

@@ -40,6 +40,7 @@ _MARK = "UPDATE idempotency_keys SET effect = true WHERE user_id = $1 AND key_ha
 _KEEP = f"""
     UPDATE idempotency_keys SET answered_at = coalesce(answered_at, $4), sealed = $5, holder = NULL, effect = true WHERE {_OURS}
 """  # noqa: S608  # constants only
+_HOLD = f"UPDATE idempotency_keys SET held_at = $4 WHERE {_OURS}"  # noqa: S608  # constants only
 _SET_FREE = f"UPDATE idempotency_keys SET holder = NULL, effect = effect OR $4 WHERE {_OURS}"  # noqa: S608  # constants only
 # An attempt that follows another one may not: that one may have committed something without saying so.
 _WITHDRAW = f"DELETE FROM idempotency_keys WHERE {_OURS} AND attempt = 1 AND NOT effect RETURNING 1"  # noqa: S608  # constants only
@@ -107,6 +108,11 @@ async def make_room(connection: Connection, key: Key, number: int, *, abandoned:
 async def mark(connection: Connection, key: Key) -> None:
     """Note, in the transaction that commits the work, that it is done."""
     await connection.execute(_MARK, key.user_id, key.hash)
+
+
+async def hold(connection: Connection, key: Key, attempt: int, *, now: datetime) -> None:
+    """Note that an attempt is still being made."""
+    await connection.execute(_HOLD, key.user_id, key.hash, attempt, now)
 
 
 async def keep(connection: Connection, key: Key, attempt: int, *, sealed: bytes | None, now: datetime) -> None:

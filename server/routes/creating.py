@@ -73,6 +73,13 @@ class CreatingRoute(StrictRoute):
         return once
 
 
+def handed_over(request: Request) -> Attempt | None:
+    """The attempt at this request, if it has one, which whoever takes it has to end: its work goes on beyond the handler."""
+    slot: _Slot = request.state.creating
+    attempt, slot.attempt = slot.attempt, None
+    return attempt
+
+
 async def claim(
     request: Request,
     asking: Asking,

@@ -79,6 +79,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/models/config/{}", None),
     ("POST", "/api/models/config/{}/validate", None),
     ("POST", "/api/models/config/{}/rotate", {"api_key": "k"}),
+    ("POST", "/api/prompts/{}/optimize", {"model_config_id": "m"}),
     ("GET", "/api/templates/{}", None),
     ("PATCH", "/api/templates/{}", {"name": "x"}),
     ("DELETE", "/api/templates/{}", None),

@@ -84,6 +84,8 @@ BODIES = {
     "PATCH /api/tags/tag": '{"label": @}',
     "POST /api/tags/merge": '{"tags": [@], "into": "tag"}',
     "PUT /api/models/config/mine": '{"provider": "deepseek", "parameters": {"stop": @}}',
+    "POST /api/optimize": '{"text": @}',
+    "POST /api/prompts/{prompt}/optimize": '{"instruction": @}',
     "POST /api/templates": '{"name": @}',
     "PATCH /api/templates/{template}": '{"content": [{"role": "user", "content": @}]}',
     "PUT /api/variables/name": '{"value": @}',

@@ -72,6 +72,7 @@ NOTHING_TO_FORBID = frozenset(
         "DELETE /api/users/me",
         "GET /api/auth/sessions",
         "GET /api/libraries",
+        "GET /api/models/config",
         "GET /api/auth/social/google/start",
         "POST /api/auth/social/google/start",
         "GET /api/auth/identities",
@@ -189,6 +190,8 @@ OPERATIONS = """
     PATCH /api/tags/{tag}
     DELETE /api/tags/{tag}
     POST /api/tags/merge
+    POST /api/optimize
+    POST /api/prompts/{prompt_id}/optimize
     GET /api/templates
     POST /api/templates
     GET /api/templates/{template_id}
@@ -271,7 +274,7 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
             share = (await client.post(f"/api/prompts/{prompt}/share", json={})).json()
             found |= {"share_id": [share["id"]], "code": [share["code"]]}
         if "{config_id}" in label:
-            body = {"provider": "deepseek", "api_key": "sk-0123456789abcdef0123"}
+            body = {"provider": "deepseek"}  # without a key: no provider is asked
             found["config_id"] = [(await client.put("/api/models/config/thing", json=body)).json()["id"]]
         if "{template_id}" in label:
             found["template_id"] = [(await client.post("/api/templates", json={"name": "n"})).json()["id"]]

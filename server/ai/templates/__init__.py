@@ -1,0 +1,1 @@
+"""The texts of the built-in templates, one module a language."""

@@ -1,0 +1,88 @@
+"""Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): an answer that is read while it is made."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import Response
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from server.ai.calls import Token
+from server.ai.failures import ModelFailed, Outcome
+from server.idempotency import REPLAYED
+from server.optimizer import Optimization, beside
+
+log = structlog.get_logger(__name__)
+
+EVENT_STREAM = "text/event-stream"
+KEEP_ALIVE_SECONDS = 15.0
+"""A comment goes out when nothing else has for so long: proxies close what is quiet for a minute, some for less."""
+GATHER_SECONDS = 0.004
+"""After an event the next one waits so long: what comes meanwhile is one event. The first token of a burst waits for nothing."""
+STALL_SECONDS = 30.0
+"""Who reads nothing for so long, with all buffers full, counts as gone: the model's answer is given up."""
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def event(name: str, data: Any) -> bytes:
+    """One event. The data is JSON, which has no line breaks."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data if isinstance(data, bytes) else to_json(data))
+
+
+def told_at_once(body: bytes, headers: Mapping[str, str]) -> Response:
+    """A whole answer as the one event `done`: it was made before."""
+    kept = {name: headers[name] for name in ("ETag", "Location", REPLAYED) if name in headers}
+    return Response(event("done", body), 200, _HEADERS | kept, media_type=EVENT_STREAM)
+
+
+class EventStream(Response):
+    """The tokens and the reasoning of an improvement as they come, then `done` or `error`. Given up when its reader goes away."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(self, optimization: Optimization) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._optimization = optimization
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with beside(given_up_when_gone(receive, self._optimization)):
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._send_all(send)
+        except TimeoutError:
+            log.info("answer_not_read")
+        finally:
+            self._optimization.give_up(ModelFailed(Outcome.CANCELLED))
+
+    async def _send_all(self, send: Send) -> None:
+        along = self._optimization.along
+        while True:
+            pieces = await along.take(KEEP_ALIVE_SECONDS)
+            events = [event("token" if isinstance(piece, Token) else "reasoning", {"text": piece.text}) for piece in pieces]
+            if along.over:
+                await self._send(send, b"".join([*events, self._last()]), more=False)
+                return
+            await self._send(send, b"".join(events) or _KEEP_ALIVE)
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        async with asyncio.timeout(STALL_SECONDS):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _last(self) -> bytes:
+        if not self._optimization.failed:
+            return event("done", bytes(self._optimization.answer().body))
+        problem, members = self._optimization.refusal()
+        told = {"status": problem.status, "code": problem.code, "title": problem.title, "detail": problem.detail}
+        return event("error", told | {"retry_after": problem.retry_after} | members)
+
+
+async def given_up_when_gone(receive: Receive, optimization: Optimization) -> None:
+    """Give an improvement up once whoever asked for it has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    optimization.give_up(ModelFailed(Outcome.CANCELLED))
