@@ -83,7 +83,7 @@ BODIES = {
     "PATCH /api/categories/cat-writing": '{"description": @}',
     "PATCH /api/tags/tag": '{"label": @}',
     "POST /api/tags/merge": '{"tags": [@], "into": "tag"}',
-    "PUT /api/models/config/mine": '{"provider": "deepseek", "parameters": {"stop": @}}',
+    "PUT /api/models/config/mine": '{"provider": "deepseek", "name": @}',
     "POST /api/optimize": '{"text": @}',
     "POST /api/prompts/{prompt}/optimize": '{"instruction": @}',
     "POST /api/templates": '{"name": @}',

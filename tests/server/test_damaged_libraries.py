@@ -36,7 +36,6 @@ READS = (
     "/api/tags",
     "/api/templates",
     "/api/templates?deleted=true",
-    "/api/models/config",
     "/api/variables",
     "/api/users/me/preferences",
     "/api/shares",
@@ -53,7 +52,6 @@ READS_OF_ONE = (
     "/api/prompts/{}/diff?from=original&to=1",
     "/api/categories/{}",
     "/api/templates/{}",
-    "/api/models/config/{}",
 )
 WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("PATCH", "/api/prompts/{}", {"title": "t", "tags": ["a", "new"], "original_text": "o", "optimized_text": "n", "category": "b"}),
@@ -82,9 +80,6 @@ WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("PATCH", "/api/templates/{}", {"name": "n", "content": "c"}),
     ("DELETE", "/api/templates/{}", None),
     ("POST", "/api/templates/{}/restore", None),
-    ("PUT", "/api/models/config/{}", {"provider": "deepseek", "api_key": "sk-0123456789abcdef0123"}),
-    ("PUT", "/api/models/config/{}", {"name": "n"}),
-    ("DELETE", "/api/models/config/{}", None),
     ("PUT", "/api/variables/{}", {"value": "v"}),
     ("DELETE", "/api/variables/{}", None),
     ("DELETE", "/api/tags/{}", None),
