@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from crdt.shown import Template
 from crdt.view import View
+from server.ai.builtin_templates import BUILTIN
 from server.intents import workbench
 from server.times import moment
 
@@ -16,6 +17,25 @@ def templates(view: View, *, type: str | None, language: str | None, deleted: bo
     """The list that `workbench.templates` has."""
     found = workbench.templates(view, type=type, language=language, deleted=deleted)
     return to_json({"templates": [template_json(each) for each in found]})
+
+
+def builtin_templates(*, type: str | None, language: str | None) -> list[dict[str, Any]]:
+    """The server's own that fit: `zh-CN` is Chinese, too."""
+    spoken = None if language is None else language.lower().partition("-")[0]
+    return [
+        {
+            "id": each.id,
+            "name": each.name,
+            "type": each.type,
+            "language": each.language,
+            "content": [message._asdict() for message in each.content],
+            "description": each.description,
+            "updated_at": None,
+            "deleted_at": None,
+        }
+        for each in BUILTIN
+        if type in (None, each.type) and spoken in (None, each.language)
+    ]
 
 
 def template_json(template: Template) -> dict[str, Any]:

@@ -31,8 +31,8 @@ from server.intents.optimizing import Kept, Material, Wanted
 from server.letters import preferred
 from server.optimizer import NotKept, Optimizer, Work, beside
 from server.problems import fails
-from server.routes.asking import Served, Token
-from server.routes.at import WRITES, At, AtLibrary, at_library
+from server.routes.asking import Served
+from server.routes.at import WRITES, At, AtLibrary, AtOwn, at_library
 from server.routes.creating import ONCE, Claimed, CreatingRoute, handed_over
 from server.routes.etags import quoted
 from server.routes.event_stream import EVENT_STREAM, EventStream, given_up_when_gone, told_at_once
@@ -89,13 +89,7 @@ async def _streams(request: Request) -> bool:
     return bool(request.state.streams)
 
 
-async def _at_own(request: Request, token: Token, services: Served) -> AtLibrary:
-    """The asking user's own library."""
-    return await at_library(request, token, services, None)
-
-
 Streams = Annotated[bool, Depends(_streams)]
-AtOwn = Annotated[AtLibrary, Depends(_at_own)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class TemplateView(BaseModel):
     language: str
     content: Any = Field(description="a text, or a list of messages with `role` and `content`")
     description: str
-    updated_at: datetime
+    updated_at: datetime | None = Field(description="null of the server's own")
     deleted_at: datetime | None
 
 
@@ -89,8 +89,11 @@ async def list_all(
     type: Annotated[Kind | None, Query()] = None,
     language: Annotated[Language | None, Query()] = None,
     deleted: Annotated[bool, Query(description="those in the bin instead")] = False,
+    builtin: Annotated[bool, Query(description="the server's own instead, which every library can use and none has")] = False,
 ) -> Response:
     """The templates that fit."""
+    if builtin:
+        return Json({"templates": templates_json.builtin_templates(type=type, language=language)})
     found = partial(templates_json.templates, type=type, language=language, deleted=deleted)
     return Response(await at.read(found), media_type="application/json")
 

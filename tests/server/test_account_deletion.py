@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from auth.model_secret import ModelSecret
 from protocol.closes import Close
 from server.purge import PURGE_ACCOUNT, purge_account
 from storage import administration, deletion, session_list
@@ -17,7 +18,7 @@ from storage.job_queue import Job
 from tests.support.audited import audit_text, entries, events, logged
 from tests.support.core import eventually
 from tests.support.database import Databases
-from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
+from tests.support.rest import PASSWORD, START, Rest, bearer, code_of, fresh_email, grant, rest_api
 from tests.support.running import Running, User, closed, undisturbed
 
 KEPT_TABLES = {"audit"}
@@ -111,10 +112,12 @@ async def test_nothing_is_left_once_the_job_has_run(rest: Rest) -> None:
             "INSERT INTO mails (id, kind, user_id, address, created_at) VALUES (gen_random_uuid(), 'reset', $1, 'ada@example.com', now())",
             user_id,
         )
+    kept = await rest.services.vault.put(user_id, "mine", "https://api.example.com", ModelSecret("sk-0123456789abcdef0123"), START)
+    assert kept.hint == "0123"
 
     assert (await delete(rest, tokens)).status_code == 204
     assert await value(rest, "SELECT count(*) FROM mails WHERE address <> $1", other) == 0
-    for table in ("identities", "identity_keys", "shares", "idempotency_keys"):
+    for table in ("identities", "identity_keys", "shares", "idempotency_keys", "model_secrets"):
         assert await value(rest, f"SELECT count(*) FROM {table}") == 0, f"{table} goes at once"  # noqa: S608  # from the list
     assert await value(rest, "SELECT count(*) FROM members WHERE user_id = $1", user_id) == 0
     await purge(rest, str(user_id))

@@ -75,6 +75,8 @@ WRITES_OF_ONE: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/api/categories/{}/restore", None),
     ("PATCH", "/api/tags/{}", {"color": "#000000"}),
     ("PATCH", "/api/tags/{}", {"label": "b"}),
+    ("POST", "/api/prompts/{}/optimize", {"model_config_id": "m"}),
+    ("POST", "/api/prompts/{}/optimize", {"model_config_id": "a", "template_id": "a", "mode": "iterate", "instruction": "i"}),
     ("PATCH", "/api/templates/{}", {"name": "n", "content": "c"}),
     ("DELETE", "/api/templates/{}", None),
     ("POST", "/api/templates/{}/restore", None),

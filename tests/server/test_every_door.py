@@ -60,14 +60,14 @@ BODIES: dict[str, Any] = {
 """Bodies where the least one of the schema would be refused before anything is looked up."""
 FOR_ADMINS = "/api/admin/"
 """Below this everybody but an administrator gets 403, whether there is such a thing or not."""
-OF_ONES_OWN = frozenset({"PUT /api/variables/{name}"})
+OF_ONES_OWN = frozenset({"PUT /api/variables/{name}", "PUT /api/models/config/{config_id}"})
 """What makes the thing that its address names, in the library of whoever asks."""
 NOTHING_YET = {
     "POST /api/libraries/{library_id}/restore": "a new library has no restore point",
     "DELETE /api/auth/identities/{identity_id}": "a new account signs in with its password alone",
 }
 """Where there is nothing for the owner either, and why."""
-IDS = ("prompt_id", "library_id", "share_id", "template_id", "category_id", "session_id", "user_id", "identity_id")
+IDS = ("prompt_id", "library_id", "share_id", "template_id", "category_id", "session_id", "user_id", "identity_id", "config_id")
 NO_SUCH = {name: str(uuid4()) for name in IDS}
 
 
@@ -250,6 +250,7 @@ async def ids(server: Running, owner: User) -> dict[str, str]:
         await client.put(f"/api/prompts/{prompt['id']}/labels/production", json={"version": "1"})
         await client.put("/api/variables/secret_variable", json={"value": "secret value"})
         share = await made(f"/api/prompts/{prompt['id']}/share")
+        await client.put("/api/models/config/secret-config", json={"provider": "deepseek", "api_key": "sk-0123456789abcdef0123"})
         return {
             "user_id": str(owner.id),
             "session_id": await another_session(client),
@@ -260,6 +261,7 @@ async def ids(server: Running, owner: User) -> dict[str, str]:
             "template_id": (await made("/api/templates", name="secret template"))["id"],
             "category_id": (await made("/api/categories", name="secret category"))["id"],
             "library_id": str(owner.library_id),
+            "config_id": "secret-config",
             "tag": "secret-tag",
             "name": "secret_variable",
         }

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from crdt import operations
+from crdt.library import MODEL_FIELDS, Root
 from tests.support.audited import events
 from tests.support.database import Databases
 from tests.support.library_replica import LibraryReplica
@@ -294,10 +295,12 @@ async def test_a_key_that_does_not_open_says_so_and_is_mended_by_another_one(
 
 async def test_so_many_checks_a_minute_and_no_more(databases: Databases, template_database: str, provider: ScriptedProvider) -> None:
     dsn = databases.create(template_database)
-    async with running_server(dsn, model_hosts=(provider.host,), model_validations_a_minute=2) as server:
-        async with server.http(await server.user()) as client:
-            await put(client, **config(provider))
-            answers = [await client.post(f"{PATH}/mine/validate") for _ in range(3)]
+    async with (
+        running_server(dsn, model_hosts=(provider.host,), model_validations_a_minute=2) as server,
+        server.http(await server.user()) as client,
+    ):
+        await put(client, **config(provider))
+        answers = [await client.post(f"{PATH}/mine/validate") for _ in range(3)]
     databases.drop(dsn)
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert code_of(answers[2]) == "too_many_attempts"
@@ -322,3 +325,28 @@ async def test_a_provider_that_fails_does_not_repeat_the_key(client: httpx2.Asyn
     answer = await client.post(f"{PATH}/mine/validate")
     assert answer.json()["status"] != "ok"
     assert KEY not in answer.text
+
+
+@pytest.mark.parametrize("nonsense", [5, 1e300, "x", "\0", "http://127.0.0.1:1", ["x"], {"mode": "server", "secret_id": "x"}, True])
+async def test_what_a_device_has_written_as_nonsense_is_read_and_can_be_mended(
+    client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider, nonsense: Any
+) -> None:
+    await put(client, **config(provider))
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: bool(replica.view.models()))
+
+        def damage() -> None:
+            for name in MODEL_FIELDS:
+                replica.library.root(Root.MODELS)[f"mine/{name}"] = nonsense
+
+        await device.push(replica.library.edit(damage))
+        await device.confirmed()
+    for path in (PATH, f"{PATH}/mine"):
+        assert (await client.get(path)).status_code == 200
+    for action, body in (("validate", None), ("rotate", {"api_key": OTHER})):
+        answer = await client.post(f"{PATH}/mine/{action}", json=body)
+        assert 400 <= answer.status_code < 500, answer.text
+    mended = await put(client, **config(provider, enabled=True, parameters={}, capabilities={}, request_style=""))
+    assert (mended["problem"], mended["key"]["status"]) == (None, "unchecked")
+    assert (await client.delete(f"{PATH}/mine")).status_code == 204

@@ -72,6 +72,7 @@ NOTHING_TO_FORBID = frozenset(
         "DELETE /api/users/me",
         "GET /api/auth/sessions",
         "GET /api/libraries",
+        "GET /api/models/config",
         "GET /api/auth/social/google/start",
         "POST /api/auth/social/google/start",
         "GET /api/auth/identities",
@@ -152,6 +153,12 @@ OPERATIONS = """
     POST /api/libraries/{library_id}/restore
     GET /api/library/stats
     GET /api/export
+    GET /api/models/config
+    GET /api/models/config/{config_id}
+    PUT /api/models/config/{config_id}
+    DELETE /api/models/config/{config_id}
+    POST /api/models/config/{config_id}/validate
+    POST /api/models/config/{config_id}/rotate
     GET /api/prompts
     POST /api/prompts
     POST /api/prompts/batch
@@ -184,6 +191,8 @@ OPERATIONS = """
     DELETE /api/tags/{tag}
     POST /api/tags/merge
     GET /api/models
+    POST /api/optimize
+    POST /api/prompts/{prompt_id}/optimize
     GET /api/templates
     POST /api/templates
     GET /api/templates/{template_id}
@@ -265,6 +274,9 @@ async def ids(server: Running, user: User, label: str) -> dict[str, list[str]]:
             prompt = (await client.post("/api/prompts", json={"title": "p"})).json()["id"]
             share = (await client.post(f"/api/prompts/{prompt}/share", json={})).json()
             found |= {"share_id": [share["id"]], "code": [share["code"]]}
+        if "{config_id}" in label:
+            body = {"provider": "deepseek"}  # without a key: no provider is asked
+            found["config_id"] = [(await client.put("/api/models/config/thing", json=body)).json()["id"]]
         if "{template_id}" in label:
             found["template_id"] = [(await client.post("/api/templates", json={"name": "n"})).json()["id"]]
         if "{name}" in label:

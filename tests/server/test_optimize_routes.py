@@ -404,3 +404,11 @@ async def test_preferences_that_devices_write_wrongly_do_no_harm(world: Improvin
     assert code_of(await world.client.post("/api/optimize", json={"text": "x"})) == "model_not_chosen"
     assert (await world.optimize(None, text="x")).status_code == 200
     await until(lambda: len(world.server.app.optimizer) == 0)
+
+
+async def test_the_templates_of_ours_are_listed(world: Improving) -> None:
+    listed = (await world.client.get("/api/templates?builtin=true&language=zh-CN")).json()["templates"]
+    assert [each["id"] for each in listed] == ["general-system", "user-basic", "user-professional", "iterate"]
+    assert {each["language"] for each in listed} == {"zh"}
+    (one,) = (await world.client.get("/api/templates?builtin=true&language=en&type=iterate")).json()["templates"]
+    assert [message["role"] for message in one["content"]] == ["system", "user"]

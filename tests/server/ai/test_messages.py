@@ -12,7 +12,7 @@ from server.ai.calls import Message, Role
 from server.ai.errors import InvalidTemplate
 from server.ai.messages import MAX_MESSAGES_LENGTH, Subject, messages_for, template_content
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(lambda text: bool(text.strip()))
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: bool(text.strip()))
 OPTIMIZE = Subject(mode=Mode.OPTIMIZE, text="write a report for {{team}}")
 ITERATE = replace(OPTIMIZE, mode=Mode.ITERATE, instruction="shorter", original="report")
 
