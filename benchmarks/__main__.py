@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 from benchmarks.auth import auth
 from benchmarks.disturbance import disturbance
 from benchmarks.machine import describe
+from benchmarks.models import models
 from benchmarks.rest import rest
 from benchmarks.scenarios import WORKS as WORKS_ON_ANY
 from benchmarks.scenarios import Peer, Plan, Row, own_server, table
 from benchmarks.several import several
 from benchmarks.transfer import transfer
 
-WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest, "transfer": transfer, "auth": auth}
-"""The last five only on servers of our own."""
+WORKS = WORKS_ON_ANY | {"several": several, "beside": disturbance, "rest": rest, "transfer": transfer, "auth": auth, "models": models}
+"""The last six only on servers of our own."""
 
 EXAMPLES = """\
 works:
@@ -32,6 +33,7 @@ works:
   rest     lists, searches, edits and batches over REST in a library of 7 MB, and another library's p99 meanwhile
   transfer an export of that library and imports of it, and another library's p99 meanwhile
   auth     logins, forgotten passwords and registrations of known and unknown addresses: whether the time tells which
+  models   a call of a model through the server against the same call straight, a streamed piece, and a relay beside 200 streams
 
 examples:
   python -m benchmarks                          everything, some five minutes

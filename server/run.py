@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from server.ai.shared_models import load_shared_models
 from server.config import Settings
 from server.database import MIGRATIONS, forget_facts, keep_facts, keep_running
 from server.keys import open_key_file
@@ -44,9 +45,10 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StorageError: the database, its schema or the key file does not allow a start; the text says why and what to do.
-        ServerError: the address is taken or not ours, the certificate cannot be used, or another setting does not fit.
+        ServerError: the address is taken or not ours, the certificate or the models file cannot be used, or another setting does not fit.
     """
     certificate_of(settings)  # what is wrong with it is said before anything is opened
+    load_shared_models(settings)
     allow_many_descriptors()
     stop = Stop()
     with contextlib.ExitStack() as stack:

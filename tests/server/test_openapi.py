@@ -199,6 +199,7 @@ OPERATIONS = """
     PATCH /api/templates/{template_id}
     DELETE /api/templates/{template_id}
     POST /api/templates/{template_id}/restore
+    GET /api/usage
     GET /api/variables
     PUT /api/variables/{name}
     DELETE /api/variables/{name}

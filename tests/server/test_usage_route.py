@@ -86,10 +86,10 @@ async def test_nobody_sees_anothers(rest: Rest) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    (
+    [
         *("from=2026-11-23&to=2026-11-22", "from=2025-10-18&to=2026-11-22", "from=yesterday", "to=0001-01-01", "to=9999-12-31"),
         *("by=hour", "by=model,day", "by=", "user=1", "from=2026-11-01&from=2026-11-02"),
-    ),
+    ],
 )
 async def test_a_query_that_is_none_is_refused(rest: Rest, query: str) -> None:
     tokens = await rest.register()

@@ -35,7 +35,7 @@ SHARED_KEY = "sk-operators-own-0123456789abcd"
 async def serving(dsn: str, provider: ScriptedProvider, folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """A server whose operator shares a model at this provider, for 2 and 8 dollars a million tokens."""
     file = folder / "models.json"
-    model = {"id": "fast", "name": "Fast", "provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1"}
+    model: dict[str, Any] = {"id": "fast", "name": "Fast", "provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1"}
     model |= {"api_key": SHARED_KEY, "params": {"temperature": 0.5}, "price": {"input": 2, "output": 8, "currency": "USD"}}
     file.write_text(json.dumps({"models": [model]}))
     async with running_server(dsn, model_hosts=(provider.host,), models_file=file, **settings) as running:

@@ -10,7 +10,7 @@ import pytest
 
 from server.ai.calls import Usage
 from server.ai.shared_models import BadModelsFile, SharedModels, load_shared_models
-from server.config import Settings
+from server.config import Settings, load_settings
 from tests.support.rest import PRODUCTION
 
 KEY = "sk-canary-operators-0123456789"
@@ -26,7 +26,7 @@ def load(folder: Path, content: Any, *, mode: int = 0o600, **settings: Any) -> S
 
 
 def test_without_the_setting_there_are_none() -> None:
-    assert load_shared_models(Settings()).targets == ()
+    assert load_shared_models(load_settings()).targets == ()
 
 
 def test_a_model_is_called_where_its_provider_is_unless_the_file_says_otherwise(tmp_path: Path) -> None:
