@@ -42,6 +42,7 @@ from server.routes import (
     libraries,
     mailboxes,
     model_configs,
+    models,
     passwords,
     preferences,
     prompt_source,
@@ -139,7 +140,7 @@ def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
     resources = (
         *(auth, registrations, mailboxes, passwords, google, identities, wechat, sessions, reauthentication, account, admin),
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
-        *(categories, tags, templates, variables, shares, prompt_source, model_configs, usage),
+        *(categories, tags, templates, variables, shares, prompt_source, models, model_configs, usage),
     )
     for router in (
         *(resource.router for resource in resources),

@@ -17,7 +17,7 @@ MOST_TEXT = 200
 INTERNAL = "internal"
 """The outcome of a call that ended by a fault of ours."""
 _WORKED = frozenset({Outcome.OK, Outcome.CANCELLED, Outcome.CUT_OFF, Outcome.TIMEOUT, Outcome.TOO_LARGE, Outcome.EMPTY, INTERNAL})
-"""After these the provider may have worked, and counts what it did: if it did not say how much, it is guessed. After others it is nothing."""
+"""After these the provider may have worked, and counts that: where it did not say how much, it is guessed. After others it is nothing."""
 
 
 class Meter:

@@ -45,7 +45,7 @@ _CODES: Mapping[Outcome, Iterable[str]] = {
     Outcome.FAILED: ("overloaded_error", "api_error", "server_error", "internal_error", "server_overloaded"),
 }
 _BY_CODE = {code: outcome for outcome, codes in _CODES.items() for code in codes}
-_MINIMAX = {"1002": Outcome.RATE_LIMITED, "1039": Outcome.RATE_LIMITED, "1000": Outcome.FAILED, "1013": Outcome.FAILED}
+_MINIMAX = {"1002": "rate_limit_exceeded", "1039": "rate_limit_exceeded", "1000": "server_error", "1013": "server_error"}
 """In its `base_resp`, where numbers mean something else than Zhipu's."""
 
 _SENTENCES = (
@@ -62,7 +62,7 @@ _SENTENCES = (
     (
         Outcome.UNKNOWN_MODEL,
         re.compile(
-            r"model.{0,120}(not exist|not found|is not supported)|no endpoints found"
+            r"^model: \S+$|model.{0,120}(not exist|not found|is not supported)|no endpoints found"
             r"|not a valid model|unknown model|no such model|模型不存在"
         ),
     ),
@@ -105,7 +105,7 @@ def refusal_of(status: int | None, content: Any) -> Refusal:
         return Refusal(status, (), "")
     if isinstance(base := content.get("base_resp"), dict):  # MiniMax's
         code = str(base.get("status_code"))
-        return Refusal(status, (_MINIMAX[code].value if code in _MINIMAX else code,), _text(base.get("status_msg")))
+        return Refusal(status, (_MINIMAX.get(code, code),), _text(base.get("status_msg")))
     error = content.get("error", content.get("errors"))  # `errors` is ModelScope's, and, in a list, Cloudflare's
     if isinstance(error, list):
         error = error[0] if error else {}

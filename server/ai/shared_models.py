@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from auth.model_secret import ModelSecret
 from server.ai.calls import Target
@@ -40,9 +40,16 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
 
 
+def _decimal(value: object) -> object:
+    return Decimal(value) if type(value) is int else value
+
+
+_Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000_000, max_digits=18, allow_inf_nan=False)]
+
+
 class _Price(_Entry):
-    input: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-    output: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+    input: _Amount
+    output: _Amount
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
     def price(self) -> Price:

@@ -50,7 +50,7 @@ class Redirected(UnfitAnswer):
     """The answer sends elsewhere, or to another protocol: nothing goes there, the key least of all."""
 
 
-class TookTooLong(httpx2.ReadTimeout):
+class TotalTimeout(httpx2.ReadTimeout):
     """The whole of one request took longer than a call may."""
 
 

@@ -34,6 +34,8 @@ class Resolver:
         Raises:
             OSError: it has none, nobody knows it, or too many names are being looked up.
         """
+        with suppress(ValueError):
+            return [ip_address(host)]
         if self._running >= MAX_LOOKUPS:
             raise OSError("too many names are being looked up")
         loop = asyncio.get_running_loop()

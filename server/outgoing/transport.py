@@ -8,7 +8,7 @@ import httpcore2
 import httpx2
 
 from server.outgoing.addresses import HTTPS_PORT, check_place, checked_host, host_and_port
-from server.outgoing.errors import AnswerCompressed, AnswerTooLarge, Redirected, RefusedAddress, TookTooLong
+from server.outgoing.errors import AnswerCompressed, AnswerTooLarge, Redirected, RefusedAddress, TotalTimeout
 
 MAX_ANSWER_BYTES = 32 << 20
 """Of one answer, streamed or not: the longest that models give have some 20 MiB as events. Past it: AnswerTooLarge, the rest is not read.
@@ -137,7 +137,7 @@ def _told_as_httpx2() -> Iterator[None]:
     except RefusedAddress as error:
         raise httpx2.ConnectError("this address is not asked") from error
     except TimeoutError as error:
-        raise TookTooLong("longer than a call may take") from error
+        raise TotalTimeout("longer than a call may take") from error
     except OSError as error:
         raise httpx2.ReadError(type(error).__name__) from error
     except Exception as error:

@@ -65,6 +65,8 @@ _EMPTY = ModelConfig(
     created_at=None,
     updated_at=None,
 )
+_DEFAULTS: dict[str, Any] = {"enabled": True, "model": "", "base_url": "", "request_style": "", "params": {}, "capabilities": {}}
+"""Registers of a new configuration of which a request says nothing: clients that know no defaults read them."""
 _SAVES = {
     "model_key_elsewhere": 409,
     "model_key_unreadable": 409,
@@ -110,6 +112,8 @@ async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served
     there = await at.read(partial(intents.config, config_id=config_id))
     if there is None and "provider" not in fields:
         raise RequestValidationError([{"type": "missing", "loc": ("body", "provider"), "msg": "Field required"}])
+    if there is None:
+        fields = {"name": config_id, **_DEFAULTS, **fields}
     new = replace(there or replace(_EMPTY, id=config_id), **fields)
     _set_style(new, fields)
     kept = await _kept(config_id, at, services)

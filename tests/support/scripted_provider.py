@@ -226,6 +226,8 @@ class ScriptedProvider:
     asked: list[Asked] = field(default_factory=list)
     keys: set[str] | None = None
     models: list[str] = field(default_factory=lambda: ["gpt-5-mini", "deepseek-chat"])
+    listing: Reply | None = None
+    """What answers for the list of models instead of it."""
     hung_up: int = 0
     """How many replies were broken off by whoever asked."""
     open_connections: int = 0
@@ -302,7 +304,7 @@ class ScriptedProvider:
         if self.keys is not None and asked.key not in self.keys:
             return fails(401)
         if not asked.is_call:
-            return self._list
+            return self.listing or self._list
         return self._next.popleft() if self._next else self._default
 
     async def _list(self, asked: Asked, line: Line) -> None:

@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from server.config import Settings, load_settings
+from server.outgoing import client as client_module
 from server.outgoing import transport
 from server.outgoing.client import make_client
-from server.outgoing.errors import AnswerCompressed, AnswerTooLarge, Redirected, TookTooLong, UnfitAnswer
-from tests.support.upstream import PRIVATE, Answer, Upstream, answered, upstream
+from server.outgoing.errors import AnswerCompressed, AnswerTooLarge, Redirected, TotalTimeout, UnfitAnswer
+from tests.support.upstream import PRIVATE, Answer, Names, Upstream, answered, upstream
 
 KEY = {"Authorization": "Bearer sk-canary", "x-api-key": "sk-canary"}
 
@@ -262,9 +263,9 @@ async def test_a_host_that_drips_is_given_up_when_the_time_of_a_call_is_over(hos
 
     host.answer = answer
     async with asyncio.timeout(10), make_client(settings_for(host, model_call_seconds=0.3)) as client:
-        with pytest.raises(TookTooLong):
+        with pytest.raises(TotalTimeout):
             await read_all(client, host)
-        with pytest.raises(TookTooLong):
+        with pytest.raises(TotalTimeout):
             await client.get(url(host), timeout=None)
     assert host.connections == 2
 
@@ -272,6 +273,40 @@ async def test_a_host_that_drips_is_given_up_when_the_time_of_a_call_is_over(hos
 async def _silent(writer: asyncio.StreamWriter) -> None:
     await writer.drain()
     await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("failing", ["redirect", "compressed", "large", "junk", "silent", "refused"])
+async def test_a_failure_gives_its_connection_back(host: Upstream, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    monkeypatch.setattr(client_module, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 1000)
+    answers = {
+        "redirect": answered(b"", "Location: /", status="302 Found"),
+        "compressed": answered(b"x", "Content-Encoding: gzip"),
+        "large": without_end(bytes(500)),
+        "junk": streamed(b"x", headers="Content-Length: x\r\n"),
+        "silent": _silent,
+        "refused": answered(),
+    }
+    host.answer = answers[failing]
+    names = Names()
+    names.leads("llm.test", [PRIVATE])
+    names.leads(host.address, [host.address])
+    async with asyncio.timeout(10), make_client(settings_for(host, model_idle_seconds=0.1), resolve=names) as client:
+        for _ in range(3):
+            with pytest.raises(httpx2.TransportError):
+                await client.get("https://llm.test/" if failing == "refused" else url(host))
+        assert names.asked["llm.test"] == (3 if failing == "refused" else 0)
+        host.answer = answered(b"well")
+        assert (await client.get(url(host))).text == "well"
+
+
+async def test_a_call_waits_for_a_connection_as_long_as_for_connecting(host: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_CONNECTIONS", 1)
+    async with asyncio.timeout(10), make_client(settings_for(host, model_connect_seconds=0.1)) as client:
+        async with client.stream("GET", url(host)):
+            with pytest.raises(httpx2.PoolTimeout):
+                await client.get(url(host))
+        assert (await client.get(url(host))).text == "ok"
 
 
 async def test_who_goes_away_closes_the_connection(client: httpx2.AsyncClient, host: Upstream) -> None:
@@ -318,4 +353,4 @@ async def test_a_configuration_s_headers_do_not_name_another_host(client: httpx2
 async def test_every_error_of_the_transport_is_one_of_httpx2() -> None:
     assert issubclass(UnfitAnswer, httpx2.TransportError)
     assert all(issubclass(kind, UnfitAnswer) for kind in (AnswerTooLarge, AnswerCompressed, Redirected))
-    assert issubclass(TookTooLong, httpx2.TimeoutException)
+    assert issubclass(TotalTimeout, httpx2.TimeoutException)

@@ -1,0 +1,204 @@
+"""A key and header values are kept and used, and occur in nothing that leaves the server or lies in its database, in any spelling."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+import httpx2
+import pytest
+
+from server.intents.exporting import Format
+from storage.cluster_account import find_binaries
+from tests.support.audited import audit_text, logged
+from tests.support.database import Databases
+from tests.support.library_replica import LibraryReplica
+from tests.support.running import Running, User, running_server
+from tests.support.scripted_provider import ScriptedProvider, fails, raw, scripted_provider
+
+KEY, ROTATED = "sk-Can/ary+7f3d9b?e51c0&8a64=d2-KEY1", "sk-Can/ary+1b8e4c?a07f5&3d92=e6-KEY2"
+HEADER, ROTATED_HEADER = 'canary "header" 5c1f=\\8e/2d+HDR1', 'canary "header" 9a4b=\\6f/0c+HDR2'
+CANARIES = (KEY, ROTATED, HEADER, ROTATED_HEADER)
+METRICS_TOKEN = "token-of-the-metrics-0123456789abcdef"
+
+
+def spellings(secret: str) -> Iterator[bytes]:
+    """A secret as it may be written somewhere."""
+    plain = secret.encode()
+    yield plain
+    yield json.dumps(secret)[1:-1].encode()
+    yield json.dumps(json.dumps(secret))[1:-1].encode()
+    for safe in ("", "/", "/+="):
+        yield quote(secret, safe=safe).encode()
+    yield quote_plus(secret).encode()
+    yield plain.hex().encode()
+    yield plain.hex().upper().encode()
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+        yield secret.encode(encoding)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for shift in range(3):
+            # what stands before it decides the alignment: the characters that both share with their neighbours are left out
+            yield encode(b"\0" * shift + plain)[4 if shift else 0 : -4]
+
+
+def found(text: bytes, secrets: tuple[str, ...] = CANARIES) -> list[bytes]:
+    """The spellings of the secrets that are in a text, in upper and lower case as they are and in hexadecimal letters of either."""
+    return [spelling for secret in secrets for spelling in spellings(secret) if spelling in text]
+
+
+@pytest.mark.parametrize("secret", CANARIES)
+def test_the_sweep_would_find_a_secret_in_every_spelling(secret: str) -> None:
+    plain = secret.encode()
+    written = {
+        "raw": plain,
+        "json": json.dumps({"key": secret}).encode(),
+        "json in json": json.dumps({"body": json.dumps({"key": secret})}).encode(),
+        "url": b"?k=" + quote(secret, safe="").encode(),
+        "form": b"k=" + quote_plus(secret).encode(),
+        "hex": b"\\x" + (b"ab" + plain + b"c").hex().encode(),
+        "utf-16": ("a" + secret).encode("utf-16"),
+        **{f"base64 {shift}": base64.b64encode(b"x" * shift + plain + b"tail") for shift in range(3)},
+        **{f"base64url {shift}": base64.urlsafe_b64encode(b"x" * shift + plain + b"tail") for shift in range(3)},
+    }
+    assert [name for name, text in written.items() if not found(b"... " + text + b" ...")] == []
+    assert found(b"nothing of the kind") == []
+
+
+@pytest.fixture(scope="module")
+async def provider() -> AsyncIterator[ScriptedProvider]:
+    async with scripted_provider() as provider:
+        yield provider
+
+
+async def dumped(dsn: str) -> bytes:
+    """All that is in the database, as pg_dump writes it."""
+    address = urlsplit(dsn)
+    where = ["-h", parse_qs(address.query)["host"][0], "-p", "5432", "-U", address.username or "", address.path.removeprefix("/")]
+    process = await asyncio.create_subprocess_exec(find_binaries() / "pg_dump", *where, stdout=-1)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output
+
+
+class Sweep:
+    """Keeps whatever is answered."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        self.seen: list[bytes] = []
+
+    async def ask(self, method: str, path: str, json: object = None, **options: object) -> httpx2.Response:
+        answer = await self._client.request(method, path, json=json, **options)  # type: ignore[arg-type]  # what httpx2 takes
+        self.seen.append(repr(answer.headers).encode() + answer.content)
+        return answer
+
+
+async def use_the_key(sweep: Sweep, provider: ScriptedProvider) -> None:
+    """Everything that is done with configurations and their keys, and what goes wrong with them."""
+    path = "/api/models/config/canary"
+    headers = {"X-Gateway": HEADER}
+    config = {"provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1", "api_key": KEY, "extra_headers": headers}
+    assert (await sweep.ask("PUT", path, config)).status_code == 201
+    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}. {HEADER}", "code": "invalid_api_key"}}).encode()
+    provider.then(raw(echo, status=401, headers={"content-type": "application/json"}), fails(500), fails(429, retry_after=1))
+    for _ in range(4):
+        assert (await sweep.ask("POST", f"{path}/validate")).status_code == 200
+    provider.keys = {KEY}
+    assert (await sweep.ask("POST", f"{path}/rotate", {"api_key": ROTATED})).status_code == 409
+    provider.keys = None
+    rotated = await sweep.ask("POST", f"{path}/rotate", {"api_key": ROTATED, "extra_headers": {"X-Gateway": ROTATED_HEADER}})
+    assert rotated.status_code == 200, rotated.text
+    for body in (
+        {"api_key": KEY + "\r\n"},
+        {"api_key": KEY + "é"},
+        {"api_key": [KEY]},
+        {"api_key": {"k": KEY}},
+        {"extra_headers": {HEADER: KEY}},
+        {"extra_headers": {"X-A": HEADER + "\n"}},
+        {"extra_headers": {"Host": HEADER}},
+        {"extra_headers": [HEADER]},
+        {"parameters": {"api_key": KEY}},
+        {"capabilities": {"headers": {"x": HEADER}}},
+        {"enabled": KEY},
+        {"provider": KEY},
+        {"base_url": f"https://{quote(KEY, safe='')}@api.example.com"},
+        {"base_url": f"https://api.example.com/?k={KEY}"},
+        {KEY: HEADER},
+        KEY,
+        [KEY],
+    ):
+        assert (await sweep.ask("PUT", path, body)).status_code == 422
+    assert (await sweep.ask("PUT", path, {"base_url": "https://api.example.com"})).status_code == 409
+    broken = await sweep.ask("PUT", path, None, content=b'{"api_key": "' + KEY.encode(), headers={"Content-Type": "application/json"})
+    assert broken.status_code == 400
+
+
+async def read_everything(sweep: Sweep) -> None:
+    """Every operation that takes a GET, and each form of export."""
+    document = (await sweep.ask("GET", "/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        if "get" in operations and "{" not in path and "stream" not in path:
+            await sweep.ask("GET", path)
+    for form in Format:
+        await sweep.ask("GET", f"/api/export?format={form.value}")
+    await sweep.ask("GET", "/metrics", None, headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    await sweep.ask("GET", "/api/models/config/canary")
+
+
+async def test_a_key_occurs_in_no_answer_log_dump_document_or_update(
+    databases: Databases, template_database: str, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = databases.create(template_database)
+    with logged() as log:
+        async with running_server(dsn, model_hosts=(provider.host,), metrics_token=METRICS_TOKEN) as server:
+            user = await server.user()
+            await server.execute("UPDATE users SET role = 'admin' WHERE id = $1", user.id)
+            async with server.http(user) as client:
+                sweep = Sweep(client)
+                await use_the_key(sweep, provider)
+                await force_failures(sweep, server, monkeypatch)
+                await read_everything(sweep)
+                opened = await server.services.vault.open(user.id, "canary", provider.url)
+                assert (opened.api_key, opened.headers) == (ROTATED, {"X-Gateway": ROTATED_HEADER}), "it is kept, and was looked for"
+            updates = b"".join(update for _, update in await server.log(user.library_id))
+            document = await state_of(server, user)
+            audit = (await audit_text(server.services.database)).encode()
+            seen_by_provider = repr(provider.asked).encode()
+        dump = await dumped(dsn)
+    databases.drop(dsn)
+    assert found(seen_by_provider), "the provider did get it"
+    places = {
+        "answers": b"\n".join(sweep.seen),
+        "log": log.text.encode(),
+        "dump": dump,
+        "updates": updates,
+        "document": document,
+        "audit": audit,
+    }
+    assert all(places.values())
+    assert {place: hits for place, text in places.items() if (hits := found(text))} == {}
+
+
+async def force_failures(sweep: Sweep, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of ours while a key is in hand: it is logged with its traceback, and the key is not in it."""
+
+    async def breaks(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("made to fail")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(server.services.vault), "change", breaks)
+        answer = await sweep.ask("PUT", "/api/models/config/canary", {"api_key": KEY, "extra_headers": {"X-Gateway": HEADER}})
+        assert answer.status_code == 500
+    with monkeypatch.context() as patched:
+        patched.setattr(type(server.services.models), "check", breaks)
+        for path, body in (("validate", None), ("rotate", {"api_key": KEY})):
+            assert (await sweep.ask("POST", f"/api/models/config/canary/{path}", body)).status_code == 500
+
+
+async def state_of(server: Running, user: User) -> bytes:
+    """The document as a device gets it."""
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: any(each.id == "canary" for each in replica.view.models()))
+    return replica.library.content()
