@@ -63,3 +63,32 @@ def read(line: str) -> Any:
 
 def statuses(batch: dict[str, Any]) -> list[int]:
     return [each["status"] for each in batch["results"]]
+
+
+def test_the_tour_of_models(tmp_path: Path) -> None:
+    register, first = section("Quick start")[0][1], section("A tour with curl")[0][1]
+    (_, watching, improving, _) = section("Keys, models and prompts that improve")
+    provider = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.scripted_provider", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert provider.stdout is not None
+        address = provider.stdout.readline().partition("http://")[2].partition("/")[0]
+        with Server(env={"PROMPTSYNC_MODEL_HOSTS": address}) as server:
+            (tmp_path / "watch.py").write_text(watching[1].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
+            script = f"set -eu\n{register}{first}{improving[1]}".replace("127.0.0.1:9999", address)
+            script = script.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace(
+                ".venv/bin/python", f"PYTHONPATH={ROOT} {sys.executable}"
+            )
+            ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        provider.terminate()
+        provider.communicate()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert 'the other device sees "# Role' in ran.stdout
+    assert "event: token" in ran.stdout
+    assert "event: done" in ran.stdout
+    checked, *_, iterated, alone, usage = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")][3:]
+    assert checked["status"] == "ok"
+    assert (iterated["version"]["kind"], alone["lost_variables"]) == ("iterate", ["name"])
+    assert usage["total"]["calls"] == 4

@@ -63,6 +63,7 @@ FOR_ADMINS = "/api/admin/"
 OF_ONES_OWN = frozenset({"PUT /api/variables/{name}", "PUT /api/models/config/{config_id}"})
 """What makes the thing that its address names, in the library of whoever asks."""
 NOTHING_YET = {
+    "POST /api/prompts/{prompt_id}/optimize": "a new account has no model that could be asked",
     "POST /api/libraries/{library_id}/restore": "a new library has no restore point",
     "DELETE /api/auth/identities/{identity_id}": "a new account signs in with its password alone",
 }

@@ -16,8 +16,10 @@ A reply is a coroutine function that writes to the asking connection, so that a 
 `provider.models` what the list of models has.
 """
 
+import argparse
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -352,3 +354,19 @@ async def scripted_provider(port: int = 0) -> AsyncIterator[ScriptedProvider]:
         for task in tuple(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _serve_for_ever(port: int) -> None:
+    async with scripted_provider(port) as provider:
+        words = "# Role\nYou write weekly reports: short, in plain words, the most important thing first."
+        provider.answer(says(*re.findall(r"\S+\s*", words), reasoning=("Who reads it?",), usage=(210, 18), pause=0.05))
+        provider.keys = {"sk-demo-0123456789abcdef"}
+        print(f"a provider of models at {provider.url}/v1, which takes the key sk-demo-0123456789abcdef; Ctrl-C ends it", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asked = argparse.ArgumentParser(description="A provider of models on loopback that always says the same, for a try.")
+    asked.add_argument("--port", type=int, default=9999)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve_for_ever(asked.parse_args().port))
