@@ -74,6 +74,7 @@ _SAVES = {
     "too_many": 409,
     **WRITES,
 }
+_MADE: dict[str, Any] = {"model": ConfigView, "description": "it was not there, and is made"}
 _CALLS = {
     **MODEL_CODES,
     **READS,
@@ -96,7 +97,7 @@ async def get(config_id: ConfigId, at: AtOwn, services: Served) -> Response:
     return Json(_view(config, await _kept(config_id, at, services), at, services))
 
 
-@router.put("/{config_id}", responses=fails(**_SAVES), response_model=ConfigView)
+@router.put("/{config_id}", responses={201: _MADE, **fails(**_SAVES)}, response_model=ConfigView)
 async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served, request: Request) -> Response:
     """Make a configuration, or set some fields of one; what is left out stays as it is.
 
@@ -109,6 +110,7 @@ async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served
     if there is None and "provider" not in fields:
         raise RequestValidationError([{"type": "missing", "loc": ("body", "provider"), "msg": "Field required"}])
     if there is None:
+        await at.read(intents.require_room)  # before a key is kept
         fields = {"name": config_id, **_DEFAULTS, **fields}
     new = replace(there or replace(_EMPTY, id=config_id), **fields)
     _set_style(new, fields)

@@ -399,7 +399,8 @@ async def test_the_examples_can_be_sent_as_they_are(described: Described, client
         method, path = label.split(" ")
         for example in _examples(described.document, operation) if "{" not in path else ():
             answer = await client.request(method, path, json=example)
-            assert answer.is_success or label in PUBLIC, (label, answer.text)
+            asks_a_model = answer.status_code == 422 and code_of(answer) == "unknown_reference"  # a new account has none
+            assert answer.is_success or label in PUBLIC or asks_a_model, (label, answer.text)
             sent += 1
     assert sent >= 6
 
