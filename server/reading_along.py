@@ -19,7 +19,7 @@ class ReadingAlong:
         self._length = 0
         self._came = asyncio.Event()
         self._taken = asyncio.Event()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     async def put(self, piece: Token | Reasoning) -> None:
         """Leave a piece for the reader; waits while too much is unread."""
@@ -42,7 +42,7 @@ class ReadingAlong:
             async with asyncio.timeout(within):
                 await self._came.wait()
         taken, self._pieces, self._length = self._pieces, [], 0
-        if not self._closed:
+        if not self._closed.is_set():
             self._came.clear()
         self._taken.set()
         return taken
@@ -53,12 +53,18 @@ class ReadingAlong:
             async with asyncio.timeout(within):
                 await self._came.wait()
 
+    async def gather(self, within: float) -> None:
+        """Let more come for so many seconds, or until nothing more will."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._closed.wait()
+
     @property
     def over(self) -> bool:
         """Whether nothing is left, and nothing will come."""
-        return self._closed and not self._pieces
+        return self._closed.is_set() and not self._pieces
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._closed = True
+        self._closed.set()
         self._came.set()

@@ -140,8 +140,7 @@ async def use_the_key(sweep: Sweep, provider: ScriptedProvider) -> None:
 async def improve_prompts(sweep: Sweep, provider: ScriptedProvider) -> None:
     """Prompts that models improve, and what goes wrong with that: whole, as a stream, and once more under the same Idempotency-Key."""
     config = {"provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1", "api_key": KEY}
-    config |= {"extra_headers": {"X-Gateway": HEADER}}
-    assert (await sweep.ask("PUT", "/api/models/config/canary", config)).is_success
+    assert (await sweep.ask("PUT", "/api/models/config/canary", config | {"extra_headers": {"X-Gateway": HEADER}})).is_success
     prompt = (await sweep.ask("POST", "/api/prompts", {"title": "p", "original_text": "write a report"})).json()["id"]
     cut_off = raw(b"data: " + json.dumps({"error": {"message": f"{KEY} {HEADER}"}}).encode() + b"\n\n", ends=True)
     replies = (
