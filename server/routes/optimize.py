@@ -3,6 +3,7 @@
 The model is called with nothing held; then one edit makes the version. With `stream` the answer is read while it is made.
 """
 
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ from server.services import Services
 from server.times import ms
 from storage.errors import NotFound
 
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 BEGIN_SECONDS = 15.0
 """How long an event stream is not begun while nothing has come: what fails until then is an ordinary answer."""
 ASKS: dict[str, int] = {
@@ -204,7 +206,7 @@ def _language(preference: Any, request: Request, text: str) -> Language:
         return Language.CHINESE if preference.lower().startswith("zh") else Language.ENGLISH
     if accepted:
         return Language(preferred(accepted).value)
-    return Language.CHINESE if any("\u4e00" <= character <= "\u9fff" for character in text) else Language.ENGLISH
+    return Language.CHINESE if _CHINESE.search(text) else Language.ENGLISH
 
 
 def _content(template_id: str, language: Language, material: Material) -> Content:
