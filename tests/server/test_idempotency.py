@@ -180,7 +180,9 @@ async def test_a_claim_made_again_while_the_last_attempt_ends_is_not_taken_over(
         await idempotency.end(first, Response(status_code=409))
     with pytest.raises(IdempotencyInProgress):
         await idempotency.begin(asked)
-    await idempotency.end(begun[0], Response(status_code=409))
+    (second,) = begun
+    assert isinstance(second, Attempt)
+    await idempotency.end(second, Response(status_code=409))
     assert str(user_id) not in {str(row["user_id"]) for row in await rows(rest)}
 
 
