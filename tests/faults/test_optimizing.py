@@ -146,7 +146,7 @@ async def test_a_server_that_cannot_store_stops_in_time_and_gives_the_result_out
         gate.set()
 
         async def is_over() -> bool:
-            return (await world.calls_in_usage())["calls"] == 1
+            return bool((await world.calls_in_usage())["calls"] == 1)
 
         await eventually(is_over, "the end of the call")
         took = await asyncio.to_thread(world.server.terminate)
