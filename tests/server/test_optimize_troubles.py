@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,8 +12,10 @@ import asyncpg
 import httpx2
 import pytest
 
+from server import heads
 from server.ai.calls import Reasoning, Token
 from server.errors import IdempotencyInProgress
+from server.heads import BoundedHttp
 from server.idempotency import ABANDONED_AFTER, REPLAYED, Asked, Attempt, Idempotency
 from server.optimizer import STOP_SECONDS, Optimization
 from server.reading_along import TAKEN, ReadingAlong
@@ -285,6 +288,38 @@ async def test_who_does_not_read_an_endless_answer_makes_no_memory_of_it(
     await world.provider.disconnected()
     await at_rest(world)
     assert written < 64 << 20  # what the kernel's buffers took, and an answer may have
+
+
+async def test_the_connection_of_who_does_not_read_is_aborted(world: Improving, raw_sockets: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[int] = []
+    began, ended = BoundedHttp.connection_made, BoundedHttp.connection_lost
+
+    def begin(connection: BoundedHttp, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # else the kernel takes all of it
+        began(connection, transport)
+
+    def lose(connection: BoundedHttp, error: Exception | None) -> None:
+        lost.append(connection.client[1] if connection.client else 0)
+        ended(connection, error)
+
+    monkeypatch.setattr(BoundedHttp, "connection_made", begin)
+    monkeypatch.setattr(BoundedHttp, "connection_lost", lose)
+    monkeypatch.setattr(heads, "FAREWELL_SECONDS", 0.2)
+    monkeypatch.setattr(event_stream, "STALL_SECONDS", 0.5)
+    prompt_id = await world.prompt()
+    world.provider.then(says("the ", "result", reasoning=["hm " * 10_000] * 20))
+    raw = await RawSocket.connected(world.server.port, receive_buffer=4096)
+    raw.stop_reading()
+    body = json.dumps({"model_config_id": CONFIG, "stream": True}).encode()
+    raw.send(
+        f"POST {path_of(prompt_id)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.user.access_token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    port = raw.writer.get_extra_info("sockname")[1]
+    await until(lambda: port in lost, "the end of the connection")
+    await at_rest(world)
+    assert len(await world.versions(prompt_id)) == 1
 
 
 async def test_a_quiet_model_is_bridged_by_comments(world: Improving, monkeypatch: pytest.MonkeyPatch) -> None:
