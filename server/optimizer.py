@@ -5,7 +5,7 @@ answer on it may not: it was paid for, so it is kept, whoever still listens.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,7 +35,7 @@ HOLD_SECONDS = ABANDONED_AFTER.total_seconds() / 3
 _FOR_GOOD = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 """Statuses of a result that cannot be stored, and could not be a little later."""
 
-Calling = Callable[[Call, UUID], AsyncIterator[Piece]]
+Calling = Callable[[Call, UUID], AsyncGenerator[Piece, None]]
 """As `Models.stream`: a model's answer, piece by piece. Raises ModelFailed."""
 
 
@@ -188,9 +188,12 @@ class Optimization:
 
     async def _result(self) -> Result:
         result, began = Result(), perf_counter()
-        async with aclosing(self._calling(self._work.call, self._work.user_id)) as pieces:  # type: ignore[type-var]  # a generator
+        async with aclosing(self._calling(self._work.call, self._work.user_id)) as pieces:
             async for piece in pieces:
-                result.take(piece)
+                try:
+                    result.take(piece)
+                except ModelFailed as error:
+                    await pieces.athrow(error)  # it is written down as what it is
                 if isinstance(piece, Finished):
                     self._is_answering = False
                     result.milliseconds = round((perf_counter() - began) * 1000)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
@@ -25,7 +25,7 @@ from tests.support.database import Databases
 from tests.support.improving import CONFIG, Improving, improving_server, path_of, token_text
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running
-from tests.support.scripted_provider import CHUNKED, Line, ScriptedProvider, fails, never_ends, says
+from tests.support.scripted_provider import CHUNKED, Line, Reply, ScriptedProvider, fails, never_ends, says, stalls
 from tests.support.scripted_provider import Asked as Called
 
 RESULT = "the result"
@@ -122,6 +122,52 @@ async def running_ones(world: Improving) -> list[Optimization]:
     """Those that run."""
     await until(lambda: len(world.server.app.optimizer) > 0, "an improvement to run")
     return list(world.server.app.optimizer._running)
+
+
+GONE: Sequence[tuple[str, Reply]] = [
+    ("silent", stalls()),
+    ("silent after its head", stalls(after_head=True)),
+    ("talking", never_ends(pause=0.01)),
+]
+FAILED: Sequence[tuple[str, Reply]] = [
+    ("refused", fails(401)),
+    ("empty", says("")),
+    ("only a fence", says("```\n", "\n```")),
+    ("cut", says("a", "b", cut_after=1)),
+    ("too large", never_ends("x" * 50_000)),
+    ("made", says("the ", "result")),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("reply", [reply for _, reply in GONE], ids=[name for name, _ in GONE])
+async def test_who_goes_gives_the_place_back_and_has_one_call_in_usage(world: Improving, reply: Reply, stream: bool) -> None:
+    prompt_id = await world.prompt()
+    world.provider.then(reply)
+    asking = asyncio.create_task(world.optimize(prompt_id, stream=stream))
+    await world.provider.until(lambda: len(world.provider.calls) == 1)
+    asking.cancel()
+    await asyncio.wait((asking,))
+    await world.provider.disconnected()
+    await at_rest(world)
+    await has_used(world, calls=1, cancelled=1)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("reply", [reply for _, reply in FAILED], ids=[name for name, _ in FAILED])
+async def test_a_call_that_ends_gives_its_place_back_and_is_once_in_usage(world: Improving, reply: Reply, stream: bool) -> None:
+    prompt_id = await world.prompt()
+    world.provider.then(reply)
+    await world.optimize(prompt_id, stream=stream)
+    await at_rest(world)
+    await has_used(world, calls=1, cancelled=0)
+
+
+async def has_used(world: Improving, *, calls: int, cancelled: int) -> None:
+    """No call runs, and usage has so many."""
+    assert not world.server.services.models._allowance._running
+    total = (await world.client.get("/api/usage")).json()["total"]
+    assert (total["calls"], total["cancelled"]) == (calls, cancelled)
 
 
 # --- repeated under a key
