@@ -215,15 +215,16 @@ async def _read(response: httpx2.Response, reader: Reader, deadline: float, idle
                 else:
                     async with asyncio.timeout_at(deadline):
                         event = await anext(events, None)
-            except (TimeoutError, httpx2.HTTPError):
+                if event is None:
+                    break
+                if reader.done or not event.data:
+                    continue
+                read = reader.read("[DONE]" if event.data.startswith("[DONE]") else json.loads(event.data))
+            except Exception:
                 if not reader.ended:
                     raise
                 break  # the answer is whole
-            if event is None:
-                break
-            if reader.done or not event.data:
-                continue
-            for piece in reader.read("[DONE]" if event.data.startswith("[DONE]") else json.loads(event.data)):
+            for piece in read:
                 size += len(piece.text)
                 yield piece
             if size > MAX_TEXT:

@@ -3,6 +3,7 @@
 The model is called with nothing held; then one edit makes the version. With `stream` the answer is read while it is made.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -25,7 +26,7 @@ from server.ai.variables import changed
 from server.announcer import Announcer
 from server.answers import MODEL_CODES
 from server.claim import Claim
-from server.errors import AlreadyDone, UnknownReference
+from server.errors import AlreadyDone, TryLater, UnknownReference
 from server.idempotency import REPLAYED
 from server.intents import optimizing
 from server.intents.optimizing import Kept, Material, Wanted
@@ -257,6 +258,8 @@ async def _keep(asked: _Asked, services: Services, result: Result) -> Response:
         return Json(made)
     try:
         kept = await keep_version(asked.at, asked.prompt_id, _version(asked, result, services), services)
+    except asyncio.CancelledError as error:  # broken off, since the server stops: who still listens has it at least
+        raise NotKept(TryLater(), made) from error
     except Exception as error:
         raise NotKept(error, made) from error
     return _answer(made, kept, asked.prompt_id, asked.at)
