@@ -44,6 +44,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._allowed = MAX_HEAD_BYTES
         self._due: asyncio.TimerHandle | None = None
         self._fault: Problem | None = None
+        self._is_watched = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -89,6 +90,12 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._nothing_due()
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._is_watched:
+            self._is_watched = True
+            self._watch_unread()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -148,6 +155,14 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.write(problem.raw())
         self.transport.close()
         self._part()
+
+    def _watch_unread(self) -> None:
+        """While its peer does not read, see whether the connection is closed: an application that gives up amid its answer says nothing."""
+        self._is_watched = self.flow.write_paused and not self.transport.is_closing()
+        if self._is_watched:
+            self.loop.call_later(FAREWELL_SECONDS, self._watch_unread)
+        elif self.transport.is_closing():
+            self._part()
 
     def _part(self) -> None:
         """Abort the closed connection, unless what is unsent becomes less: a close waits for its peer to read."""

@@ -65,6 +65,8 @@ class Attempt:
 
     key: Key
     number: int
+    seed: bytes = field(repr=False)
+    """Of the claim: one that was withdrawn and made again has another."""
     claim: Claim
     was_answered: bool
     """Before, with more than is kept."""
@@ -81,7 +83,7 @@ class Idempotency:
         self._clock = clock
         self._random = random
         self._process = UUID(bytes=random(16), version=4)
-        self._working: set[tuple[Key, int]] = set()
+        self._working: set[tuple[Key, bytes, int]] = set()
 
     def without_key(self) -> Claim:
         """What a request without a key draws from."""
@@ -113,13 +115,14 @@ class Idempotency:
                 attempt = Attempt(
                     key=key,
                     number=row.attempt,
+                    seed=row.seed,
                     claim=Claim(seed=row.seed, now=row.claimed_at, was_done=row.effect or row.answered_at is not None, key=key),
                     was_answered=row.answered_at is not None,
                     data_key=data_key,
                     place=place,
                 )
                 # before the commit, after which others see it and must not take it for left
-                self._working.add((key, row.attempt))
+                self._working.add((key, row.seed, row.attempt))
         except BaseException:
             if attempt is not None:
                 self.leave(attempt)
@@ -153,7 +156,7 @@ class Idempotency:
 
     def _is_held(self, key: Key, row: Row, now: datetime) -> bool:
         if row.holder == self._process:
-            return (key, row.attempt) in self._working
+            return (key, row.seed, row.attempt) in self._working
         return row.holder is not None and row.held_at > now - ABANDONED_AFTER
 
     async def hold(self, attempt: Attempt) -> None:
@@ -161,7 +164,7 @@ class Idempotency:
         try:
             async with self._database.acquire() as connection:
                 await idempotency.hold(connection, attempt.key, attempt.number, now=self._clock())
-        except StorageError as error:
+        except Exception as error:
             log.warning("attempt_not_held", error=type(error).__name__)
 
     async def end(self, attempt: Attempt, answer: Response) -> None:
@@ -191,7 +194,7 @@ class Idempotency:
 
     def leave(self, attempt: Attempt) -> None:
         """Give up an attempt without a word of how it ended: whoever asks this process next takes it over at once."""
-        self._working.discard((attempt.key, attempt.number))
+        self._working.discard((attempt.key, attempt.seed, attempt.number))
 
 
 def _hash(data_key: DataKey, label: bytes, *parts: str | bytes) -> bytes:

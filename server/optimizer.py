@@ -5,9 +5,10 @@ answer on it may not: it was paid for, so it is kept, whoever still listens.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -27,10 +28,14 @@ log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 1.0
 """What those have to keep their results that have them when the server stops; past it they are given up too."""
+BREAK_SECONDS = 0.2
+"""What one that is broken off has to tidy up, and then to note how it ended; past each of them it is broken off again."""
 HOLD_SECONDS = ABANDONED_AFTER.total_seconds() / 3
 """How often a claim is said to be worked on: otherwise another process would take it over, and call the model again."""
+_FOR_GOOD = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""Statuses of a result that cannot be stored, and could not be a little later."""
 
-Calling = Callable[[Call, UUID], AsyncIterator[Piece]]
+Calling = Callable[[Call, UUID], AsyncGenerator[Piece, None]]
 """As `Models.stream`: a model's answer, piece by piece. Raises ModelFailed."""
 
 
@@ -119,8 +124,9 @@ class Optimization:
     async def end(self, within: float) -> None:
         """Wait until it has ended; past so many seconds it is broken off, whatever it does."""
         await asyncio.wait((self._task,), timeout=within)
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=BREAK_SECONDS)
 
     def answer(self) -> Response:
         """What whoever asked is answered, once it has ended."""
@@ -168,6 +174,8 @@ class Optimization:
     async def _settle(self) -> None:
         attempt = self._work.attempt
         if attempt is not None:
+            if isinstance(self._answer, NotKept) and self.answer().status_code in _FOR_GOOD:
+                attempt.claim.done()  # asked again it would be paid for again, and refused again: this answer has the result, and is kept
             with suppress(asyncio.CancelledError):  # broken off: whoever comes next finds what was made
                 await self._idempotency.end(attempt, self.answer())
 
@@ -180,14 +188,17 @@ class Optimization:
 
     async def _result(self) -> Result:
         result, began = Result(), perf_counter()
-        async with aclosing(self._calling(self._work.call, self._work.user_id)) as pieces:  # type: ignore[type-var]  # a generator
+        async with aclosing(self._calling(self._work.call, self._work.user_id)) as pieces:
             async for piece in pieces:
-                result.take(piece)
+                try:
+                    result.take(piece)
+                except ModelFailed as error:
+                    await pieces.athrow(error)  # it is written down as what it is
                 if isinstance(piece, Finished):
                     self._is_answering = False
                     result.milliseconds = round((perf_counter() - began) * 1000)
                 else:
-                    await self.along.put(piece)
+                    self.along.put(piece)
         self._is_answering = False
         return result
 

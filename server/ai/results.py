@@ -12,7 +12,8 @@ MAX_RESULT = 256 << 10
 """Characters of a result, as many as a prompt's text may have. Past it the call has failed: `too_large`."""
 MAX_REASONING = 64 << 10
 """Characters of reasoning that are kept for the answer; what comes after is shown to who reads along, and not kept."""
-_FENCED = re.compile(r"\A(?P<fence>`{3,}|~{3,})[^\n`]*\n(?P<inside>.*)\n(?P=fence)\s*\Z", re.DOTALL)
+# possessive: who answers must not be able to have every length of a fence tried
+_FENCED = re.compile(r"\A(?P<fence>`{3,}+|~{3,}+)[^\n`]*+\n(?P<inside>.*)\n(?P=fence)\s*\Z", re.DOTALL)
 # what PostgreSQL and C strings end at, and halves of characters: neither can be stored
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 

@@ -8,6 +8,8 @@ import re
 from server.ai.calls import Reasoning, Token
 
 OPENING, CLOSING = "<think>", "</think>"
+MAX_SPACE = 1_000
+"""Characters of white space before a tag; after more of it no tag is looked for: what is held back is in nobody's bounds."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -51,11 +53,11 @@ class Thinking:
         if begun.startswith(OPENING):
             self._held, self._inside, self._thought = begun[len(OPENING) :], True, True
             return []
-        if OPENING.startswith(begun):
+        if OPENING.startswith(begun) and len(self._held) <= MAX_SPACE:
             return []  # perhaps the beginning of one
         self._answering = True
         text, self._held = begun if self._thought else self._held, ""
-        return [Token(text)]
+        return [Token(text)] if text else []
 
     def _thought_of(self) -> list[Token | Reasoning]:
         text, closing, rest = self._held.partition(CLOSING)

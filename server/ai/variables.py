@@ -27,5 +27,5 @@ def variables_of(text: str) -> Sequence[str]:
 def changed(before: str, after: str, *, asked: str = "") -> Changed:
     """What became of the variables of `before` in `after`; those that are `asked` for, in an instruction, are not made up."""
     old, new = variables_of(before), variables_of(after)
-    known = {*old, *variables_of(asked)}
-    return Changed([name for name in old if name not in new], [name for name in new if name not in known])
+    known, kept = {*old, *variables_of(asked)}, set(new)  # sets: a text may have tens of thousands
+    return Changed([name for name in old if name not in kept], [name for name in new if name not in known])

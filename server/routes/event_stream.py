@@ -22,7 +22,7 @@ KEEP_ALIVE_SECONDS = 15.0
 GATHER_SECONDS = 0.004
 """After an event the next one waits so long: what comes meanwhile is one event. The first token of a burst waits for nothing."""
 STALL_SECONDS = 30.0
-"""Who reads nothing for so long, with all buffers full, counts as gone: the model's answer is given up."""
+"""Who reads nothing for so long, with all buffers full, counts as gone: what still comes of the model's answer is given up."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -57,6 +57,7 @@ class EventStream(Response):
             log.info("answer_not_read")
         finally:
             self._optimization.give_up(ModelFailed(Outcome.CANCELLED))
+            self._optimization.along.leave()
 
     async def _send_all(self, send: Send) -> None:
         along = self._optimization.along

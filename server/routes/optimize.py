@@ -3,6 +3,8 @@
 The model is called with nothing held; then one edit makes the version. With `stream` the answer is read while it is made.
 """
 
+import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -24,7 +26,7 @@ from server.ai.variables import changed
 from server.announcer import Announcer
 from server.answers import MODEL_CODES
 from server.claim import Claim
-from server.errors import AlreadyDone, UnknownReference
+from server.errors import AlreadyDone, TryLater, UnknownReference
 from server.idempotency import REPLAYED
 from server.intents import optimizing
 from server.intents.optimizing import Kept, Material, Wanted
@@ -44,6 +46,7 @@ from server.services import Services
 from server.times import ms
 from storage.errors import NotFound
 
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 BEGIN_SECONDS = 15.0
 """How long an event stream is not begun while nothing has come: what fails until then is an ordinary answer."""
 ASKS: dict[str, int] = {
@@ -204,7 +207,7 @@ def _language(preference: Any, request: Request, text: str) -> Language:
         return Language.CHINESE if preference.lower().startswith("zh") else Language.ENGLISH
     if accepted:
         return Language(preferred(accepted).value)
-    return Language.CHINESE if any("\u4e00" <= character <= "\u9fff" for character in text) else Language.ENGLISH
+    return Language.CHINESE if _CHINESE.search(text) else Language.ENGLISH
 
 
 def _content(template_id: str, language: Language, material: Material) -> Content:
@@ -255,6 +258,8 @@ async def _keep(asked: _Asked, services: Services, result: Result) -> Response:
         return Json(made)
     try:
         kept = await keep_version(asked.at, asked.prompt_id, _version(asked, result, services), services)
+    except asyncio.CancelledError as error:  # broken off, since the server stops: who still listens has it at least
+        raise NotKept(TryLater(), made) from error
     except Exception as error:
         raise NotKept(error, made) from error
     return _answer(made, kept, asked.prompt_id, asked.at)

@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.responses import Response
 
 from server import idempotency as module
 from server.claim import Claim
-from server.errors import TooManyAttempts
-from server.idempotency import ABANDONED_AFTER, KEPT_FOR, MAX_ANSWER_BYTES
+from server.errors import IdempotencyInProgress, TooManyAttempts
+from server.idempotency import ABANDONED_AFTER, KEPT_FOR, MAX_ANSWER_BYTES, Asked, Attempt, Idempotency
 from server.routes import libraries as library_routes
 from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
@@ -158,6 +159,31 @@ async def test_refusals_at_once_leave_nothing_behind(rest: Rest, token: str, mon
     assert {code_of(answer) for answer in answers} <= {"too_many_libraries", "idempotency_in_progress"}
     assert await rows(rest) == before
     assert (await post(rest, token)).status_code == 201
+
+
+async def test_a_claim_made_again_while_the_last_attempt_ends_is_not_taken_over(
+    rest: Rest, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idempotency = rest.services.idempotency
+    user_id = UUID((await rest.get("/api/users/me", token)).json()["id"])
+    asked = Asked(user_id=user_id, key="k", method="POST", route="/r", path="/r", query=b"", body=b"")
+    settle, begun = Idempotency._settle, []
+
+    async def and_then_another(*args: Any) -> None:
+        await settle(*args)
+        begun.append(await idempotency.begin(asked))
+
+    first = await idempotency.begin(asked)
+    assert isinstance(first, Attempt)
+    with monkeypatch.context() as between:
+        between.setattr(Idempotency, "_settle", and_then_another)
+        await idempotency.end(first, Response(status_code=409))
+    with pytest.raises(IdempotencyInProgress):
+        await idempotency.begin(asked)
+    (second,) = begun
+    assert isinstance(second, Attempt)
+    await idempotency.end(second, Response(status_code=409))
+    assert str(user_id) not in {str(row["user_id"]) for row in await rows(rest)}
 
 
 async def test_a_refusal_after_the_work_took_effect_is_kept(rest: Rest, token: str) -> None:

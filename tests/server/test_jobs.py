@@ -13,12 +13,13 @@ import pytest
 from server import metrics, purge
 from server.jobs import Jobs
 from server.services import utc_now
-from storage import deletion, job_queue, job_records, retention
+from storage import deletion, job_queue, job_records, model_calls, retention
 from storage.job_queue import Pace, enqueue
 from storage.job_records import JobRecord
 from storage.pool import Connection, Database
-from tests.support.core import Core, core, eventually, typing
+from tests.support.core import Core, core, eventually, store_user, typing
 from tests.support.job_worker import Ground
+from tests.support.model_calls import kept_call
 from tests.support.rest import Rest, rest_api
 from tests.support.stalling_proxy import stalling_proxy
 
@@ -267,6 +268,17 @@ async def test_sign_ins_that_never_came_back_go(running: Core) -> None:
         await put(running, "social_states")
         await until_done(running)
     assert await running.fetchval("SELECT count(*) FROM social_states") == 1
+
+
+async def test_calls_of_models_go_when_they_have_been_kept_long_enough(running: Core) -> None:
+    async with running.database.transaction() as connection:
+        user_id, kept = await store_user(connection), timedelta(days=Ground(running.database).settings.usage_days)
+        calls = [kept_call(user_id, at=utc_now() - kept + ago) for ago in (timedelta(minutes=-1), timedelta(minutes=1))]
+        await model_calls.add(connection, calls)
+    async with working(running.database):
+        await put(running, "usage")
+        await until_done(running)
+    assert await running.fetchval("SELECT array_agg(id) FROM model_calls") == [calls[1].id]
 
 
 # --- the runner

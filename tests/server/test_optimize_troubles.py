@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
@@ -11,19 +12,20 @@ import asyncpg
 import httpx2
 import pytest
 
-from server import reading_along
-from server.ai.calls import Token
+from server import heads
+from server.ai.calls import Reasoning, Token
 from server.errors import IdempotencyInProgress
+from server.heads import BoundedHttp
 from server.idempotency import ABANDONED_AFTER, REPLAYED, Asked, Attempt, Idempotency
-from server.optimizer import Optimization
-from server.reading_along import ReadingAlong
+from server.optimizer import STOP_SECONDS, Optimization
+from server.reading_along import TAKEN, ReadingAlong
 from server.routes import event_stream, optimize
-from tests.support.core import until
+from tests.support.core import eventually, until
 from tests.support.database import Databases
 from tests.support.improving import CONFIG, Improving, improving_server, path_of, token_text
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running
-from tests.support.scripted_provider import CHUNKED, Line, ScriptedProvider, fails, never_ends, says
+from tests.support.scripted_provider import CHUNKED, Line, Reply, ScriptedProvider, fails, never_ends, says, stalls
 from tests.support.scripted_provider import Asked as Called
 
 RESULT = "the result"
@@ -120,6 +122,52 @@ async def running_ones(world: Improving) -> list[Optimization]:
     """Those that run."""
     await until(lambda: len(world.server.app.optimizer) > 0, "an improvement to run")
     return list(world.server.app.optimizer._running)
+
+
+GONE: Sequence[tuple[str, Reply]] = [
+    ("silent", stalls()),
+    ("silent after its head", stalls(after_head=True)),
+    ("talking", never_ends(pause=0.01)),
+]
+FAILED: Sequence[tuple[str, Reply]] = [
+    ("refused", fails(401)),
+    ("empty", says("")),
+    ("only a fence", says("```\n", "\n```")),
+    ("cut", says("a", "b", cut_after=1)),
+    ("too large", never_ends("x" * 50_000)),
+    ("made", says("the ", "result")),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("reply", [reply for _, reply in GONE], ids=[name for name, _ in GONE])
+async def test_who_goes_gives_the_place_back_and_has_one_call_in_usage(world: Improving, reply: Reply, stream: bool) -> None:
+    prompt_id = await world.prompt()
+    world.provider.then(reply)
+    asking = asyncio.create_task(world.optimize(prompt_id, stream=stream))
+    await world.provider.until(lambda: len(world.provider.calls) == 1)
+    asking.cancel()
+    await asyncio.wait((asking,))
+    await world.provider.disconnected()
+    await at_rest(world)
+    await has_used(world, calls=1, cancelled=1)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("reply", [reply for _, reply in FAILED], ids=[name for name, _ in FAILED])
+async def test_a_call_that_ends_gives_its_place_back_and_is_once_in_usage(world: Improving, reply: Reply, stream: bool) -> None:
+    prompt_id = await world.prompt()
+    world.provider.then(reply)
+    await world.optimize(prompt_id, stream=stream)
+    await at_rest(world)
+    await has_used(world, calls=1, cancelled=0)
+
+
+async def has_used(world: Improving, *, calls: int, cancelled: int) -> None:
+    """No call runs, and usage has so many."""
+    assert not world.server.services.models._allowance._running
+    total = (await world.client.get("/api/usage")).json()["total"]
+    assert (total["calls"], total["cancelled"]) == (calls, cancelled)
 
 
 # --- repeated under a key
@@ -223,21 +271,43 @@ async def test_a_claim_that_is_worked_on_is_not_taken_over_by_another_process(wo
 # --- slow readers, quiet models
 
 
-async def test_what_is_not_read_is_not_asked_for_either() -> None:
+async def test_what_is_not_read_waits_and_comes_in_its_order() -> None:
     along = ReadingAlong()
     along.is_read = True
-    await along.put(Token("x" * reading_along.UNREAD))
-    waiting = asyncio.create_task(along.put(Token("y")))
-    done, _ = await asyncio.wait((waiting,), timeout=0.05)
-    assert not done
-    assert await along.take(1) == [Token("x" * reading_along.UNREAD)]
-    await asyncio.wait_for(waiting, 1)
+    for piece in (Token("x" * TAKEN), Token("y"), Reasoning("z"), Reasoning(""), Reasoning("z"), Token("x")):
+        along.put(piece)
+    assert await along.take(1) == [Token("x" * TAKEN)]
+    assert await along.take(1) == [Token("y"), Reasoning("zz"), Token("x")]
+    assert await along.take(0.01) == []
+    along.put(Token("last"))
     along.close()
-    assert await along.take(1) == [Token("y")]
+    assert not along.over
+    assert await along.take(1) == [Token("last")]
     assert along.over
 
 
-async def test_a_reader_who_does_not_read_holds_the_model_up_and_is_given_up(
+async def test_a_reader_who_is_behind_and_goes_does_not_lose_the_result(world: Improving, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def takes_nothing(self: ReadingAlong, within: float) -> list[Token]:
+        await asyncio.sleep(0.01)
+        return []
+
+    monkeypatch.setattr(ReadingAlong, "take", takes_nothing)
+    prompt_id = await world.prompt()
+    world.provider.then(says(*["the result "] * 10, reasoning=["hm " * 10_000] * 10))
+    asking = asyncio.create_task(world.read(prompt_id))
+    await world.provider.until(lambda: len(world.provider.calls) == 1)
+
+    async def is_stored() -> bool:
+        return bool(await world.versions(prompt_id))
+
+    await eventually(is_stored, "the version")
+    asking.cancel()
+    await asyncio.wait((asking,))
+    await at_rest(world)
+    assert len(await world.versions(prompt_id)) == 1
+
+
+async def test_who_does_not_read_an_endless_answer_makes_no_memory_of_it(
     world: Improving, raw_sockets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "STALL_SECONDS", 1.0)
@@ -261,9 +331,41 @@ async def test_a_reader_who_does_not_read_holds_the_model_up_and_is_given_up(
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         + body
     )
-    await world.provider.disconnected()  # nothing but the stall can have ended it
+    await world.provider.disconnected()
     await at_rest(world)
-    assert written < 64 << 20  # what the kernel's buffers took, and ours
+    assert written < 64 << 20  # what the kernel's buffers took, and an answer may have
+
+
+async def test_the_connection_of_who_does_not_read_is_aborted(world: Improving, raw_sockets: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[int] = []
+    began, ended = BoundedHttp.connection_made, BoundedHttp.connection_lost
+
+    def begin(connection: BoundedHttp, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # else the kernel takes all of it
+        began(connection, transport)
+
+    def lose(connection: BoundedHttp, error: Exception | None) -> None:
+        lost.append(connection.client[1] if connection.client else 0)
+        ended(connection, error)
+
+    monkeypatch.setattr(BoundedHttp, "connection_made", begin)
+    monkeypatch.setattr(BoundedHttp, "connection_lost", lose)
+    monkeypatch.setattr(heads, "FAREWELL_SECONDS", 0.2)
+    monkeypatch.setattr(event_stream, "STALL_SECONDS", 0.5)
+    prompt_id = await world.prompt()
+    world.provider.then(says("the ", "result", reasoning=["hm " * 10_000] * 20))
+    raw = await RawSocket.connected(world.server.port, receive_buffer=4096)
+    raw.stop_reading()
+    body = json.dumps({"model_config_id": CONFIG, "stream": True}).encode()
+    raw.send(
+        f"POST {path_of(prompt_id)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.user.access_token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    port = raw.writer.get_extra_info("sockname")[1]
+    await until(lambda: port in lost, "the end of the connection")
+    await at_rest(world)
+    assert len(await world.versions(prompt_id)) == 1
 
 
 async def test_a_quiet_model_is_bridged_by_comments(world: Improving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +423,41 @@ async def test_a_server_that_stops_lets_a_finished_answer_be_stored(database_dsn
         await stopping
         assert (await asking).status_code == 201
         assert len(await world.versions(prompt_id)) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_server_that_stops_gives_out_what_it_cannot_store(database_dsn: str, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with improving_server(database_dsn) as running, in_world(running) as world:
+        prompt_id = await world.prompt()
+
+        async def hangs(self: Idempotency, attempt: Attempt, answer: object) -> None:
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as stalled:
+            stalled.setattr(Idempotency, "end", hangs)
+            async with locked(database_dsn, world):
+                asking = asyncio.create_task(world.optimize(prompt_id, key="k", stream=stream))
+                (one,) = await running_ones(world)
+                await until(lambda: not one._is_answering, "the end of the answer")
+                async with asyncio.timeout(STOP_SECONDS + 2):
+                    await world.server.app.optimizer.stop()
+                answer = await asking
+        if stream:
+            assert answer.text.rpartition("event: ")[2].startswith("error")
+        problem = json.loads(answer.text.rpartition("data: ")[2]) if stream else answer.json()
+        assert (problem["status"], problem["code"], problem["result"]["text"]) == (503, "try_later", RESULT)
+
+
+async def test_a_result_that_can_never_be_stored_is_kept_under_its_key(world: Improving) -> None:
+    prompt_id, gate = await world.prompt(), asyncio.Event()
+    world.provider.then(says("the ", "result", gate=gate))
+    first = asyncio.create_task(world.optimize(prompt_id, key="k"))
+    await world.provider.until(lambda: len(world.provider.calls) == 1)
+    assert (await world.client.delete(f"/api/prompts/{prompt_id}?purge=true")).status_code == 204
+    gate.set()
+    for answer in (await first, await world.optimize(prompt_id, key="k")):
+        assert (answer.status_code, code_of(answer), answer.json()["result"]["text"]) == (404, "not_found", RESULT)
+    assert len(world.provider.calls) == 1
 
 
 async def test_reading_along_shows_everything_once(world: Improving) -> None:

@@ -177,6 +177,18 @@ async def test_a_stream_that_breaks_off_is_no_answer(wires: Wires, provider: Scr
     assert len(provider.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "after",
+    [b"data: {", b"data: []\n\n", b'data: {"error": {"message": "gone", "code": "server_error"}}\n\n', b"data: " + b"x" * (9 << 20)],
+    ids=["cut", "none", "error", "huge"],
+)
+async def test_what_comes_after_a_whole_answer_does_not_undo_it(wires: Wires, provider: ScriptedProvider, after: bytes) -> None:
+    whole = b'data: {"choices": [{"index": 0, "delta": {"content": "all of it"}, "finish_reason": "stop"}]}\n\n'
+    provider.answer(raw(whole + after + b"\n\n"))
+    found = await heard(wires, target_at(provider))
+    assert (found.text, found.finished.reason) == ("all of it", "stop")
+
+
 async def test_an_answer_of_which_only_the_end_is_missing_is_one(wires: Wires, provider: ScriptedProvider) -> None:
     provider.answer(says("a", "b", cut_after=4))  # usage and [DONE] do not come
     found = await heard(wires, target_at(provider))

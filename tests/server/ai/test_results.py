@@ -1,5 +1,7 @@
 """What a model answers, made into a prompt's text."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +59,12 @@ def test_more_than_a_prompt_may_have_is_a_failure() -> None:
     with pytest.raises(ModelFailed) as failed:
         result.take(Token("y"))
     assert failed.value.outcome is Outcome.TOO_LARGE
+
+
+@pytest.mark.parametrize("mark", ["`", "~"])
+def test_an_answer_that_is_hardly_anything_but_a_fence_is_read_at_once(mark: str) -> None:
+    half = MAX_RESULT // 2
+    answer = mark * half + "\n" + "x" * half
+    began = time.monotonic()
+    assert unfenced(answer) == answer
+    assert time.monotonic() - began < 1

@@ -1,12 +1,13 @@
 """What a model thinks is told from what it answers, however the text is cut."""
 
+import time
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.ai.calls import Reasoning, Token
-from server.ai.thinking import Thinking
+from server.ai.thinking import MAX_SPACE, Thinking
 
 WHOLE = "<think>let me\nsee 😀</think>\n\n# Role\nUse <think> and </think> wisely."
 
@@ -58,3 +59,14 @@ def test_half_characters_are_joined_or_replaced() -> None:
     assert fed(["a\ud83d", "b"]) == ("", "a\ufffdb")
     assert fed(["\ude00a\ud83d"]) == ("", "\ufffda\ufffd")
     assert fed(["a\0b"]) == ("", "ab")
+
+
+def test_white_space_is_not_held_back_for_ever() -> None:
+    began = time.monotonic()
+    for before in ("", "<think>a</think>"):
+        thinking = Thinking()
+        thinking.feed(before)
+        pieces = [piece for _ in range(20_000) for piece in thinking.feed(" " * 100)]
+        assert sum(len(piece.text) for piece in pieces) >= 2_000_000 - MAX_SPACE - 100
+        assert all(piece.text for piece in pieces)
+    assert time.monotonic() - began < 1
