@@ -9,6 +9,7 @@ import pytest
 
 from crdt import operations
 from crdt.library import MODEL_FIELDS, Root
+from server.intents import model_configs as intents
 from tests.support.audited import events
 from tests.support.database import Databases
 from tests.support.library_replica import LibraryReplica
@@ -231,6 +232,17 @@ async def test_ids_of_the_operators_models_are_no_configurations(
     refused = await client.put(f"{PATH}/{config_id}", json=config(provider))
     assert (refused.status_code, refused.json()["errors"][0]["where"]) == (422, ["config_id"])
     assert (await client.get(PATH)).json() == {"configs": [], "orphaned_keys": []}
+
+
+async def test_a_configuration_for_which_there_is_no_room_leaves_no_key_behind(
+    client: httpx2.AsyncClient, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intents, "MOST_CONFIGS", 1)
+    await put(client, **config(provider))
+    refused = await client.put(f"{PATH}/another", json=config(provider))
+    assert (refused.status_code, code_of(refused)) == (409, "too_many")
+    assert (await client.get(PATH)).json()["orphaned_keys"] == []
+    await put(client, name="room for what is there")
 
 
 async def test_headers_that_are_given_one_after_the_other_are_no_more_than_at_once(
