@@ -174,3 +174,7 @@ class ModelKeyUnreadable(AuthError):
 
 class TooManyModelKeys(AuthError):
     """The account keeps keys for as many configurations as one may."""
+
+
+class TooManyModelHeaders(AuthError):
+    """The configuration would have more headers, or more in them, than one may."""

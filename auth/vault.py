@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from auth.audit import NOBODY, Caller, Event, note
-from auth.errors import ModelKeyElsewhere, ModelKeyMissing, ModelKeyUnreadable, TooManyModelKeys
+from auth.errors import ModelKeyElsewhere, ModelKeyMissing, ModelKeyUnreadable, TooManyModelHeaders, TooManyModelKeys
 from auth.model_secret import ModelSecret
 from storage import model_secrets, users
 from storage.cipher import DataKey, model_secret_place, user_key_place
@@ -24,6 +24,10 @@ from storage.pool import Connection, Database
 
 MAX_SECRETS = 200
 """Configurations of one user that have a secret: they are listed, and opened, whole. Past it: 409, until one is removed."""
+MAX_HEADERS = 20
+"""Headers of one configuration, however many requests gave them: gateways ask for one or two. Past it: 409."""
+MAX_HEADER_CHARACTERS = 8192
+"""Of all their values together: servers take no more in a head, and what a provider says is searched for each. Past it: 409."""
 USED_EVERY = timedelta(minutes=1)
 """When a secret was last used is as exact as this, so that a busy configuration does not write a row for each call."""
 UNCHECKED, UNREADABLE = "unchecked", "unreadable"
@@ -151,6 +155,7 @@ class Vault:
 
         Raises:
             NotFound, TooManyModelKeys: as `put`.
+            TooManyModelHeaders: MAX_HEADERS, MAX_HEADER_CHARACTERS.
             ModelKeyElsewhere: something that was given for another origin would be kept for this one.
             ModelKeyUnreadable: only headers are given, and the key beside which they would be kept does not open.
         """
@@ -172,7 +177,7 @@ class Vault:
         Raises:
             NotFound: the user is gone.
             ModelKeyMissing: none is kept any more.
-            ModelKeyElsewhere, ModelKeyUnreadable: as `change`.
+            ModelKeyElsewhere, ModelKeyUnreadable, TooManyModelHeaders: as `change`.
         """
         async with self._database.transaction() as connection:
             key = await self._locked(connection, user_id)
@@ -187,7 +192,7 @@ class Vault:
         """What `change` would keep now.
 
         Raises:
-            ModelKeyElsewhere, ModelKeyUnreadable: as `change`.
+            ModelKeyElsewhere, ModelKeyUnreadable, TooManyModelHeaders: as `change`.
         """
         async with self._database.acquire() as connection:
             row = await model_secrets.get(connection, user_id, config_id)
@@ -268,7 +273,7 @@ async def _note(
 
 
 def _merged(key: DataKey | None, user_id: UUID, row: Row | None, origin: str, given: Given) -> ModelSecret:
-    """What is kept once this is done to what is there. Raises ModelKeyElsewhere, ModelKeyUnreadable."""
+    """What is kept once this is done to what is there. Raises ModelKeyElsewhere, ModelKeyUnreadable, TooManyModelHeaders."""
     old = ModelSecret()
     if row is not None:
         try:
@@ -281,6 +286,8 @@ def _merged(key: DataKey | None, user_id: UUID, row: Row | None, origin: str, gi
     if row is not None and row.origin != origin and (stays or (old.api_key and not given.has_key)):
         raise ModelKeyElsewhere
     headers = stays | {name: value for name, value in said.values() if value is not None}
+    if len(headers) > MAX_HEADERS or sum(map(len, headers.values())) > MAX_HEADER_CHARACTERS:
+        raise TooManyModelHeaders
     return ModelSecret(given.api_key if given.has_key else old.api_key, headers)
 
 

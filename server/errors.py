@@ -242,6 +242,9 @@ TABLE: dict[type[Exception], Answer] = {
     ),
     auth.ModelKeyUnreadable: Answer(409, "model_key_unreadable", "The kept key cannot be opened: give it again", Close.FORBIDDEN),
     auth.TooManyModelKeys: Answer(409, "too_many", "The account keeps keys for as many configurations as one may", Close.FORBIDDEN),
+    auth.TooManyModelHeaders: Answer(
+        409, "too_many", "The configuration would have more headers, or more in them, than one may", Close.FORBIDDEN
+    ),
     auth.WeChatVirtualAccount: Answer(403, "wechat_virtual_account", "WeChat has shown a preview: open the page in full", Close.FORBIDDEN),
     storage.Unavailable: Answer(
         503, "unavailable", "The database does not answer at the moment: try again", Close.TRY_LATER, RETRY_SECONDS

@@ -55,13 +55,19 @@ class ListedModels:
         self._kept: OrderedDict[bytes, tuple[float, Sequence[ListedModel]]] = OrderedDict()
         self._pepper = os.urandom(16)
 
+    def kept(self, target: Target) -> Sequence[ListedModel] | None:
+        """The list that is kept, if there is one."""
+        key = self._key(target)
+        if (kept := self._kept.get(key)) is None or self._ticks() >= kept[0]:
+            return None
+        self._kept.move_to_end(key)
+        return kept[1]
+
     async def get(self, target: Target, ask: Callable[[Target], Awaitable[Sequence[ListedModel]]]) -> Sequence[ListedModel]:
         """The list, asked for where none is kept. A failure is not kept. Raises what `ask` raises."""
-        key = self._key(target)
-        if (kept := self._kept.get(key)) is not None and self._ticks() < kept[0]:
-            self._kept.move_to_end(key)
-            return kept[1]
-        found = await ask(target)
+        if (kept := self.kept(target)) is not None:
+            return kept
+        found, key = await ask(target), self._key(target)
         self._kept[key] = (self._ticks() + KEPT_SECONDS, found)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_KEPT:

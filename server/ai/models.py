@@ -18,6 +18,7 @@ from server import metrics
 from server.ai.allowance import Allowance
 from server.ai.calls import Call, Piece, Purpose, Target
 from server.ai.failures import ModelFailed, Outcome
+from server.ai.key_uses import KeyUses
 from server.ai.ledger import Ledger
 from server.ai.listed_models import ListedModel
 from server.ai.meter import Meter
@@ -57,12 +58,13 @@ class Models:
         self._wires: Wires | None = None
         self.shared = shared
         self.ledger = Ledger(database)
+        self._uses = KeyUses(vault, clock)
         self.targets = Targets(settings, database, vault, shared)
         self._allowance = Allowance(settings, limits, database, self.ledger, clock)
 
     async def close(self) -> None:
         """Store the rows that wait, and close the connections to providers. Calls must have ended."""
-        await self.ledger.close()
+        await asyncio.gather(self.ledger.close(), self._uses.close())
         if self._client is not None:
             await (await self._client).aclose()
 
@@ -90,25 +92,35 @@ class Models:
         """
         wires = await self.wires()
         async with self._allowance.call(user_id, shared=call.target.is_shared):
+            self._uses.note(user_id, call.target)
             with self._metered(call, user_id) as meter:
                 async with aclosing(wires.stream(call)) as pieces:
                     async for piece in pieces:
                         meter.add(piece)
                         yield piece
 
-    async def check(self, target: Target, user_id: UUID) -> Outcome:
-        """What a provider says to the cheapest call of a model. Raises TooManyAttempts and Unavailable as `stream`."""
+    async def check(self, target: Target, user_id: UUID) -> None:
+        """Ask for the cheapest call of a model. Raises ModelFailed where it does not succeed, and as `stream` before it is made."""
         wires = await self.wires()
         call = Call(target=target, messages=(), purpose=Purpose.VALIDATE)
         async with self._allowance.call(user_id, shared=target.is_shared):
             with self._metered(call, user_id) as meter:
-                outcome = await wires.check(target)
-                meter.end(outcome)
-                return outcome
+                await wires.check(target)
+                meter.end(Outcome.OK)
 
-    async def listed(self, target: Target) -> Sequence[ListedModel]:
-        """The models that a provider says it has. Raises ModelFailed."""
-        return await (await self.wires()).list_models(target)
+    async def listed(self, principal: Principal, config_id: str, editor: Editor) -> Sequence[ListedModel]:
+        """The models that the provider of one of the user's configurations says it has.
+
+        It may be switched off, and name no model yet. Asking counts as a call to the limits; what was asked for lately does not.
+
+        Raises as `target`, and as `stream`.
+        """
+        target, wires = await self.targets.lister(principal, config_id, editor), await self.wires()
+        if (known := wires.listed_lately(target)) is not None:
+            return known
+        async with self._allowance.call(principal.user.id, shared=False):
+            self._uses.note(principal.user.id, target)
+            return await wires.list_models(target)
 
     async def wires(self) -> Wires:
         """How providers are spoken to, over the one guarded client of this process."""

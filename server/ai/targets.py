@@ -18,7 +18,7 @@ from crdt.view import View
 from server.ai.calls import Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.providers import PROVIDERS, Provider
-from server.ai.shared_models import SharedModels
+from server.ai.shared_models import SHARED, SharedModels
 from server.config import Settings
 from server.errors import ModelDisabled, ModelIncomplete
 from server.outgoing.addresses import BaseUrl, checked_base_url
@@ -42,20 +42,36 @@ class Targets:
 
     async def named(self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None) -> Target:
         """See `Models.target`."""
-        found = self._shared.target(config_id) or await self._own(principal, config_id, editor)
+        if config_id.startswith(SHARED):
+            found = self._shared.target(config_id)
+            if found is None:
+                raise NotFound  # and never a configuration that a device has called so
+        else:
+            config = await self._config(principal, config_id, editor)
+            if not config.enabled:
+                raise ModelDisabled
+            found = await self.of(principal.user.id, config)
         return replace(found, params={**found.params, **params}) if params else found
 
-    async def _own(self, principal: Principal, config_id: str, editor: Editor) -> Target:
+    async def lister(self, principal: Principal, config_id: str, editor: Editor) -> Target:
+        """A configuration of the user's own, to ask its provider which models it has. It may be switched off, and name no model yet.
+
+        Raises as `Models.target`.
+        """
+        return await self.of(principal.user.id, await self._config(principal, config_id, editor), needs_model=False)
+
+    async def of(self, user_id: UUID, config: ModelConfig, *, needs_model: bool = True) -> Target:
+        """A configuration with what is kept for it. Raises as `address_of`, `made` and `Vault.open`."""
+        address = self.address_of(config)
+        return self.made(config, address, await self._secret(user_id, config, address), needs_model=needs_model)
+
+    async def _config(self, principal: Principal, config_id: str, editor: Editor) -> ModelConfig:
         user = principal.user
         async with self._database.acquire() as connection:
             library = await libraries.for_user(connection, user.library_id, user.id)
-        if library is None:
+        if library is None or config_id.startswith(SHARED) or "\0" in config_id:  # no database takes NUL; a preference may have it
             raise NotFound
-        config = await editor.read(library, partial(_configuration, config_id=config_id))
-        if not config.enabled:
-            raise ModelDisabled
-        address = self.address_of(config)
-        return self.made(config, address, await self._secret(user.id, config, address))
+        return await editor.read(library, partial(_configuration, config_id=config_id))
 
     def address_of(self, config: ModelConfig) -> BaseUrl:
         """Where a configuration's provider is asked: at the catalogue's address where the configuration has none.
@@ -74,14 +90,14 @@ class Targets:
         except RefusedAddress as error:
             raise ModelFailed(Outcome.REFUSED_ADDRESS, error.reason) from error
 
-    def made(self, config: ModelConfig, address: BaseUrl, secret: ModelSecret) -> Target:
+    def made(self, config: ModelConfig, address: BaseUrl, secret: ModelSecret, *, needs_model: bool = True) -> Target:
         """A configuration with what it is called with.
 
         Raises:
             ModelIncomplete: it names no model. ModelKeyMissing: its provider takes none without a key.
         """
         provider = PROVIDERS[config.provider]
-        if not config.model:
+        if needs_model and not config.model:
             raise ModelIncomplete("model")
         if secret.api_key is None and provider.needs_key:
             raise ModelKeyMissing

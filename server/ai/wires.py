@@ -100,10 +100,13 @@ class Wires:
                 answered = answered or (isinstance(piece, Token) and not piece.text.isspace())
                 yield piece
 
-    async def check(self, target: Target) -> Outcome:
-        """What a provider says to the cheapest call: OK where it takes the key and has the model and credit for it.
+    async def check(self, target: Target) -> None:
+        """Ask for the cheapest call: it succeeds where the provider takes the key and has the model and credit for it.
 
         The list of models is asked for first where it is not for everybody: it costs nothing, and a wrong key ends there.
+
+        Raises:
+            ModelFailed: it does not.
         """
         provider = PROVIDERS.get(target.provider)
         try:
@@ -115,10 +118,11 @@ class Wires:
                     async for _ in pieces:
                         pass
         except TimeoutError:
-            return Outcome.TIMEOUT
-        except ModelFailed as error:
-            return error.outcome
-        return Outcome.OK
+            raise ModelFailed(Outcome.TIMEOUT) from None
+
+    def listed_lately(self, target: Target) -> Sequence[ListedModel] | None:
+        """The models that a provider has said it has a few minutes ago, by id; None where it has to be asked."""
+        return self._listed.kept(target)
 
     async def list_models(self, target: Target) -> Sequence[ListedModel]:
         """The models that a provider says it has, by id, as it said a few minutes ago at most.

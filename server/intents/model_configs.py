@@ -31,11 +31,17 @@ def config(view: View, config_id: str) -> ModelConfig | None:
     return next((each for each in view.models() if each.id == config_id), None)
 
 
+def require_room(view: View) -> None:
+    """Raise TooMany where there is no room for another one."""
+    if len(view.models()) >= MOST_CONFIGS:
+        raise TooMany
+
+
 def change(view: View, config_id: str, fields: Mapping[str, Any], now: int) -> ModelConfig:
     """Set registers of a configuration, which is made if it is not there. Raises TooMany."""
     there = config(view, config_id)
-    if there is None and len(view.models()) >= MOST_CONFIGS:
-        raise TooMany
+    if there is None:
+        require_room(view)
     changed = {name: value for name, value in fields.items() if there is None or not same(getattr(there, name), value)}
     if there is None:
         changed["created_at"] = now

@@ -15,17 +15,16 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from auth.errors import ModelKeyElsewhere, ModelKeyMissing
-from auth.model_secret import ModelSecret
 from auth.vault import By, Given, Kept
 from crdt.shown import ModelConfig
 from server.ai.calls import Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.providers import PROVIDERS
+from server.ai.shared_models import SHARED
 from server.answers import MODEL_CODES
-from server.errors import UnknownReference
+from server.errors import ModelIncomplete, UnknownReference
 from server.intents import model_configs as intents
-from server.outgoing.addresses import checked_base_url
-from server.outgoing.errors import RefusedAddress
+from server.outgoing.addresses import BaseUrl
 from server.problems import fails
 from server.routes.asking import Served
 from server.routes.at import READS, WRITES, AtLibrary, AtOwn
@@ -76,10 +75,6 @@ _SAVES = {
     **WRITES,
 }
 _CALLS = {
-    "model_key_missing": 409,
-    "model_key_elsewhere": 409,
-    "model_key_unreadable": 409,
-    "too_many_attempts": 429,
     **MODEL_CODES,
     **READS,
 }
@@ -109,10 +104,12 @@ async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served
     them again, or null.
     """
     fields, given = body.fields(), body.given()
+    _check_id(config_id)
     there = await at.read(partial(intents.config, config_id=config_id))
     if there is None and "provider" not in fields:
         raise RequestValidationError([{"type": "missing", "loc": ("body", "provider"), "msg": "Field required"}])
     if there is None:
+        await at.read(intents.require_room)  # before a key is kept
         fields = {"name": config_id, **_DEFAULTS, **fields}
     new = replace(there or replace(_EMPTY, id=config_id), **fields)
     _set_style(new, fields)
@@ -122,10 +119,11 @@ async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served
     changes_address = given.says_something or there is None or fields.keys() & {"provider", "base_url"}
     if changes_address:
         address = _address(new, services)
-        new = replace(new, base_url=address[0] if new.base_url else "")
+        new = replace(new, base_url=address.url if new.base_url else "")
         if given.says_something:
-            await services.vault.change(at.principal.user.id, config_id, address[1], given, services.clock(), by=_by(at, services, request))
-        elif kept is not None and kept.origin != address[1] and (there is None or _origin(there, services) != address[1]):
+            by = _by(at, services, request)
+            await services.vault.change(at.principal.user.id, config_id, address.origin, given, services.clock(), by=by)
+        elif kept is not None and kept.origin != address.origin and (there is None or _origin(there, services) != address.origin):
             raise ModelKeyElsewhere
     if "base_url" in fields:
         fields["base_url"] = new.base_url
@@ -149,10 +147,8 @@ async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response
     """Ask the provider, by the cheapest call there is, whether it takes the key, and keep what it says."""
     user_id = at.principal.user.id
     config = await _required(config_id, at)
-    url, origin = _address(config, services)
     kept = await _kept(config_id, at, services)
-    secret = await services.vault.open(user_id, config_id, origin) if kept is not None else ModelSecret()
-    status, said = await _check(_target(config, url, secret), at, services)
+    status, said = await _check(await services.models.targets.of(user_id, config), at, services)
     if kept is not None:
         await services.vault.checked(user_id, config_id, status.value, services.clock(), secret_id=kept.id)
     return Json({"status": status, "said": said})
@@ -167,12 +163,13 @@ async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Ser
     if kept is None:
         raise ModelKeyMissing
     _check_given(given, kept)
-    url, origin = _address(config, services)
-    secret = await services.vault.merged(user_id, config_id, origin, given)
-    status, said = await _check(_target(config, url, secret), at, services)
+    targets, by = services.models.targets, _by(at, services, request)
+    address = targets.address_of(config)
+    target = targets.made(config, address, await services.vault.merged(user_id, config_id, address.origin, given))
+    status, said = await _check(target, at, services)
     if status is not Outcome.OK:
         raise ModelFailed(status, said)
-    await services.vault.rotate(user_id, config_id, origin, given, services.clock(), status=status.value, by=_by(at, services, request))
+    await services.vault.rotate(user_id, config_id, address.origin, given, services.clock(), status=status.value, by=by)
     return Json(_view(config, await _refer(config_id, at, services), at, services))
 
 
@@ -205,43 +202,39 @@ async def _refer(config_id: str, at: AtLibrary, services: Services) -> Kept | No
 async def _check(target: Target, at: AtLibrary, services: Services) -> tuple[Outcome, str]:
     await services.limits.validation(at.principal.user.id)
     try:
-        return await services.models.check(target, at.principal.user.id), ""
+        await services.models.check(target, at.principal.user.id)
     except ModelFailed as error:
         return error.outcome, error.said
+    return Outcome.OK, ""
 
 
-def _target(config: ModelConfig, url: str, secret: ModelSecret) -> Target:
-    """Raises ModelKeyMissing."""
-    if secret.api_key is None and PROVIDERS[config.provider].needs_key:
-        raise ModelKeyMissing
-    return Target(
-        config_id=config.id,
-        name=config.name or config.id,
-        provider=config.provider,
-        model=config.model,
-        base_url=url,
-        request_style=config.request_style or PROVIDERS[config.provider].request_styles[0],
-        secret=secret,
-        params=config.params,
-    )
+def _check_id(config_id: str) -> None:
+    """Raise RequestValidationError for an id that means one of the operator's models, whether there is one or not."""
+    if config_id.startswith(SHARED):
+        message = f"begins with {SHARED}, as the operator's models do"
+        raise RequestValidationError([{"type": "reserved_id", "loc": ("config_id",), "msg": message}])
 
 
-def _address(config: ModelConfig, services: Services) -> tuple[str, str]:
-    """The base URL and the origin that a configuration is called at. Raises UnknownReference; ModelFailed with REFUSED_ADDRESS."""
-    provider = PROVIDERS.get(config.provider)
-    if provider is None:
-        raise UnknownReference("provider")
+def _address(config: ModelConfig, services: Services) -> BaseUrl:
+    """Where a configuration that is to be kept is called.
+
+    Raises:
+        UnknownReference: its provider is none. RequestValidationError: it has to say where. ModelFailed: REFUSED_ADDRESS.
+    """
     try:
-        return checked_base_url(config.base_url or provider.base_url, allowed=services.settings.model_hosts)
-    except RefusedAddress as error:
-        raise ModelFailed(Outcome.REFUSED_ADDRESS, str(error.reason)) from error
+        return services.models.targets.address_of(config)
+    except ModelIncomplete as error:
+        if error.what == "provider":
+            raise UnknownReference("provider") from None
+        message = "Field required: this provider has no address of its own"
+        raise RequestValidationError([{"type": "missing", "loc": ("body", error.what), "msg": message}]) from None
 
 
 def _origin(config: ModelConfig, services: Services) -> str | None:
     """The origin that a configuration is at; None where it is at none that is asked."""
     try:
-        return _address(config, services)[1]
-    except (UnknownReference, ModelFailed):
+        return services.models.targets.address_of(config).origin
+    except (ModelIncomplete, ModelFailed):
         return None
 
 

@@ -77,8 +77,7 @@ async def models(
     """Providers with their parameters, the operator's shared models, and, for a configuration, what its provider has."""
     live = None
     if config is not None:
-        target = await services.models.target(at.principal, config, request.app.state.editor)
-        live = [_live(model) for model in await services.models.listed(target)]
+        live = [_live(model) for model in await services.models.listed(at.principal, config, request.app.state.editor)]
     shared = [_shared(target) for target in services.models.shared.targets]
     return Json({"providers": _PROVIDERS, "shared": shared, "live": live}, headers={"Cache-Control": "private, no-store"})
 

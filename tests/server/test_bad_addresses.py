@@ -164,7 +164,30 @@ async def test_queries_out_of_bounds_are_refused(raw: Raw) -> None:
         assert await raw.refused("GET", f"/api/export?{query}") == (422, "invalid_request"), query
     for query in ("config=", f"config={'x' * 201}", "config=a&config=b", "library=me", f"{SECRET}=1"):
         assert await raw.refused("GET", f"/api/models?{query}") == (422, "invalid_request"), query
-    for name in ("made-up", "%00", "..", "%E2%80%8B", SECRET):
+    for query in (
+        "from=",
+        "from=%00",
+        "from=2026-02-30",
+        "from=10000-01-01",
+        "to=0000-01-01",
+        "to=0001-01-01",
+        "from=-1",
+        f"from={SECRET}",
+    ):
+        assert await raw.refused("GET", f"/api/usage?{query}") == (422, "invalid_request"), query
+    for query in (
+        "by=",
+        "by=week",
+        "by=day,",
+        f"by={SECRET}",
+        "by=day&by=model",
+        "from=2026-01-02&to=2026-01-01",
+        f"user={SECRET}",
+        "days=9",
+    ):
+        assert await raw.refused("GET", f"/api/usage?{query}") == (422, "invalid_request"), query
+    assert await raw.refused("GET", "/api/usage?from=2024-01-01&to=2026-01-01") == (422, "invalid_request")
+    for name in ("made-up", "%00", "..", "%E2%80%8B", SECRET, "shared:house"):
         assert await raw.refused("GET", f"/api/models?config={name}") in ((404, "not_found"), (422, "invalid_request")), name
 
 

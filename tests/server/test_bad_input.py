@@ -84,6 +84,7 @@ BODIES = {
     "PATCH /api/tags/tag": '{"label": @}',
     "POST /api/tags/merge": '{"tags": [@], "into": "tag"}',
     "PUT /api/models/config/mine": '{"provider": "deepseek", "name": @}',
+    "POST /api/models/config/mine/rotate": '{"api_key": @}',
     "POST /api/optimize": '{"text": @}',
     "POST /api/prompts/{prompt}/optimize": '{"instruction": @}',
     "POST /api/templates": '{"name": @}',

@@ -9,6 +9,7 @@ import pytest
 
 from crdt import operations
 from crdt.library import MODEL_FIELDS, Root
+from server.intents import model_configs as intents
 from tests.support.audited import events
 from tests.support.database import Databases
 from tests.support.library_replica import LibraryReplica
@@ -191,6 +192,68 @@ async def test_a_check_says_what_the_provider_said_and_it_is_kept(client: httpx2
     assert answer.json()["status"] == "invalid_key"
     assert KEY not in answer.text
     assert (await client.get(f"{PATH}/mine")).json()["key"]["status"] == "invalid_key"
+    provider.then(fails(404, {"error": {"message": f"no model gpt-5-mini for {KEY}", "code": "model_not_found"}}))
+    answer = await client.post(f"{PATH}/mine/validate")
+    assert answer.json() == {"status": "unknown_model", "said": "no model gpt-5-mini for ***"}
+
+
+async def test_what_cannot_be_called_as_it_stands_is_not_checked(
+    client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider
+) -> None:
+    await put(client, **config(provider, model=""))
+    refused = await client.post(f"{PATH}/mine/validate")
+    assert (refused.status_code, code_of(refused), refused.json()["detail"]) == (409, "model_incomplete", "model")
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: bool(replica.view.models()))
+        await device.push(operations.set_model_fields(replica.library, "mine", {"provider": "made-up"}))
+        await device.confirmed()
+    for path, body in (("validate", None), ("rotate", {"api_key": OTHER})):
+        refused = await client.post(f"{PATH}/mine/{path}", json=body)
+        assert (refused.status_code, code_of(refused), refused.json()["detail"]) == (409, "model_incomplete", "provider"), path
+
+
+async def test_a_key_that_is_used_says_when_and_a_check_is_told_apart(client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
+    shown = await put(client, **config(provider))
+    await client.post(f"{PATH}/mine/validate")
+    await client.post(f"{PATH}/mine/rotate", json={"api_key": OTHER})
+    assert (await client.get(f"{PATH}/mine")).json()["key"]["last_used_at"] is None
+    assert (await client.post("/api/optimize", json={"text": "t", "model_config_id": "mine"})).status_code == 200
+    async with asyncio.timeout(5):
+        while (used := (await client.get(f"{PATH}/mine")).json()["key"]["last_used_at"]) is None:
+            pass
+    assert used >= shown["key"]["created_at"]
+
+
+@pytest.mark.parametrize("config_id", ["shared:fast", "shared:"])
+async def test_ids_of_the_operators_models_are_no_configurations(
+    client: httpx2.AsyncClient, provider: ScriptedProvider, config_id: str
+) -> None:
+    refused = await client.put(f"{PATH}/{config_id}", json=config(provider))
+    assert (refused.status_code, refused.json()["errors"][0]["where"]) == (422, ["config_id"])
+    assert (await client.get(PATH)).json() == {"configs": [], "orphaned_keys": []}
+
+
+async def test_a_configuration_for_which_there_is_no_room_leaves_no_key_behind(
+    client: httpx2.AsyncClient, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intents, "MOST_CONFIGS", 1)
+    await put(client, **config(provider))
+    refused = await client.put(f"{PATH}/another", json=config(provider))
+    assert (refused.status_code, code_of(refused)) == (409, "too_many")
+    assert (await client.get(PATH)).json()["orphaned_keys"] == []
+    await put(client, name="room for what is there")
+
+
+async def test_headers_that_are_given_one_after_the_other_are_no_more_than_at_once(
+    client: httpx2.AsyncClient, provider: ScriptedProvider
+) -> None:
+    await put(client, **config(provider, extra_headers={f"X-A-{number}": "a" for number in range(20)}))
+    refused = await client.put(f"{PATH}/mine", json={"extra_headers": {"X-B": "b"}})
+    assert (refused.status_code, code_of(refused)) == (409, "too_many")
+    assert len((await put(client, extra_headers={"X-B": "b", "X-A-0": None}))["extra_headers"]) == 20
+    refused = await client.put(f"{PATH}/mine", json={"extra_headers": {f"X-A-{number}": "a" * 4096 for number in range(1, 4)}})
+    assert (refused.status_code, code_of(refused)) == (409, "too_many")
 
 
 async def test_a_rotation_keeps_the_old_key_until_the_provider_takes_the_new_one(
@@ -267,6 +330,8 @@ async def test_anothers_configuration_is_none(client: httpx2.AsyncClient, server
 async def test_a_new_configuration_needs_a_provider_and_an_address_that_is_asked(client: httpx2.AsyncClient) -> None:
     missing = await client.put(f"{PATH}/new", json={"name": "New"})
     assert (missing.status_code, missing.json()["errors"][0]["where"]) == (422, ["body", "provider"])
+    missing = await client.put(f"{PATH}/new", json={"provider": "custom"})
+    assert (missing.status_code, missing.json()["errors"][0]["where"]) == (422, ["body", "base_url"])
     for address in (
         "http://169.254.169.254/v1",
         "https://localhost/v1",

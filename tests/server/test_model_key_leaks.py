@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
@@ -15,7 +17,8 @@ from tests.support.audited import audit_text, logged
 from tests.support.database import Databases
 from tests.support.library_replica import LibraryReplica
 from tests.support.running import Running, User, running_server
-from tests.support.scripted_provider import ScriptedProvider, fails, raw, scripted_provider
+from tests.support.scripted_provider import ScriptedProvider, echoes, fails, raw, redirects, says, scripted_provider
+from tests.support.server import ROOT, Server
 
 KEY, ROTATED = "sk-Can/ary+7f3d9b?e51c0&8a64=d2-KEY1", "sk-Can/ary+1b8e4c?a07f5&3d92=e6-KEY2"
 HEADER, ROTATED_HEADER = 'canary "header" 5c1f=\\8e/2d+HDR1', 'canary "header" 9a4b=\\6f/0c+HDR2'
@@ -134,6 +137,36 @@ async def use_the_key(sweep: Sweep, provider: ScriptedProvider) -> None:
     assert broken.status_code == 400
 
 
+async def improve_prompts(sweep: Sweep, provider: ScriptedProvider) -> None:
+    """Prompts that models improve, and what goes wrong with that: whole, as a stream, and once more under the same Idempotency-Key."""
+    config = {"provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1", "api_key": KEY}
+    assert (await sweep.ask("PUT", "/api/models/config/canary", config | {"extra_headers": {"X-Gateway": HEADER}})).is_success
+    prompt = (await sweep.ask("POST", "/api/prompts", {"title": "p", "original_text": "write a report"})).json()["id"]
+    cut_off = raw(b"data: " + json.dumps({"error": {"message": f"{KEY} {HEADER}"}}).encode() + b"\n\n", ends=True)
+    replies = (
+        says("better"),
+        echoes(401),
+        echoes(404),
+        echoes(500),
+        cut_off,
+        fails(429, retry_after=9),
+        redirects("https://x.example/"),
+    )
+    for path in ("/api/optimize", f"/api/prompts/{prompt}/optimize"):
+        for streamed in (False, True):
+            body = {"model_config_id": "canary", "stream": streamed} | ({"text": "t"} if path == "/api/optimize" else {})
+            for number, reply in enumerate(replies):
+                provider.answer(reply)
+                again = {"Idempotency-Key": f"{path}-{streamed}-{number}"}
+                answers = [await sweep.ask("POST", path, body, headers=again) for _ in "ab"]
+                assert (answers[0].is_success and b"event: error" not in answers[0].content) == (number == 0), answers[0].text
+    provider.answer(says("ok"))
+    for provider.listing in (echoes(401), echoes(500), None):
+        await sweep.ask("GET", "/api/models?config=canary")
+    assert (await sweep.ask("GET", "/api/models?config=canary")).json()["live"]
+    assert (await sweep.ask("GET", "/api/usage?by=day,model")).json()["rows"]
+
+
 async def read_everything(sweep: Sweep) -> None:
     """Every operation that takes a GET, and each form of export."""
     document = (await sweep.ask("GET", "/openapi.json")).json()
@@ -156,6 +189,8 @@ async def test_a_key_occurs_in_no_answer_log_dump_document_or_update(
             await server.execute("UPDATE users SET role = 'admin' WHERE id = $1", user.id)
             async with server.http(user) as client:
                 sweep = Sweep(client)
+                await improve_prompts(sweep, provider)
+                await sweep.ask("DELETE", "/api/models/config/canary")
                 await use_the_key(sweep, provider)
                 await force_failures(sweep, server, monkeypatch)
                 await read_everything(sweep)
@@ -202,3 +237,35 @@ async def state_of(server: Running, user: User) -> bytes:
     async with server.device(user, replica=replica) as device:
         await device.until(lambda: any(each.id == "canary" for each in replica.view.models()))
     return replica.library.content()
+
+
+async def test_a_key_occurs_in_nothing_that_a_server_of_its_own_prints(provider: ScriptedProvider) -> None:
+    """A server as operators run it, with its own log of JSON lines, whatever the vendors' libraries are asked to log."""
+    told = {name: "debug" for name in ("OPENAI_LOG", "ANTHROPIC_LOG")}
+    settings = {"PUBLIC_URL": "https://sync.example.com", "SMTP_URL": "smtp://localhost", "MAIL_FROM": "no-reply@example.com"}
+    settings |= {
+        "ENV": "production",
+        "REGISTRATION": "open",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "LOG_LEVEL": "debug",
+        "MODEL_HOSTS": provider.host,
+    }
+    server = Server(env=told | {f"PROMPTSYNC_{name}": value for name, value in settings.items()}, fresh=True)
+    try:
+        make_keys = (sys.executable, "-m", "server.cli", "keys", "create")
+        await asyncio.to_thread(subprocess.run, make_keys, env=server.environment(), cwd=ROOT, check=True, capture_output=True)
+        await asyncio.to_thread(server.start)
+        token = (await asyncio.to_thread(server.register)).access_token
+        async with httpx2.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+            await improve_prompts(sweep := Sweep(client), provider)
+            provider.then(redirects(f"https://x.example/?k={KEY}"))
+            assert (await sweep.ask("POST", "/api/optimize", {"text": "t", "model_config_id": "canary"})).status_code == 502
+            await sweep.ask("DELETE", "/api/models/config/canary")
+            await use_the_key(sweep, provider)
+        await asyncio.to_thread(server.terminate)
+        printed = server.log_file.read_bytes()
+    finally:
+        await asyncio.to_thread(server.cleanup)
+    assert {json.loads(line)["event"] for line in printed.splitlines() if line.startswith(b"{")} >= {"request"}
+    assert found(printed) == []
+    assert found(b"\n".join(sweep.seen)) == []

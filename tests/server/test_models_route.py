@@ -61,6 +61,33 @@ async def test_the_live_list_is_asked_for_with_the_users_own_key(client: httpx2.
     assert {asked.key for asked in provider.asked} == {"sk-users-own-0123456789"}
 
 
+async def test_what_a_provider_has_can_be_asked_before_a_model_is_chosen(client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
+    await configure(client, provider)
+    await client.put("/api/models/config/mine", json={"model": "", "enabled": False})
+    answer = await client.get("/api/models", params={"config": "mine"})
+    assert [model["id"] for model in answer.json()["live"]] == ["deepseek-chat", "gpt-5-mini"]
+
+
+async def test_nobody_is_told_what_the_operators_account_has(client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
+    answer = await client.get("/api/models", params={"config": "shared:house"})
+    assert (answer.status_code, code_of(answer)) == (404, "not_found")
+    assert provider.asked == []
+
+
+async def test_lists_count_as_calls_where_the_provider_is_asked(database_dsn: str, provider: ScriptedProvider) -> None:
+    async with (
+        running_server(database_dsn, model_hosts=(provider.host,), model_calls_a_minute=2) as server,
+        server.http(await server.user()) as client,
+    ):
+        await configure(client, provider)
+        assert [(await client.get("/api/models", params={"config": "mine"})).status_code for _ in range(4)] == [200] * 4
+        provider.listing = echoes(401)
+        await configure(client, provider, "sk-another-0123456789")
+        answers = [await client.get("/api/models", params={"config": "mine"}) for _ in range(3)]
+        assert [code_of(answer) for answer in answers] == ["model_invalid_key", "too_many_attempts", "too_many_attempts"]
+        assert len(provider.asked) == 2
+
+
 async def test_a_configuration_of_another_user_is_none(server: Running, client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
     await configure(client, provider)
     async with server.http(await server.user()) as another:

@@ -5,6 +5,7 @@ import pytest
 from auth.model_secret import ModelSecret
 from server.ai import listed_models
 from server.ai import wires as wires_module
+from server.ai.calls import Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel, ListedModels, listed_in
 from server.ai.wires import Wires
@@ -12,10 +13,19 @@ from tests.support.calling import KEY, WIRES, target_at
 from tests.support.scripted_provider import ScriptedProvider, echoes, fails, raw, says, stalls
 
 
+async def checked(wires: Wires, target: Target) -> Outcome:
+    """What a check comes to."""
+    try:
+        await wires.check(target)
+    except ModelFailed as error:
+        return error.outcome
+    return Outcome.OK
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_configuration_that_works_is_ok_for_a_few_tokens(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     provider.answer(says("ok", finish="length"))
-    assert await wires.check(target_at(provider, wire, params={"temperature": 9})) is Outcome.OK
+    assert await checked(wires, target_at(provider, wire, params={"temperature": 9})) is Outcome.OK
     [call] = provider.calls
     names = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}
     assert call.body[names.get(wire, "max_tokens")] == 16
@@ -25,7 +35,7 @@ async def test_a_configuration_that_works_is_ok_for_a_few_tokens(wires: Wires, p
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_wrong_key_is_found_without_a_call_that_costs(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     provider.keys = {"sk-another"}
-    assert await wires.check(target_at(provider, wire)) is Outcome.INVALID_KEY
+    assert await checked(wires, target_at(provider, wire)) is Outcome.INVALID_KEY
     assert [asked.method for asked in provider.asked] == ["GET"]
 
 
@@ -34,35 +44,35 @@ async def test_a_wrong_key_is_found_without_a_call_that_costs(wires: Wires, prov
 )
 async def test_what_only_a_call_tells_is_told(wires: Wires, provider: ScriptedProvider, status: int, outcome: Outcome) -> None:
     provider.answer(fails(status, {"error": {"message": "no"}} if status == 402 else None))
-    assert await wires.check(target_at(provider)) is outcome
+    assert await checked(wires, target_at(provider)) is outcome
     assert len(provider.calls) == 1
 
 
 @pytest.mark.parametrize("listing", [fails(404, "nothing"), fails(403), fails(501), raw(b"<html>", headers={"content-type": "text/html"})])
 async def test_a_provider_without_a_list_can_still_be_ok(wires: Wires, provider: ScriptedProvider, listing: object) -> None:
     provider.listing = listing  # type: ignore[assignment]  # one of the replies above
-    assert await wires.check(target_at(provider)) is Outcome.OK
+    assert await checked(wires, target_at(provider)) is Outcome.OK
 
 
 async def test_a_list_that_everybody_gets_says_nothing_about_a_key(wires: Wires, provider: ScriptedProvider) -> None:
-    assert await wires.check(target_at(provider, "openrouter")) is Outcome.OK
+    assert await checked(wires, target_at(provider, "openrouter")) is Outcome.OK
     assert [asked.method for asked in provider.asked] == ["POST"]
 
 
 async def test_a_model_that_only_thinks_within_so_few_tokens_is_ok(wires: Wires, provider: ScriptedProvider) -> None:
     provider.answer(says(reasoning=["hm"], finish="length"))
-    assert await wires.check(target_at(provider)) is Outcome.OK
+    assert await checked(wires, target_at(provider)) is Outcome.OK
 
 
 async def test_a_check_ends_in_time(wires: Wires, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires_module, "CHECK_SECONDS", 0.2)
     for provider.listing in (None, stalls()):
         provider.answer(stalls())
-        assert await wires.check(target_at(provider)) is Outcome.TIMEOUT
+        assert await checked(wires, target_at(provider)) is Outcome.TIMEOUT
 
 
 async def test_an_address_that_is_not_asked(wires: Wires, provider: ScriptedProvider) -> None:
-    assert await wires.check(target_at(provider, base_url="https://169.254.169.254/v1")) is Outcome.REFUSED_ADDRESS
+    assert await checked(wires, target_at(provider, base_url="https://169.254.169.254/v1")) is Outcome.REFUSED_ADDRESS
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -21,6 +21,7 @@ from server.ai.calls import Finished, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.errors import ModelDisabled, ModelIncomplete, TooManyAttempts
 from server.services import utc_now
+from storage.errors import NotFound
 from tests.support.calling import KEY, call_of, target_at
 from tests.support.core import new_keyring
 from tests.support.library_replica import newcomer, store
@@ -136,6 +137,26 @@ async def test_a_configuration_that_a_device_has_given_the_id_of_a_shared_model_
     await write(running, user, "shared:fast", provider="custom", model="evil", base_url=f"{provider.url}/v1", enabled=True)
 
     assert (await target(running, user, "shared:fast")).model == "gpt-5-mini"
+
+
+async def test_a_configuration_with_the_id_of_a_shared_model_that_is_no_more_is_not_called(
+    running: Running, provider: ScriptedProvider
+) -> None:
+    user = await running.user()
+    await write(running, user, "shared:gone", provider="custom", model="evil", base_url=f"{provider.url}/v1", enabled=True)
+
+    with pytest.raises(NotFound):
+        await target(running, user, "shared:gone")
+
+
+async def test_an_id_that_a_device_has_made_up_with_characters_that_no_database_takes_is_called_or_refused(
+    running: Running, provider: ScriptedProvider
+) -> None:
+    user = await running.user()
+    await write(running, user, "a\0b", provider="custom", model="gpt-5-mini", base_url=f"{provider.url}/v1", enabled=True)
+
+    with pytest.raises((NotFound, ModelIncomplete)):
+        await target(running, user, "a\0b")
 
 
 async def test_anothers_configuration_is_as_one_that_is_not_there(running: Running, provider: ScriptedProvider) -> None:
@@ -283,9 +304,11 @@ async def test_a_check_of_a_configuration_is_a_call_as_well(running: Running, pr
     user = await running.user()
     provider.keys = {KEY}
 
-    assert await running.services.models.check(target_at(provider), user.id) is Outcome.OK
+    await running.services.models.check(target_at(provider), user.id)
     provider.keys = {"another"}
-    assert await running.services.models.check(target_at(provider), user.id) is Outcome.INVALID_KEY
+    with pytest.raises(ModelFailed) as raised:
+        await running.services.models.check(target_at(provider), user.id)
+    assert raised.value.outcome is Outcome.INVALID_KEY
 
     assert [(row["kind"], row["outcome"]) for row in await rows(running)] == [("validate", "ok"), ("validate", "invalid_key")]
 
