@@ -116,10 +116,10 @@ class Vault:
             ModelKeyUnreadable: it does not open; that is noted in the audit log, once for each secret.
         """
         async with self._database.acquire() as connection:
-            row = await model_secrets.get(connection, user_id, config_id)
-            key = await self._key(connection, user_id) if row is not None else None
-        if row is None:
+            found = await model_secrets.get_with_key(connection, self._keyring, user_id, config_id)
+        if found is None:
             raise ModelKeyMissing
+        row, key = found
         if row.origin != origin:
             raise ModelKeyElsewhere
         try:

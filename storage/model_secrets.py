@@ -8,12 +8,17 @@ from datetime import datetime
 from uuid import UUID
 
 from storage.cipher import DataKey, user_key_place
+from storage.errors import SealBroken
 from storage.keyring import Keyring
 from storage.pool import Connection, Record
 
 _COLUMNS = "id, config_id, origin, sealed, created_at, last_used_at, checked_at, status"
 _ALL = f"SELECT {_COLUMNS} FROM model_secrets WHERE user_id = $1 ORDER BY config_id"  # noqa: S608  # constants only
 _ONE = f"SELECT {_COLUMNS} FROM model_secrets WHERE user_id = $1 AND config_id = $2"  # noqa: S608  # constants only
+_WITH_KEY = f"""
+    SELECT s.*, u.key_id, u.wrapped_key FROM (SELECT user_id, {_COLUMNS} FROM model_secrets WHERE user_id = $1 AND config_id = $2) s
+    JOIN users u ON u.id = s.user_id
+"""  # noqa: S608  # constants only
 _KEY = "SELECT key_id, wrapped_key FROM users WHERE id = $1 AND wrapped_key IS NOT NULL"
 _COUNT = "SELECT count(*) FROM model_secrets WHERE user_id = $1 AND config_id <> $2"
 _PUT = f"""
@@ -61,6 +66,18 @@ async def get(connection: Connection, user_id: UUID, config_id: str) -> Row | No
     """The row of one configuration."""
     row = await connection.fetchrow(_ONE, user_id, config_id)
     return _row(row) if row else None
+
+
+async def get_with_key(connection: Connection, keyring: Keyring, user_id: UUID, config_id: str) -> tuple[Row, DataKey | None] | None:
+    """The row of one configuration, and the user's data key as `user_key` has it, but None too where its wrapping does not open."""
+    row = await connection.fetchrow(_WITH_KEY, user_id, config_id)
+    if row is None:
+        return None
+    try:
+        key = keyring.unwrap(row["key_id"], row["wrapped_key"], user_key_place(user_id)) if row["wrapped_key"] is not None else None
+    except SealBroken:
+        key = None
+    return _row(row), key
 
 
 async def count_others(connection: Connection, user_id: UUID, config_id: str) -> int:

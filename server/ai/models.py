@@ -28,6 +28,7 @@ from server.ai.wires import Wires
 from server.config import Settings
 from server.limits import Limits
 from server.outgoing.client import make_client
+from storage.libraries import Library
 from storage.pool import Database
 
 if TYPE_CHECKING:
@@ -68,11 +69,19 @@ class Models:
         if self._client is not None:
             await (await self._client).aclose()
 
-    async def target(self, principal: Principal, config_id: str, editor: Editor, *, params: Mapping[str, Any] | None = None) -> Target:
+    async def target(
+        self,
+        principal: Principal,
+        config_id: str,
+        editor: Editor,
+        *,
+        params: Mapping[str, Any] | None = None,
+        own: Library | None = None,
+    ) -> Target:
         """The model that an id means, ready to be called.
 
         `shared:<id>` is one of the operator's models, anything else a configuration of the asking user, in the user's own library,
-        whatever library the request is about. `params` are set over those of the configuration.
+        whatever library the request is about; whoever has that at hand gives it as `own`. `params` are set over those of the configuration.
 
         Raises:
             NotFound, Missing: nothing has this id.
@@ -81,7 +90,7 @@ class Models:
             ModelKeyMissing, ModelKeyElsewhere, ModelKeyUnreadable: as `Vault.open`.
             as `Editor.read`.
         """
-        return await self.targets.named(principal, config_id, editor, params)
+        return await self.targets.named(principal, config_id, editor, params, own)
 
     async def stream(self, call: Call, user_id: UUID) -> AsyncGenerator[Piece, None]:
         """The pieces of a model's answer as they come, `Finished` the last. Close it (`aclosing`) where it is not read to its end.

@@ -25,7 +25,9 @@ from server.outgoing.addresses import BaseUrl, checked_base_url
 from server.outgoing.errors import RefusedAddress
 from storage import libraries
 from storage.errors import NotFound
+from storage.libraries import Library
 from storage.pool import Database
+from storage.users import User
 
 if TYPE_CHECKING:
     from server.editor import Editor  # which is given the services, and so this
@@ -40,14 +42,16 @@ class Targets:
         self._vault = vault
         self._shared = shared
 
-    async def named(self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None) -> Target:
+    async def named(
+        self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None, own: Library | None = None
+    ) -> Target:
         """See `Models.target`."""
         if config_id.startswith(SHARED):
             found = self._shared.target(config_id)
             if found is None:
                 raise NotFound  # and never a configuration that a device has called so
         else:
-            config = await self._config(principal, config_id, editor)
+            config = await self._config(principal, config_id, editor, own)
             if not config.enabled:
                 raise ModelDisabled
             found = await self.of(principal.user.id, config)
@@ -65,13 +69,15 @@ class Targets:
         address = self.address_of(config)
         return self.made(config, address, await self._secret(user_id, config, address), needs_model=needs_model)
 
-    async def _config(self, principal: Principal, config_id: str, editor: Editor) -> ModelConfig:
-        user = principal.user
-        async with self._database.acquire() as connection:
-            library = await libraries.for_user(connection, user.library_id, user.id)
+    async def _config(self, principal: Principal, config_id: str, editor: Editor, own: Library | None = None) -> ModelConfig:
+        library = own or await self._own_library(principal.user)
         if library is None or config_id.startswith(SHARED) or "\0" in config_id:  # no database takes NUL; a preference may have it
             raise NotFound
         return await editor.read(library, partial(_configuration, config_id=config_id))
+
+    async def _own_library(self, user: User) -> Library | None:
+        async with self._database.acquire() as connection:
+            return await libraries.for_user(connection, user.library_id, user.id)
 
     def address_of(self, config: ModelConfig) -> BaseUrl:
         """Where a configuration's provider is asked: at the catalogue's address where the configuration has none.

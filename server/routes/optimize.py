@@ -182,7 +182,8 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
     )
     messages = messages_for(_content(template_id, language, material), subject)
     try:
-        target = await services.models.target(at.principal, config_id, request.app.state.editor, params=body.params)
+        own = at.library if at.library.id == at.principal.user.library_id else None
+        target = await services.models.target(at.principal, config_id, request.app.state.editor, params=body.params, own=own)
     except (NotFound, Missing) as error:
         raise UnknownReference("model_config_id") from error
     call = Call(target=target, messages=messages, purpose=Purpose(body.mode.value))
