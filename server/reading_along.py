@@ -23,7 +23,7 @@ class ReadingAlong:
         self.is_read = False
         self._pieces: deque[Token | Reasoning] = deque()
         self._came = asyncio.Event()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     def put(self, piece: Token | Reasoning) -> None:
         """Leave a piece for the reader."""
@@ -39,7 +39,7 @@ class ReadingAlong:
         while self._pieces and length < TAKEN:
             taken.append(self._pieces.popleft())
             length += len(taken[-1].text)
-        if not self._pieces and not self._closed:
+        if not self._pieces and not self._closed.is_set():
             self._came.clear()
         return [kind("".join(piece.text for piece in pieces)) for kind, pieces in groupby(taken, type)]
 
@@ -49,6 +49,12 @@ class ReadingAlong:
             async with asyncio.timeout(within):
                 await self._came.wait()
 
+    async def gather(self, within: float) -> None:
+        """Let more come for so many seconds, or until nothing more will."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._closed.wait()
+
     def leave(self) -> None:
         """The reader has gone: nothing is kept any more."""
         self.is_read = False
@@ -57,9 +63,9 @@ class ReadingAlong:
     @property
     def over(self) -> bool:
         """Whether nothing is left, and nothing will come."""
-        return self._closed and not self._pieces
+        return self._closed.is_set() and not self._pieces
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._closed = True
+        self._closed.set()
         self._came.set()

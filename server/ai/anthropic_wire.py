@@ -10,7 +10,7 @@ import httpx2
 
 from server.ai.calls import Message, Role, Target
 from server.ai.readers import MessagesReader, Reader
-from server.ai.sdks import Sdks, headers_of
+from server.ai.sdks import Sdks, answer_of, headers_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -43,28 +43,19 @@ class AnthropicWire:
     @asynccontextmanager
     async def asked(self, messages: Sequence[Message], params: dict[str, Any], timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to a call, its body not read yet. Raises whatever the SDK and httpx2 raise."""
-        client = await self._client()
-        body = {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
+        said = [{"role": message.role.value, "content": message.content} for message in messages if message.role is not Role.SYSTEM]
+        body: dict[str, Any] = {"model": self._target.model, "stream": True, "max_tokens": MAX_TOKENS, "messages": said}
         if system := "\n\n".join(message.content for message in messages if message.role is Role.SYSTEM):
             body["system"] = system  # the wire has no such role
-        said = [{"role": message.role.value, "content": message.content} for message in messages if message.role is not Role.SYSTEM]
-        most = body.pop("max_tokens", MAX_TOKENS)
-        create: Any = client.messages.create
-        call = create(model=self._target.model, messages=said, max_tokens=most, stream=True, extra_body=body, timeout=timeout)
-        async with await call as stream:
-            yield stream.response
+        body |= {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
+        async with answer_of(await self._client(), "/v1/messages", timeout, body) as response:
+            yield response
 
     @asynccontextmanager
     async def models(self, timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to what models there are, its body not read yet."""
-        client = await self._client()
-        from anthropic import AsyncStream  # the client has it loaded
-
-        # as a stream, which is read no further than its bound
-        path = "/v1/models?limit=1000"
-        listing = client.get(path, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=AsyncStream[object])
-        async with await listing as stream:
-            yield stream.response
+        async with answer_of(await self._client(), "/v1/models?limit=1000", timeout) as response:
+            yield response
 
     async def _client(self) -> AsyncAnthropic:
         secret, url = self._target.secret, self._target.base_url

@@ -11,7 +11,7 @@ import httpx2
 from server.ai.calls import Message, Target
 from server.ai.providers import PROVIDERS, RESPONSES
 from server.ai.readers import ChatReader, Reader, ResponsesReader
-from server.ai.sdks import Sdks, headers_of
+from server.ai.sdks import Sdks, answer_of, headers_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -44,28 +44,20 @@ class OpenAIWire:
     @asynccontextmanager
     async def asked(self, messages: Sequence[Message], params: dict[str, Any], timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to a call, its body not read yet. Raises whatever the SDK and httpx2 raise."""
-        client = await self._client()
         said = [{"role": message.role.value, "content": message.content} for message in messages]
-        body = {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
-        create: Any = client.chat.completions.create
-        given: dict[str, Any] = {"messages": said}
-        if self._responses:
-            create, given = client.responses.create, {"input": said}
-        elif self.asks_usage and "stream_options" not in body:
-            given["stream_options"] = {"include_usage": True}
-        async with await create(model=self._target.model, stream=True, **given, extra_body=body, timeout=timeout) as stream:
-            yield stream.response
+        body: dict[str, Any] = {"model": self._target.model, "stream": True, "input" if self._responses else "messages": said}
+        if self.asks_usage:
+            body["stream_options"] = {"include_usage": True}
+        body |= {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
+        door = "/responses" if self._responses else "/chat/completions"
+        async with answer_of(await self._client(), door, timeout, body) as response:
+            yield response
 
     @asynccontextmanager
     async def models(self, timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to what models there are, its body not read yet."""
-        client = await self._client()
-        from openai import AsyncStream  # the client has it loaded
-
-        # as a stream, which is read no further than its bound
-        listing = client.get("/models", cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=AsyncStream[object])
-        async with await listing as stream:
-            yield stream.response
+        async with answer_of(await self._client(), "/models", timeout) as response:
+            yield response
 
     async def _client(self) -> AsyncOpenAI:
         secret, url = self._target.secret, self._target.base_url

@@ -68,7 +68,7 @@ class EventStream(Response):
                 await self._send(send, b"".join([*events, self._last()]), more=False)
                 return
             await self._send(send, b"".join(events) or _KEEP_ALIVE)
-            await asyncio.sleep(GATHER_SECONDS)
+            await along.gather(GATHER_SECONDS)
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(STALL_SECONDS):

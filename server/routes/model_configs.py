@@ -101,7 +101,7 @@ async def get(config_id: ConfigId, at: AtOwn, services: Served) -> Response:
     return Json(_view(config, await _kept(config_id, at, services), at, services))
 
 
-@router.put("/{config_id}", responses=fails(**_SAVES), response_model=ConfigView)
+@router.put("/{config_id}", responses=fails(**_SAVES) | {201: {"model": ConfigView, "description": "It is new"}}, response_model=ConfigView)
 async def put(config_id: ConfigId, body: ConfigBody, at: AtOwn, services: Served, request: Request) -> Response:
     """Make a configuration, or set some fields of one; what is left out stays as it is.
 

@@ -1,6 +1,8 @@
 """Unmodified yjs and y-websocket 2 and 3 in Node, against a real server process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
@@ -31,6 +33,30 @@ A_BIT_OF_EVERYTHING: list[list[object]] = [
     ["xml append", "paragraph", "World"],
     ["xml attribute", 0, "align", "left"],
 ]
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Devices that were opened when this module began, and say nothing; what each is asked is whether it stays for SILENCE_SECONDS."""
+
+    devices: list[NodeDevice]
+    asked: list[int]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(server: Server, account: Account) -> Iterator[Silent]:
+    """The silence passes while the other tests run; the last test of this file waits for what is left of it."""
+    libraries = {name: server.create_library(account) for name in ("together", "alone with", "alone without")}
+    places = [(provider, "together", awareness) for provider in ("2", "3") for awareness in (True, False)]
+    places += [("3", "alone with", True), ("3", "alone without", False)]
+    with ExitStack() as ends:
+        devices = [
+            ends.enter_context(NodeDevice(provider)).open(server, libraries[place], account.sync_token, awareness=awareness)
+            for provider, place, awareness in places
+        ]
+        for each in devices:
+            each.wait("synced")
+        yield Silent(devices, [each.ask("stay", milliseconds=SILENCE_SECONDS * 1000) for each in devices])
 
 
 def open_two(new: NewDevice, server: Server, account: Account, library: str, pair: Pair) -> tuple[NodeDevice, NodeDevice]:
@@ -235,29 +261,6 @@ def test_presence_of_those_who_are_there_reaches_who_comes_later(
     b.wait("present", [a.client])
 
 
-def test_silence_closes_nothing(server: Server, account: Account, library: str, device: NewDevice) -> None:
-    """Real time passes: the providers' own clocks are what is tested."""
-    libraries = {name: server.create_library(account) for name in ("together", "alone with", "alone without")}
-    devices = [
-        device(provider).open(server, libraries[room], account.sync_token, awareness=awareness)
-        for provider in ("2", "3")
-        for room, awareness in (("together", True), ("together", False))
-    ]
-    devices.append(device("3").open(server, libraries["alone with"], account.sync_token))
-    devices.append(device("3").open(server, libraries["alone without"], account.sync_token, awareness=False))
-    for each in devices:
-        each.wait("synced")
-
-    asked = [each.ask("stay", milliseconds=SILENCE_SECONDS * 1000) for each in devices]
-    stayed = [each.answer(number, within=SILENCE_SECONDS + 20) for each, number in zip(devices, asked, strict=True)]
-
-    assert all(stayed), [each.do("events") for each in devices]
-    assert [each.do("connection")["openings"] for each in devices] == [1] * len(devices)
-    devices[0].edit(["text append", "still here"])
-    for other in devices[1:4]:
-        other.wait("text", "still here")
-
-
 @each_provider
 def test_a_wrong_token_is_told_by_its_close_code(server: Server, account: Account, library: str, device: NewDevice, provider: str) -> None:
     stranger = device(provider).open(server, library, "not-a-token")
@@ -328,3 +331,15 @@ def test_edits_survive_a_killed_server(own_server: Server, device: NewDevice, pa
     written = {each.client: each.do("progress")["clock"] for each in (a, b)}
     assert content["vector"] == seeded(written)
     assert len(content["map"]) == sum(written.values())
+
+
+def test_silence_closes_nothing(silent: Silent) -> None:
+    """Real time passes: the providers' own clocks are what is tested."""
+    devices = silent.devices
+    stayed = [each.answer(number, within=SILENCE_SECONDS + 20) for each, number in zip(devices, silent.asked, strict=True)]
+
+    assert all(stayed), [each.do("events") for each in devices]
+    assert [each.do("connection")["openings"] for each in devices] == [1] * len(devices)
+    devices[0].edit(["text append", "still here"])
+    for other in devices[1:4]:
+        other.wait("text", "still here")

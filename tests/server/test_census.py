@@ -126,6 +126,7 @@ async def test_a_device_of_another_process_that_does_not_answer_is_said_to_be_si
     monkeypatch.setattr(census, "EXCHANGE_SECONDS", 0.7)
     frozen = await RawSocket.open(pair.other.port, pair.user.library_id, pair.user.sync_token)
     frozen.send(masked(ysync.encode_step1(b"\x00")))
+    await until(lambda: bool(pair.other.app.hall.devices), "the device")
     forced = await asyncio.wait_for(force(client), status.DEVICES_SECONDS)
     assert [(each["what"], each["devices"]) for each in forced["unfinished"]] == [("devices", 1)]
     assert len(forced["libraries"][0]["devices"]) == 1

@@ -399,9 +399,14 @@ async def test_the_examples_can_be_sent_as_they_are(described: Described, client
         method, path = label.split(" ")
         for example in _examples(described.document, operation) if "{" not in path else ():
             answer = await client.request(method, path, json=example)
-            assert answer.is_success or label in PUBLIC, (label, answer.text)
+            assert answer.is_success or label in PUBLIC or _lacks_the_model(answer), (label, answer.text)
             sent += 1
     assert sent >= 6
+
+
+def _lacks_the_model(answer: httpx2.Response) -> bool:
+    """Whether all that is wrong with an example is that nobody here has configured the model that it names."""
+    return answer.json().get("detail") == "model_config_id"
 
 
 def _examples(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from server.config import Settings
 from server.errors import TABLE, TooManyAttempts, problem_of
 
 ROOT = Path(__file__).resolve().parents[3]
-NAMED = re.compile(r'(?:\bRate\(|\ba_minute\(|\bBuckets\(|\bnote\(|_failures\(counters,)\s*"(\w+)"')
+NAMED = re.compile(r'(?:\bRate\(|\ba_minute\(|\bBuckets\(|\bnote\(|\brefusal\(|_failures\(counters,)\s*"(\w+)"')
 
 
 def rows() -> list[list[str]]:
