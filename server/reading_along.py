@@ -23,7 +23,8 @@ class ReadingAlong:
         self.is_read = False
         self._pieces: deque[Token | Reasoning] = deque()
         self._came = asyncio.Event()
-        self._closed = asyncio.Event()
+        self._closed = False
+        self._gathered: asyncio.Future[None] | None = None
 
     def put(self, piece: Token | Reasoning) -> None:
         """Leave a piece for the reader."""
@@ -39,7 +40,7 @@ class ReadingAlong:
         while self._pieces and length < TAKEN:
             taken.append(self._pieces.popleft())
             length += len(taken[-1].text)
-        if not self._pieces and not self._closed.is_set():
+        if not self._pieces and not self._closed:
             self._came.clear()
         return [kind("".join(piece.text for piece in pieces)) for kind, pieces in groupby(taken, type)]
 
@@ -51,9 +52,19 @@ class ReadingAlong:
 
     async def gather(self, within: float) -> None:
         """Let more come for so many seconds, or until nothing more will."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._closed.wait()
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        self._gathered = loop.create_future()
+        timer = loop.call_later(within, self._end_gathering)
+        try:
+            await self._gathered
+        finally:
+            timer.cancel()
+
+    def _end_gathering(self) -> None:
+        if self._gathered is not None and not self._gathered.done():
+            self._gathered.set_result(None)
 
     def leave(self) -> None:
         """The reader has gone: nothing is kept any more."""
@@ -63,9 +74,10 @@ class ReadingAlong:
     @property
     def over(self) -> bool:
         """Whether nothing is left, and nothing will come."""
-        return self._closed.is_set() and not self._pieces
+        return self._closed and not self._pieces
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._closed.set()
+        self._closed = True
         self._came.set()
+        self._end_gathering()

@@ -186,7 +186,7 @@ class Wires:
                     response = await stack.enter_async_context(wire.asked(messages, params, self._timeout()))
                     answered = True
                     await _require_events(response)
-                async with aclosing(_read(response, wire.reader(), deadline)) as pieces:
+                async with aclosing(_read(response, wire.reader(), deadline, self._settings.model_idle_seconds)) as pieces:
                     async for piece in pieces:
                         yield piece
         except Exception as error:
@@ -203,15 +203,18 @@ class Wires:
         return httpx2.Timeout(idle, connect=connect, pool=connect)
 
 
-async def _read(response: httpx2.Response, reader: Reader, deadline: float) -> AsyncGenerator[Piece, None]:
+async def _read(response: httpx2.Response, reader: Reader, deadline: float, idle: float) -> AsyncGenerator[Piece, None]:
     """The pieces of an answer. Raises Said, Broken, TimeoutError, and what httpx2 raises."""
     loop = asyncio.get_running_loop()
     size = 0
     async with aclosing(aiter(EventSource(response, MAX_EVENT_BYTES))) as events:  # type: ignore[type-var]  # a generator
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                if deadline - loop.time() > idle:  # the wait for bytes ends before: a timer for each event is as dear as reading it
                     event = await anext(events, None)
+                else:
+                    async with asyncio.timeout_at(deadline):
+                        event = await anext(events, None)
                 if event is None:
                     break
                 if reader.done or not event.data:

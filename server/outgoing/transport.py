@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 import httpcore2
 import httpx2
@@ -67,7 +68,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             status_code=answer.status,
             # one client asks for all users: nobody's cookies are kept for the next
             headers=[(name, value) for name, value in answer.headers if name.lower() != b"set-cookie"],
-            stream=_Body(answer, deadline),
+            stream=_Body(answer, deadline, asked.extensions["timeout"]["read"]),
             extensions={name: answer.extensions[name] for name in ("http_version", "reason_phrase") if name in answer.extensions},
         )
 
@@ -94,9 +95,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 class _Body(httpx2.AsyncByteStream):
     """An answer's body, until it is too large or its time is over."""
 
-    def __init__(self, answer: httpcore2.Response, deadline: float) -> None:
+    def __init__(self, answer: httpcore2.Response, deadline: float, idle: float) -> None:
         self._answer = answer
         self._deadline = deadline
+        self._idle = idle
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = aiter(self._answer.aiter_stream())
@@ -113,9 +115,14 @@ class _Body(httpx2.AsyncByteStream):
                 await asyncio.sleep(0)
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        with _told_as_httpx2():
+        loop = asyncio.get_running_loop()
+        try:
+            if self._deadline - loop.time() > self._idle:  # the wait for bytes ends before: a timer for each piece is as dear as the piece
+                return await anext(pieces, None)
             async with asyncio.timeout_at(self._deadline):
                 return await anext(pieces, None)
+        except Exception as error:
+            _raise_as_httpx2(error)
 
     async def aclose(self) -> None:
         await self._answer.aclose()
@@ -134,14 +141,19 @@ def _told_as_httpx2() -> Iterator[None]:
     """A block whose errors are httpx2's, as every client of it expects them. Their causes say more."""
     try:
         yield
-    except RefusedAddress as error:
-        raise httpx2.ConnectError("this address is not asked") from error
-    except TimeoutError as error:
-        raise TotalTimeout("longer than a call may take") from error
-    except OSError as error:
-        raise httpx2.ReadError(type(error).__name__) from error
     except Exception as error:
-        kind = next((_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS), None)
-        if kind is None:
-            raise
-        raise kind(str(error)) from error
+        _raise_as_httpx2(error)
+
+
+def _raise_as_httpx2(error: Exception) -> NoReturn:
+    match error:
+        case RefusedAddress():
+            raise httpx2.ConnectError("this address is not asked") from error
+        case TimeoutError():
+            raise TotalTimeout("longer than a call may take") from error
+        case OSError():
+            raise httpx2.ReadError(type(error).__name__) from error
+    kind = next((_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS), None)
+    if kind is None:
+        raise error
+    raise kind(str(error)) from error

@@ -4,6 +4,7 @@ The model is called with nothing held; then one edit makes the version. With `st
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ from server.services import Services
 from server.times import ms
 from storage.errors import NotFound
 
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 BEGIN_SECONDS = 15.0
 """How long an event stream is not begun while nothing has come: what fails until then is an ordinary answer."""
 ASKS: dict[str, int] = {
@@ -205,7 +207,7 @@ def _language(preference: Any, request: Request, text: str) -> Language:
         return Language.CHINESE if preference.lower().startswith("zh") else Language.ENGLISH
     if accepted:
         return Language(preferred(accepted).value)
-    return Language.CHINESE if any("\u4e00" <= character <= "\u9fff" for character in text) else Language.ENGLISH
+    return Language.CHINESE if _CHINESE.search(text) else Language.ENGLISH
 
 
 def _content(template_id: str, language: Language, material: Material) -> Content:
