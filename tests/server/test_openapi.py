@@ -406,7 +406,7 @@ async def test_the_examples_can_be_sent_as_they_are(described: Described, client
 
 def _lacks_the_model(answer: httpx2.Response) -> bool:
     """Whether all that is wrong with an example is that nobody here has configured the model that it names."""
-    return answer.json().get("detail") == "model_config_id"
+    return bool(answer.json().get("detail") == "model_config_id")
 
 
 def _examples(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[Any]:
