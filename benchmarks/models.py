@@ -28,11 +28,10 @@ CALLS, STREAMED = 200, 20
 """Calls of a run: short ones, and longer ones whose pieces are timed."""
 SHORT, LONG = "stamped-5-0", "stamped-50-0.005"
 STREAMS = 200
-STREAM = "stamped-{pieces}-0.1"
-"""Of the many at once: ten pieces a second each, about as fast as a model speaks."""
+STREAM_SECONDS = 20
+STREAM = f"stamped-{10 * STREAM_SECONDS}-0.1"
+"""Of the many at once: ten pieces a second each, about as fast as a model speaks. After one comes the next, so ten begin a second."""
 QUIET_SECONDS = 2.0
-BEGIN_SECONDS = 2.0
-"""Within which the many begin, each at a moment of its own, as people do: in step, all their pieces would come in the same millisecond."""
 TEXT = "You are a careful assistant. Answer in three sentences. " * 20
 
 
@@ -42,7 +41,7 @@ def models(subject: Subject, plan: Plan) -> Iterator[Row]:
         subject.server.set(model_hosts=f"127.0.0.1:{port}", model_calls_a_minute="1000000", model_calls_at_once="1000")
         subject.restart()
         account = subject.server.register()
-        for model in (SHORT, LONG, STREAM.format(pieces=_pieces(plan))):
+        for model in (SHORT, LONG, STREAM):
             with closing(Rest(subject.server, account)) as client:
                 body = {"name": model, "enabled": True, "provider": "custom", "model": model, "base_url": f"http://127.0.0.1:{port}/v1"}
                 client.ask("PUT", f"/api/models/config/{model}", body)
@@ -129,35 +128,40 @@ def _stamps(data: str) -> Iterator[float]:
         yield from map(float, choice["delta"].get("content", "").split())
 
 
-def _pieces(plan: Plan) -> int:
-    return int(10 * plan.seconds)
-
-
 def _disturbed(subject: Subject, plan: Plan, account: Account) -> tuple[float, float]:
-    """The p99 of a pair of devices in another library while the streams run, and before and after."""
+    """The p99 of a pair of devices in another library while all the streams run, and before any has begun."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other:
         enough = Path(folder) / "enough"
         relaying = other.submit(measure, subject.job("relay", plan, 1, writers=1, in_flight=1, until_file=str(enough)))
         try:
-            time.sleep(plan.warm_up + 2 * QUIET_SECONDS)
-            began = time.perf_counter()
-            asyncio.run(_many(subject, account, STREAM.format(pieces=_pieces(plan))))
-            ended = time.perf_counter()
+            time.sleep(plan.warm_up + QUIET_SECONDS)
+            quiet = time.perf_counter(), time.perf_counter() + QUIET_SECONDS
             time.sleep(QUIET_SECONDS)
+            began, ended = asyncio.run(_many(subject, account, plan.seconds))
         finally:
             enough.touch()
-        inside, outside = told_apart(relaying.result(), [(began, ended)])
-        return p99([value for values in inside for value in values]), p99(outside)
+        (beside, without), _ = told_apart(relaying.result(), [(began, ended), quiet])
+        return p99(beside), p99(without)
 
 
-async def _many(subject: Subject, account: Account, model: str) -> None:
+async def _many(subject: Subject, account: Account, seconds: float) -> tuple[float, float]:
+    """Have as many streams running as there should be; from when to when they all were."""
     limits = httpx2.Limits(max_connections=STREAMS)
-    async with httpx2.AsyncClient(trust_env=False, timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
-        for _ in range(STREAMS):
-            group.create_task(_read(_ours(client, subject, account, model), random.uniform(0, BEGIN_SECONDS)))
+    async with httpx2.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+        readers = [asyncio.create_task(_read_on(client, subject, account, random.uniform(0, STREAM_SECONDS))) for _ in range(STREAMS)]
+        await asyncio.sleep(STREAM_SECONDS)
+        began = time.perf_counter()
+        await asyncio.wait(readers, timeout=seconds)  # they end by failing only
+        ended = time.perf_counter()
+        for reader in readers:
+            reader.cancel()
+        for ending in await asyncio.gather(*readers, return_exceptions=True):
+            assert isinstance(ending, asyncio.CancelledError), ending
+    return began, ended
 
 
-async def _read(events: AsyncIterator[tuple[str, float]], after: float) -> None:
+async def _read_on(client: httpx2.AsyncClient, subject: Subject, account: Account, after: float) -> None:
     await asyncio.sleep(after)
-    async for data, _ in events:
-        list(_stamps(data))  # raises where it is a failure
+    while True:
+        async for data, _ in _ours(client, subject, account, STREAM):
+            list(_stamps(data))  # raises where it is a failure
