@@ -7,13 +7,15 @@ no more than an answer may have.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import groupby
 
 from server.ai.calls import Reasoning, Token
+from server.moving_deadline import MovingDeadline
 
 TAKEN = 64 << 10
 """Characters that are taken at once, or one piece that has more: a slow reader shows in time that it reads."""
+GATHER_SECONDS = 0.004
+"""After something was taken the next waits so long: what comes meanwhile is taken at once. The first token of a burst waits for nothing."""
 
 
 class ReadingAlong:
@@ -22,54 +24,65 @@ class ReadingAlong:
     def __init__(self) -> None:
         self.is_read = False
         self._pieces: deque[Token | Reasoning] = deque()
-        self._came = asyncio.Event()
         self._closed = False
-        self._gathered: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._patience = MovingDeadline(self._wake)
+        self._gathered_at = 0.0
+        self._gathering: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, piece: Token | Reasoning) -> None:
         """Leave a piece for the reader."""
-        if self.is_read and piece.text:
-            self._pieces.append(piece)
-            self._came.set()
+        if not self.is_read or not piece.text:
+            return
+        self._pieces.append(piece)
+        if self._waiter is None or self._gathering is not None:
+            return
+        if self._loop.time() >= self._gathered_at:
+            self._wake()
+        else:
+            self._gathering = self._loop.call_at(self._gathered_at, self._wake)
 
     async def take(self, within: float) -> Sequence[Token | Reasoning]:
         """What has come, tokens and reasoning in their order; nothing after so many seconds, or once it is `over`."""
-        await self.begun(within)
+        if self._pieces and not self._closed:
+            await self._come(max(0.0, self._gathered_at - self._loop.time()))
+        else:
+            await self.begun(within)
         taken: list[Token | Reasoning] = []
         length = 0
         while self._pieces and length < TAKEN:
             taken.append(self._pieces.popleft())
             length += len(taken[-1].text)
-        if not self._pieces and not self._closed:
-            self._came.clear()
+        self._gathered_at = self._loop.time() + GATHER_SECONDS
         return [kind("".join(piece.text for piece in pieces)) for kind, pieces in groupby(taken, type)]
 
     async def begun(self, within: float) -> None:
         """Until something has come, the answer is over, or so many seconds have gone."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._came.wait()
+        if not self._pieces and not self._closed:
+            await self._come(within)
 
-    async def gather(self, within: float) -> None:
-        """Let more come for so many seconds, or until nothing more will."""
-        if self._closed:
-            return
-        loop = asyncio.get_running_loop()
-        self._gathered = loop.create_future()
-        timer = loop.call_later(within, self._end_gathering)
+    async def _come(self, within: float) -> None:
+        self._waiter = self._loop.create_future()
+        self._patience.move(within)
         try:
-            await self._gathered
+            await self._waiter
         finally:
-            timer.cancel()
+            self._waiter = None
+            self._patience.lift()
 
-    def _end_gathering(self) -> None:
-        if self._gathered is not None and not self._gathered.done():
-            self._gathered.set_result(None)
+    def _wake(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def leave(self) -> None:
         """The reader has gone: nothing is kept any more."""
         self.is_read = False
         self._pieces.clear()
+        self._patience.close()
 
     @property
     def over(self) -> bool:
@@ -79,5 +92,4 @@ class ReadingAlong:
     def close(self) -> None:
         """Nothing more will come."""
         self._closed = True
-        self._came.set()
-        self._end_gathering()
+        self._wake()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import httpcore2
 
 from server.outgoing.addresses import host_and_port
+from server.outgoing.connection import connected
 from server.outgoing.errors import Reason, RefusedAddress
 from server.outgoing.resolver import Address, Resolve
 
@@ -26,7 +27,6 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         self._resolve = resolve
         self._is_public = is_public
         self._allowed = frozenset(allowed)
-        self._tcp = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -45,7 +45,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._checked(host, port)
-                return await self._connected(addresses[:TRIED], port, timeout, socket_options)
+                return await self._connected(addresses[:TRIED], port, timeout)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout from error
 
@@ -78,14 +78,13 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         addresses: Sequence[Address],
         port: int,
         timeout: float | None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None,
     ) -> httpcore2.AsyncNetworkStream:
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
                 # an address: there is nothing left to look up
-                return await self._tcp.connect_tcp(str(address), port, share, None, socket_options)
+                return await connected(str(address), port, share)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         assert failure is not None  # noqa: S101  # there is at least one address

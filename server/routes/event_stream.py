@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from server.ai.calls import Token
 from server.ai.failures import ModelFailed, Outcome
 from server.idempotency import REPLAYED
+from server.moving_deadline import MovingDeadline
 from server.optimizer import Optimization, beside
 
 log = structlog.get_logger(__name__)
@@ -19,8 +20,6 @@ log = structlog.get_logger(__name__)
 EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
 """A comment goes out when nothing else has for so long: proxies close what is quiet for a minute, some for less."""
-GATHER_SECONDS = 0.004
-"""After an event the next one waits so long: what comes meanwhile is one event. The first token of a burst waits for nothing."""
 STALL_SECONDS = 30.0
 """Who reads nothing for so long, with all buffers full, counts as gone: what still comes of the model's answer is given up."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -52,27 +51,28 @@ class EventStream(Response):
         try:
             async with beside(given_up_when_gone(receive, self._optimization)):
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_all(send)
+                async with asyncio.timeout(None) as stalled:
+                    await self._send_all(send, MovingDeadline(lambda: stalled.reschedule(0.0)))
         except TimeoutError:
             log.info("answer_not_read")
         finally:
             self._optimization.give_up(ModelFailed(Outcome.CANCELLED))
             self._optimization.along.leave()
 
-    async def _send_all(self, send: Send) -> None:
-        along = self._optimization.along
-        while True:
-            pieces = await along.take(KEEP_ALIVE_SECONDS)
-            events = [event("token" if isinstance(piece, Token) else "reasoning", {"text": piece.text}) for piece in pieces]
-            if along.over:
-                await self._send(send, b"".join([*events, self._last()]), more=False)
-                return
-            await self._send(send, b"".join(events) or _KEEP_ALIVE)
-            await along.gather(GATHER_SECONDS)
-
-    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        async with asyncio.timeout(STALL_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+    async def _send_all(self, send: Send, patience: MovingDeadline) -> None:
+        along, over = self._optimization.along, False
+        try:
+            while not over:
+                pieces = await along.take(KEEP_ALIVE_SECONDS)
+                over = along.over
+                events = [event("token" if isinstance(piece, Token) else "reasoning", {"text": piece.text}) for piece in pieces]
+                if over:
+                    events.append(self._last())
+                patience.move(STALL_SECONDS)
+                await send({"type": "http.response.body", "body": b"".join(events) or _KEEP_ALIVE, "more_body": not over})
+                patience.lift()
+        finally:
+            patience.close()
 
     def _last(self) -> bytes:
         if not self._optimization.failed:
