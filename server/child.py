@@ -1,9 +1,7 @@
 """One of several serving processes, started by the supervisor as `python -m server.child <number>`."""
 
 import asyncio
-import ctypes
 import json
-import os
 import signal
 import socket
 import sys
@@ -12,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from server.parent import end_with_parent
 
 
 def main() -> None:
@@ -21,7 +19,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the certificate is read as it is when this process begins to serve
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the parent, until the server takes signals itself
     orders: dict[str, Any] = json.load(sys.stdin)
-    _end_with_parent(orders["parent"])
+    end_with_parent(orders["parent"])  # it holds the port, which the next start needs, and no data
     from server import metrics
     from server.config import load_settings
     from server.logs import configure_logs
@@ -53,15 +51,6 @@ def _ended_by_exit() -> Iterator[None]:
         yield
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
-
-
-def _end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the parent dies: it holds the port, which the next start needs, and no data."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3) != 0:
-        sys.exit(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:
-        sys.exit("the server is gone")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ memory that both share: 8 MB through the pipe take 15 ms, that way 5.
 """
 
 import asyncio
-import ctypes
 import os
 import pickle
 import resource
@@ -21,12 +20,12 @@ from uuid import UUID
 from server import heap
 from server.desk import DESK, Done, Order, portable
 from server.errors import TookTooLong, WorkerDied
+from server.parent import end_with_parent
 
 MEMORY_BYTES = 6 << 30
 """Address space of a document process: past it a document ends it, and is looked into. One of 64 MiB takes some 300 MB as a rule."""
 KEPT_BYTES = 16 << 20
 """What a library may leave of the memory that both share for the next one: having it cleared again takes 3 ms of 8 MB. More goes back."""
-_PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct(">Q")
 
 
@@ -152,19 +151,10 @@ def _answer(useless: Sequence[UUID], order: Order | None) -> bytes:
         return pickle.dumps((None, portable(error)), pickle.HIGHEST_PROTOCOL)
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when the server dies, whatever it is at; and let no document take all memory."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3) != 0:
-        sys.exit(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:
-        sys.exit("the server is gone")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the server
-    _end_with(int(sys.argv[3]))
+    end_with_parent(int(sys.argv[3]))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))  # no document takes all memory
     heap.settle()
     with socket.socket(fileno=int(sys.argv[1])) as given:
         serve(given, int(sys.argv[2]))

@@ -26,6 +26,8 @@ from auth.tokens import Tokens
 from auth.vault import Vault
 from auth.wechat_sign_in import WeChatSignIn
 from crdt.seed import SEED
+from server.ai.model_caller import ModelCaller
+from server.ai.model_process import ModelProcess
 from server.ai.models import Models
 from server.ai.shared_models import load_shared_models
 from server.config import Settings
@@ -109,8 +111,9 @@ def make_services(
     passwords: Passwords | None = None,
     clock: Callable[[], datetime] = utc_now,
     random: Callable[[int], bytes] = os.urandom,
+    make_caller: Callable[[Settings], ModelCaller] = ModelProcess,
 ) -> Services:
-    """Wire the parts together. Signing keys are (id, seed of 32 bytes); the first one signs.
+    """Wire the parts together. Signing keys are (id, seed of 32 bytes); the first one signs. `make_caller` makes what calls models.
 
     Raises:
         BadModelsFile: as `load_shared_models`.
@@ -168,7 +171,9 @@ def make_services(
         google=make_google(settings, states, identities),
         wechat=make_wechat(settings, database, states, identities),
         limits=limits,
-        models=Models(settings, database=database, vault=vault, limits=limits, shared=shared, clock=clock, random=random),
+        models=Models(
+            settings, database=database, vault=vault, limits=limits, shared=shared, clock=clock, random=random, make_caller=make_caller
+        ),
         openings=Buckets("openings", a_minute=settings.openings_a_minute, clock=time.monotonic),
         shared_reads=SharedReads(
             a_minute=settings.shared_reads_a_minute, failures=settings.shared_failures_an_address, clock=time.monotonic

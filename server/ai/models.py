@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import httpx2
-
 from auth.sessions import Principal
 from auth.vault import Vault
 from server import metrics
@@ -20,14 +18,13 @@ from server.ai.calls import Call, Piece, Purpose, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.key_uses import KeyUses
 from server.ai.ledger import Ledger
-from server.ai.listed_models import ListedModel
+from server.ai.listed_models import ListedModel, ListedModels
 from server.ai.meter import Meter
+from server.ai.model_caller import ModelCaller
 from server.ai.shared_models import SharedModels
 from server.ai.targets import Targets
-from server.ai.wires import Wires
 from server.config import Settings
 from server.limits import Limits
-from server.outgoing.client import make_client
 from storage.libraries import Library
 from storage.pool import Database
 
@@ -48,15 +45,12 @@ class Models:
         shared: SharedModels,
         clock: Callable[[], datetime],
         random: Callable[[int], bytes],
-        make_client: Callable[[Settings], httpx2.AsyncClient] = make_client,
+        make_caller: Callable[[Settings], ModelCaller],
     ) -> None:
-        """Nothing is made yet that a server of which nobody calls models could do without."""
-        self._settings = settings
         self._clock = clock
         self._random = random
-        self._make_client = make_client
-        self._client: asyncio.Task[httpx2.AsyncClient] | None = None
-        self._wires: Wires | None = None
+        self._caller = make_caller(settings)
+        self._listed = ListedModels(time.monotonic)
         self.shared = shared
         self.ledger = Ledger(database)
         self._uses = KeyUses(vault, clock)
@@ -65,9 +59,7 @@ class Models:
 
     async def close(self) -> None:
         """Store the rows that wait, and close the connections to providers. Calls must have ended."""
-        await asyncio.gather(self.ledger.close(), self._uses.close())
-        if self._client is not None:
-            await (await self._client).aclose()
+        await asyncio.gather(self.ledger.close(), self._uses.close(), self._caller.close())
 
     async def target(
         self,
@@ -99,22 +91,20 @@ class Models:
         Unavailable where the database cannot be asked; and at any time:
             ModelFailed: the call did not succeed.
         """
-        wires = await self.wires()
         async with self._allowance.call(user_id, shared=call.target.is_shared):
             self._uses.note(user_id, call.target)
             with self._metered(call, user_id) as meter:
-                async with aclosing(wires.stream(call)) as pieces:
+                async with aclosing(self._caller.stream(call)) as pieces:
                     async for piece in pieces:
                         meter.add(piece)
                         yield piece
 
     async def check(self, target: Target, user_id: UUID) -> None:
         """Ask for the cheapest call of a model. Raises ModelFailed where it does not succeed, and as `stream` before it is made."""
-        wires = await self.wires()
         call = Call(target=target, messages=(), purpose=Purpose.VALIDATE)
         async with self._allowance.call(user_id, shared=target.is_shared):
             with self._metered(call, user_id) as meter:
-                await wires.check(target)
+                await self._caller.check(target)
                 meter.end(Outcome.OK)
 
     async def listed(self, principal: Principal, config_id: str, editor: Editor) -> Sequence[ListedModel]:
@@ -124,21 +114,12 @@ class Models:
 
         Raises as `target`, and as `stream`.
         """
-        target, wires = await self.targets.lister(principal, config_id, editor), await self.wires()
-        if (known := wires.listed_lately(target)) is not None:
+        target = await self.targets.lister(principal, config_id, editor)
+        if (known := self._listed.kept(target)) is not None:
             return known
         async with self._allowance.call(principal.user.id, shared=False):
             self._uses.note(principal.user.id, target)
-            return await wires.list_models(target)
-
-    async def wires(self) -> Wires:
-        """How providers are spoken to, over the one guarded client of this process."""
-        if self._client is None:  # in a thread: it reads the system's certificates, 20 to 40 ms
-            self._client = asyncio.create_task(asyncio.to_thread(self._make_client, self._settings))
-        client = await asyncio.shield(self._client)
-        if self._wires is None:
-            self._wires = Wires(client, self._settings)
-        return self._wires
+            return await self._listed.get(target, self._caller.list_models)
 
     @contextmanager
     def _metered(self, call: Call, user_id: UUID) -> Iterator[Meter]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from httpx2 import EventSource
 from server.ai.anthropic_wire import AnthropicWire
 from server.ai.calls import Call, Finished, Message, Piece, Role, Target, Token
 from server.ai.failures import ModelFailed, Outcome
-from server.ai.listed_models import ListedModel, ListedModels, listed_in
+from server.ai.listed_models import ListedModel, listed_in
 from server.ai.openai_wire import OpenAIWire
 from server.ai.providers import PROVIDERS, Spoken
 from server.ai.readers import Reader
@@ -70,28 +69,22 @@ class Wire(Protocol):
 
 
 class Wires:
-    """Calls models over one guarded client. Keep one: it keeps the lists of models for a while."""
+    """A `ModelCaller` in this process, over one guarded client, which it closes."""
 
     def __init__(
         self,
         client: httpx2.AsyncClient,
         settings: Settings,
         *,
-        ticks: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
+        self._client = client
         self._sdks = Sdks(client)
         self._chance = chance
-        self._listed = ListedModels(ticks)
 
     async def stream(self, call: Call) -> AsyncGenerator[Piece, None]:
-        """The pieces of a model's answer as they come, `Finished` the last. Close it (`aclosing`) where it is not read to its end:
-        the connection to the provider ends at once then.
-
-        Raises:
-            ModelFailed: the call did not succeed. What has come until then is no whole answer.
-        """
+        """As `ModelCaller.stream`."""
         answered = False
         async with aclosing(self._pieces(call.target, call.messages, dict(call.target.params))) as pieces:
             async for piece in pieces:
@@ -101,13 +94,7 @@ class Wires:
                 yield piece
 
     async def check(self, target: Target) -> None:
-        """Ask for the cheapest call: it succeeds where the provider takes the key and has the model and credit for it.
-
-        The list of models is asked for first where it is not for everybody: it costs nothing, and a wrong key ends there.
-
-        Raises:
-            ModelFailed: it does not.
-        """
+        """As `ModelCaller.check`. The list comes first where it is not for everybody: it costs nothing, and a wrong key ends there."""
         provider = PROVIDERS.get(target.provider)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -120,20 +107,16 @@ class Wires:
         except TimeoutError:
             raise ModelFailed(Outcome.TIMEOUT) from None
 
-    def listed_lately(self, target: Target) -> Sequence[ListedModel] | None:
-        """The models that a provider has said it has a few minutes ago, by id; None where it has to be asked."""
-        return self._listed.kept(target)
-
     async def list_models(self, target: Target) -> Sequence[ListedModel]:
-        """The models that a provider says it has, by id, as it said a few minutes ago at most.
-
-        Raises:
-            ModelFailed: it does not say.
-        """
+        """As `ModelCaller.list_models`."""
         try:
-            return await self._listed.get(target, self._list)
+            return await self._list(target)
         except Trouble as trouble:
             raise trouble.failed from None
+
+    async def close(self) -> None:
+        """As `ModelCaller.close`."""
+        await self._client.aclose()
 
     async def _knock(self, target: Target) -> None:
         """Raises ModelFailed where the list of models shows already that no call can succeed."""

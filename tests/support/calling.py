@@ -1,6 +1,6 @@
 """Calling models in tests: targets at the scripted provider, and what came of a call."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,11 @@ from typing import Any
 from auth.model_secret import ModelSecret
 from server.ai.calls import Call, Finished, Message, Piece, Purpose, Reasoning, Role, Target, Token
 from server.ai.failures import ModelFailed
+from server.ai.listed_models import ListedModel
+from server.ai.model_caller import ModelCaller
 from server.ai.wires import Wires
+from server.config import Settings
+from server.outgoing.client import make_client
 from tests.support.scripted_provider import ScriptedProvider
 
 KEY = "sk-canary-Zq4TnV7pLw2XyB9dRk3m"
@@ -59,11 +63,38 @@ class Heard:
         return last
 
 
-async def heard(wires: Wires, target: Target) -> Heard:
+class InThisProcess:
+    """A `ModelCaller` for tests that do not care where models are called from: a process takes 1.5 s to start. Made at the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: Wires | None = None
+
+    @property
+    def wires(self) -> Wires:
+        if self._made is None:
+            self._made = Wires(make_client(self._settings), self._settings)
+        return self._made
+
+    def stream(self, call: Call) -> AsyncGenerator[Piece, None]:
+        return self.wires.stream(call)
+
+    async def check(self, target: Target) -> None:
+        await self.wires.check(target)
+
+    async def list_models(self, target: Target) -> Sequence[ListedModel]:
+        return await self.wires.list_models(target)
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+
+async def heard(caller: ModelCaller, target: Target) -> Heard:
     """Call a model, and listen to the end."""
     found = Heard()
     try:
-        async with aclosing(wires.stream(call_of(target))) as pieces:
+        async with aclosing(caller.stream(call_of(target))) as pieces:
             async for piece in pieces:
                 found.pieces.append(piece)
     except ModelFailed as error:

@@ -18,6 +18,7 @@ from server.services import Services, make_services
 from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
 from storage.pool import Database
+from tests.support.calling import InThisProcess
 from tests.support.documented import Keeping
 from tests.support.generous import GENEROUS
 
@@ -148,6 +149,7 @@ async def rest_api(
         signing_keys=signing_keys or [("s1", os.urandom(32))],
         passwords=cheap_passwords(),
         clock=clock,
+        make_caller=InThisProcess,
     )
     transport = httpx2.ASGITransport(create_api(services, routers=routers))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:

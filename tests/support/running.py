@@ -29,6 +29,7 @@ from storage.keyring import Keyring
 from storage.libraries import draw_client_id
 from storage.pool import Database
 from tests.support.born import make_older
+from tests.support.calling import InThisProcess
 from tests.support.core import new_keyring
 from tests.support.generous import GENEROUS
 from tests.support.rest import PASSWORD, cheap_passwords
@@ -301,6 +302,7 @@ async def running_server(dsn: str, *, keyring: Keyring | None = None, port: int 
         signing_keys=[SIGNING_KEY],
         passwords=cheap_passwords(),
         random=os.urandom,
+        make_caller=InThisProcess,
     )
     app = Application(services)
     (listener,) = listen(configured)

@@ -1,5 +1,7 @@
 """Checking a configuration by the cheapest real call, and asking a provider what models it has."""
 
+import time
+
 import pytest
 
 from auth.model_secret import ModelSecret
@@ -77,15 +79,19 @@ async def test_an_address_that_is_not_asked(wires: Wires, provider: ScriptedProv
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_the_live_list_is_by_id_and_is_kept_for_its_key_alone(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    lists = ListedModels(time.monotonic)
+
+    async def listed(target: Target) -> list[str]:
+        return [model.id for model in await lists.get(target, wires.list_models)]
+
     provider.models = ["zeta", "alpha"]
     target = target_at(provider, wire)
-    assert [model.id for model in await wires.list_models(target)] == ["alpha", "zeta"]
+    assert await listed(target) == ["alpha", "zeta"]
     provider.models = ["other"]
-    assert [model.id for model in await wires.list_models(target)] == ["alpha", "zeta"]
+    assert await listed(target) == ["alpha", "zeta"]
     [asked] = provider.asked
     assert asked.key == KEY
-    elsewhere = target_at(provider, wire, secret=ModelSecret("sk-of-another"))
-    assert [model.id for model in await wires.list_models(elsewhere)] == ["other"]
+    assert await listed(target_at(provider, wire, secret=ModelSecret("sk-of-another"))) == ["other"]
 
 
 async def test_a_list_is_asked_for_again_after_a_while_and_few_are_kept(

@@ -22,7 +22,7 @@ from server.ai.failures import ModelFailed, Outcome
 from server.errors import ModelDisabled, ModelIncomplete, TooManyAttempts
 from server.services import utc_now
 from storage.errors import NotFound
-from tests.support.calling import KEY, call_of, target_at
+from tests.support.calling import KEY, InThisProcess, call_of, target_at
 from tests.support.core import new_keyring
 from tests.support.library_replica import newcomer, store
 from tests.support.model_calls import kept_call
@@ -291,8 +291,7 @@ async def test_a_fault_of_ours_leaves_a_row_too(running: Running, provider: Scri
         raise RuntimeError("ours")
         yield
 
-    wires = await running.services.models.wires()
-    monkeypatch.setattr(wires, "stream", broken)
+    monkeypatch.setattr(InThisProcess, "stream", broken)
 
     with pytest.raises(RuntimeError):
         await listen(running, await running.user(), target_at(provider))

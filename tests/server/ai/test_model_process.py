@@ -1,0 +1,217 @@
+"""Models called from a process of their own: the same to whoever has them called, and nothing hangs when it dies."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from auth.model_secret import ModelSecret
+from server.ai import model_process
+from server.ai.calls import Finished, Token, Usage
+from server.ai.failures import ModelFailed, Outcome
+from server.ai.listed_models import ListedModel
+from server.ai.model_process import ModelProcess
+from server.config import Settings
+from tests.support.calling import ASKED, KEY, call_of, heard, target_at
+from tests.support.scripted_provider import ScriptedProvider, echoes, fails, never_ends, says
+from tests.support.server import wait_until
+
+HEADER = "gateway-canary-7Hq2"
+
+
+@pytest.fixture
+async def process(settings: Settings) -> AsyncIterator[ModelProcess]:
+    process = ModelProcess(settings)
+    yield process
+    await process.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that does not only wait to be buried."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def pid_of(process: ModelProcess) -> int:
+    assert process.pid is not None
+    return process.pid
+
+
+def names_in_environment(pid: int) -> list[bytes]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().rstrip(b"\0").split(b"\0")
+    return [entry.partition(b"=")[0] for entry in entries]
+
+
+async def test_an_answer_comes_as_it_does_from_this_process(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(says("写周报 😀", " and", " more"))
+    target = target_at(provider, secret=ModelSecret(KEY, {"x-gateway": HEADER}), params={"seed": 2**70})
+
+    found = await heard(process, target)
+
+    assert found.text == "写周报 😀 and more"
+    assert isinstance(found.finished.usage, Usage)
+    [asked] = provider.calls
+    assert asked.key == KEY
+    assert asked.headers["x-gateway"] == HEADER
+    assert asked.body["seed"] == 2**70
+    assert [message["content"] for message in asked.body["messages"]] == [message.content for message in ASKED]
+
+
+async def test_many_answers_come_at_once_through_one_process_each_to_its_own(process: ModelProcess, provider: ScriptedProvider) -> None:
+    targets = [target_at(provider, secret=ModelSecret(f"sk-number-{number}")) for number in range(20)]
+    provider.answer(says("one", " two"))
+
+    found = await asyncio.gather(*(heard(process, target) for target in targets))
+
+    assert [each.text for each in found] == ["one two"] * 20
+    assert {asked.key for asked in provider.calls} == {target.secret.api_key for target in targets}
+    assert len(children()) == 1
+
+
+def children() -> list[int]:
+    """The model processes of this one."""
+    listed = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "server.ai.model_worker"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+async def test_failures_are_told_as_they_are_here(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(fails(429, retry_after="120"))
+    limited = (await heard(process, target_at(provider))).failed
+    provider.answer(echoes(401))
+    refused = (await heard(process, target_at(provider))).failed
+    inside = (await heard(process, target_at(provider, base_url="https://169.254.169.254/v1"))).failed
+
+    assert limited is not None
+    assert (limited.outcome, limited.retry_after) == (Outcome.RATE_LIMITED, 120)
+    assert refused is not None
+    assert refused.outcome is Outcome.INVALID_KEY
+    assert refused.said
+    assert KEY[:8] not in refused.said
+    assert inside is not None
+    assert inside.outcome is Outcome.REFUSED_ADDRESS
+
+
+async def test_checks_and_lists_go_there_too(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.models = ["zeta", "alpha"]
+    assert await process.list_models(target_at(provider)) == (ListedModel("alpha", "alpha"), ListedModel("zeta", "zeta"))
+    provider.answer(says("ok"))
+    await process.check(target_at(provider))
+    provider.keys = {"another"}
+    for asked in (process.check, process.list_models):
+        with pytest.raises(ModelFailed) as raised:
+            await asked(target_at(provider))
+        assert raised.value.outcome is Outcome.INVALID_KEY
+
+
+async def test_who_leaves_ends_the_connection_to_the_provider(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(never_ends())
+    async with aclosing(process.stream(call_of(target_at(provider)))) as pieces:
+        assert isinstance(await anext(pieces), Token)
+    async with asyncio.timeout(10):
+        await provider.disconnected()
+    provider.answer(says("still here"))
+    assert (await heard(process, target_at(provider))).text == "still here"
+
+
+async def test_calls_are_cut_off_when_it_dies_and_the_next_has_a_new_one(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(never_ends(pause=0.01))
+    running = [asyncio.create_task(heard(process, target_at(provider))) for _ in range(3)]
+    async with asyncio.timeout(20):
+        await provider.until(lambda: len(provider.calls) == 3)
+    pid = pid_of(process)
+    os.kill(pid, signal.SIGKILL)
+
+    async with asyncio.timeout(10):
+        cut = [each.failed for each in await asyncio.gather(*running)]
+    assert [failed and failed.outcome for failed in cut] == [Outcome.CUT_OFF] * 3
+    provider.answer(says("again"))
+    found = await heard(process, target_at(provider))
+    assert found.text == "again"
+    assert isinstance(found.pieces[-1], Finished)
+    assert pid_of(process) != pid
+
+
+async def test_one_that_is_stuck_is_ended(settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = ModelProcess(settings.model_copy(update={"model_call_seconds": 0.5}))
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+    pid = pid_of(process)
+    os.kill(pid, signal.SIGSTOP)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model_process, "STUCK_SECONDS", 0.1)
+        async with asyncio.timeout(10):
+            found = await heard(process, target_at(provider))
+
+    assert found.failed is not None
+    assert found.failed.outcome is Outcome.CUT_OFF
+    assert not is_running(pid)
+    assert (await heard(process, target_at(provider))).text == "fine"
+    await process.close()
+
+
+async def test_it_knows_nothing_of_the_server_and_stays_for_its_signals(
+    process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", "postgresql://canary")
+    monkeypatch.setenv("OPENAI_LOG", "debug")
+    provider.answer(says("one"))
+    await heard(process, target_at(provider))
+    pid = pid_of(process)
+
+    assert names_in_environment(pid) == [b"PYTHONPATH"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(pid, number)
+    assert (await heard(process, target_at(provider))).text == "one"
+    assert process.pid == pid
+    await process.close()
+    assert not is_running(pid)
+
+
+async def test_closing_cuts_off_what_runs(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(never_ends(pause=0.01))
+    running = asyncio.create_task(heard(process, target_at(provider)))
+    async with asyncio.timeout(20):
+        await provider.until(lambda: bool(provider.calls))
+    await process.close()
+    async with asyncio.timeout(5):
+        failed = (await running).failed
+    assert failed is not None
+    assert failed.outcome is Outcome.CUT_OFF
+
+
+_STARTS = """
+import asyncio, sys
+from server.ai.model_process import ModelProcess
+from server.config import Settings
+from auth.model_secret import ModelSecret
+from server.ai.calls import Target
+
+async def main():
+    process = ModelProcess(Settings())
+    target = Target(config_id="c", name="c", provider="custom", model="m", base_url="https://127.0.0.1", secret=ModelSecret())
+    try:
+        await process.check(target)
+    except Exception:
+        print(process.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_it_ends_with_its_server_however_that_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", _STARTS], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        assert is_running(pid)
+        server.kill()
+    wait_until(lambda: not is_running(pid), within=10, what="its end")
