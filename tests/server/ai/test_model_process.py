@@ -140,7 +140,7 @@ async def test_calls_are_cut_off_when_it_dies_and_the_next_has_a_new_one(process
 
 
 async def test_one_that_is_stuck_is_ended(settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = ModelProcess(settings.model_copy(update={"model_call_seconds": 0.5}))
+    process = ModelProcess(settings.model_copy(update={"model_call_seconds": 3.0}))
     provider.answer(says("fine"))
     assert (await heard(process, target_at(provider))).text == "fine"
     pid = pid_of(process)
