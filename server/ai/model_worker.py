@@ -4,7 +4,6 @@ It carries out orders side by side, and ends when the socket closes or the serve
 """
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -24,9 +23,6 @@ from server.config import load_settings
 from server.logs import configure_logs
 from server.outgoing.client import make_client
 from server.parent import end_with_parent
-
-NICENESS = 5
-"""Where the processor is short, what is relayed goes first."""
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +106,6 @@ async def serve(given: socket.socket) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's business, which ends this process last
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
     end_with_parent(int(sys.argv[2]))
     uvloop.install()
     asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))
