@@ -30,6 +30,9 @@ refusals = Counter("promptsync_opening_refusals", "Openings refused.", ["code"],
 documents = Gauge("promptsync_documents", "Libraries that are open as documents for REST.", registry=registry, multiprocess_mode="livesum")
 document_bytes = Gauge("promptsync_document_bytes", "About what they take of memory.", registry=registry, multiprocess_mode="livesum")
 documents_opened = Counter("promptsync_documents_opened", "Documents opened, by where they lie.", ["place"], registry=registry)
+model_processes_ended = Counter(
+    "promptsync_model_processes_ended", "Processes that call models that died or were stuck.", registry=registry
+)
 document_processes_ended = Counter(
     "promptsync_document_processes_ended", "Document processes that broke or took too long.", registry=registry
 )

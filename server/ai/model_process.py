@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from server import metrics
 from server.ai.calls import Call, Message, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
@@ -169,6 +170,7 @@ class _Line(asyncio.Protocol):
     def _over(self) -> None:
         self.ended = True
         if self._running:
+            metrics.model_processes_ended.inc()
             log.error("model_process_ended", running=len(self._running))
         self.process.kill()
         self.process.wait()  # it has nothing to end with

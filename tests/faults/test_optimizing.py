@@ -1,6 +1,8 @@
 """SIGKILL and SIGTERM of a server that has prompts improved: one version and one call however it ends, and nobody waits for a stop."""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ import httpx2
 import pytest
 
 from server.idempotency import ABANDONED_AFTER
+from tests.support.calling import model_processes_of
 from tests.support.core import eventually
 from tests.support.improving import events, path_of
 from tests.support.rest import code_of
@@ -131,6 +134,28 @@ async def test_a_server_asked_to_stop_ends_what_runs_and_keeps_what_is_made(worl
     world.provider.answer(says("the ", "result"))
     assert (await world.optimize(prompt_id, key)).status_code == 201
     assert len(await world.versions(prompt_id)) == 1
+
+
+async def test_calls_are_cut_off_when_the_process_that_makes_them_is_killed_and_the_next_one_succeeds(world: World) -> None:
+    prompt_id = await world.prompt()
+    world.provider.answer(never_ends(pause=0.01))
+    body = {"model_config_id": CONFIG, "stream": True}
+    async with world.client.stream("POST", path_of(prompt_id), json=body) as streamed:
+        found = events(streamed.aiter_text())
+        assert (await anext(found)).name == "token"
+        assert world.server.process is not None
+        (calling,) = model_processes_of(world.server.process.pid)
+        os.kill(calling, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            last = [event async for event in found][-1]
+    assert (last.name, last.data["code"]) == ("error", "model_cut_off")
+    assert await world.versions(prompt_id) == []
+
+    world.provider.answer(says("the ", "result"))
+    assert (await world.optimize(prompt_id, uuid.uuid4().hex)).status_code == 201
+    (made,) = await world.versions(prompt_id)
+    assert made["model"] == "gpt-5-mini"
+    assert "promptsync_model_processes_ended_total 1.0" in (await world.client.get("/metrics")).text
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

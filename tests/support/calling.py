@@ -1,5 +1,6 @@
 """Calling models in tests: targets at the scripted provider, and what came of a call."""
 
+import subprocess
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -100,3 +101,9 @@ async def heard(caller: ModelCaller, target: Target) -> Heard:
     except ModelFailed as error:
         found.failed = error
     return found
+
+
+def model_processes_of(pid: int) -> list[int]:
+    """The processes that call models for this one."""
+    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "server.ai.model_worker"], capture_output=True, text=True, check=False)
+    return [int(child) for child in listed.stdout.split()]

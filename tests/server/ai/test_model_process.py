@@ -18,7 +18,7 @@ from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_process import ModelProcess
 from server.config import Settings
-from tests.support.calling import ASKED, KEY, call_of, heard, target_at
+from tests.support.calling import ASKED, KEY, call_of, heard, model_processes_of, target_at
 from tests.support.scripted_provider import ScriptedProvider, echoes, fails, never_ends, says
 from tests.support.server import wait_until
 
@@ -73,13 +73,7 @@ async def test_many_answers_come_at_once_through_one_process_each_to_its_own(pro
 
     assert [each.text for each in found] == ["one two"] * 20
     assert {asked.key for asked in provider.calls} == {target.secret.api_key for target in targets}
-    assert len(children()) == 1
-
-
-def children() -> list[int]:
-    """The model processes of this one."""
-    listed = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "server.ai.model_worker"], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in listed.stdout.split()]
+    assert model_processes_of(os.getpid()) == [process.pid]
 
 
 async def test_failures_are_told_as_they_are_here(process: ModelProcess, provider: ScriptedProvider) -> None:
