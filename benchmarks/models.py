@@ -146,22 +146,31 @@ def _disturbed(subject: Subject, plan: Plan, account: Account) -> tuple[float, f
 
 async def _many(subject: Subject, account: Account, seconds: float) -> tuple[float, float]:
     """Have as many streams running as there should be; from when to when they all were."""
-    limits = httpx2.Limits(max_connections=STREAMS)
-    async with httpx2.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
-        readers = [asyncio.create_task(_read_on(client, subject, account, random.uniform(0, STREAM_SECONDS))) for _ in range(STREAMS)]
-        await asyncio.sleep(STREAM_SECONDS)
-        began = time.perf_counter()
-        await asyncio.wait(readers, timeout=seconds)  # they end by failing only
-        ended = time.perf_counter()
-        for reader in readers:
-            reader.cancel()
-        for ending in await asyncio.gather(*readers, return_exceptions=True):
-            assert isinstance(ending, asyncio.CancelledError), ending
+    body = json.dumps({"mode": "optimize", "text": TEXT, "model_config_id": STREAM, "stream": True}).encode()
+    head = (
+        f"POST /api/optimize HTTP/1.1\r\nHost: 127.0.0.1:{subject.server.port}\r\nAuthorization: Bearer {account.access_token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    asking = head.encode() + body
+    readers = [asyncio.create_task(_read_on(subject.server.port, asking, random.uniform(0, STREAM_SECONDS))) for _ in range(STREAMS)]
+    await asyncio.sleep(STREAM_SECONDS)
+    began = time.perf_counter()
+    await asyncio.wait(readers, timeout=seconds)  # they end by failing only
+    ended = time.perf_counter()
+    for reader in readers:
+        reader.cancel()
+    for ending in await asyncio.gather(*readers, return_exceptions=True):
+        assert isinstance(ending, asyncio.CancelledError), ending
     return began, ended
 
 
-async def _read_on(client: httpx2.AsyncClient, subject: Subject, account: Account, after: float) -> None:
+async def _read_on(port: int, asking: bytes, after: float) -> None:
+    """Read one answer after the other, by the bytes: a client's library would take as much of the processor as the server does."""
     await asyncio.sleep(after)
     while True:
-        async for data, _ in _ours(client, subject, account, STREAM):
-            list(_stamps(data))  # raises where it is a failure
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(asking)
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 "), answer[:1000]
+        assert b"event: done" in answer[-10_000:], answer[-1000:]
