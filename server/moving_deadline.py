@@ -4,6 +4,9 @@ the piece. It has one timer, which is set anew when it goes off too early."""
 import asyncio
 from collections.abc import Callable
 
+EARLY_SECONDS = 0.001
+"""How early a deadline may pass: uvloop's clock counts milliseconds, and what is less than half of one it does not wait for at all."""
+
 
 class MovingDeadline:
     """Calls `passed` once when the deadline has passed. Whoever keeps one ends with `close`, as a timer may still hold it."""
@@ -12,16 +15,17 @@ class MovingDeadline:
         self._passed = passed
         self._loop = asyncio.get_running_loop()
         self._at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # of uvloop one that is due at once does not know when
+        self._goes_off = 0.0
 
     def move(self, seconds: float) -> None:
         """The deadline is so many seconds from now, whenever it was before."""
         self._at = at = self._loop.time() + seconds
         if self._timer is None:
-            self._timer = self._loop.call_at(at, self._look)
-        elif at < self._timer.when():
+            self._set(at)
+        elif at < self._goes_off:
             self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._look)
+            self._set(at)
 
     def lift(self) -> None:
         """There is no deadline until it is moved again."""
@@ -34,12 +38,15 @@ class MovingDeadline:
             self._timer.cancel()
             self._timer = None
 
+    def _set(self, at: float) -> None:
+        self._timer, self._goes_off = self._loop.call_at(at, self._look), at
+
     def _look(self) -> None:
         self._timer = None
         if self._at is None:
             return
-        if self._loop.time() < self._at:
-            self._timer = self._loop.call_at(self._at, self._look)
+        if self._loop.time() < self._at - EARLY_SECONDS:
+            self._set(self._at)
             return
         self._at = None
         self._passed()

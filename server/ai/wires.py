@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, closing
 from typing import Any, Protocol
 
 import httpx2
@@ -23,6 +23,7 @@ from server.ai.refusals import is_refusal, refusal_of
 from server.ai.sdks import Sdks
 from server.ai.troubles import Broken, Said, Trouble, trouble_of
 from server.config import Settings
+from server.time_limit import TimeLimit
 
 MAX_TEXT = 1 << 20
 """Characters of an answer, what the model thinks included: four times the longest prompt that is stored. Past it: TOO_LARGE."""
@@ -173,7 +174,8 @@ class Wires:
                     response = await stack.enter_async_context(wire.asked(messages, params, self._timeout()))
                     answered = True
                     await _require_events(response)
-                async with aclosing(_read(response, wire.reader(), deadline, self._settings.model_idle_seconds)) as pieces:
+                limit = stack.enter_context(closing(TimeLimit(deadline)))
+                async with aclosing(_read(response, wire.reader(), limit)) as pieces:
                     async for piece in pieces:
                         yield piece
         except Exception as error:
@@ -190,18 +192,13 @@ class Wires:
         return httpx2.Timeout(idle, connect=connect, pool=connect)
 
 
-async def _read(response: httpx2.Response, reader: Reader, deadline: float, idle: float) -> AsyncGenerator[Piece, None]:
+async def _read(response: httpx2.Response, reader: Reader, limit: TimeLimit) -> AsyncGenerator[Piece, None]:
     """The pieces of an answer. Raises Said, Broken, TimeoutError, and what httpx2 raises."""
-    loop = asyncio.get_running_loop()
     size = 0
     async with aclosing(aiter(EventSource(response, MAX_EVENT_BYTES))) as events:  # type: ignore[type-var]  # a generator
         while True:
             try:
-                if deadline - loop.time() > idle:  # the wait for bytes ends before: a timer for each event is as dear as reading it
-                    event = await anext(events, None)
-                else:
-                    async with asyncio.timeout_at(deadline):
-                        event = await anext(events, None)
+                event = await limit.of(anext(events, None))
                 if event is None:
                     break
                 if reader.done or not event.data:
@@ -217,7 +214,7 @@ async def _read(response: httpx2.Response, reader: Reader, deadline: float, idle
             if size > MAX_TEXT:
                 raise Broken(Outcome.TOO_LARGE)
             if reader.ended:
-                deadline = min(deadline, loop.time() + (LAST_SECONDS if reader.done else CLOSING_SECONDS))
+                limit.shorten(LAST_SECONDS if reader.done else CLOSING_SECONDS)
     held, finished = reader.finish()
     for piece in held:
         yield piece

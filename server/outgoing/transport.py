@@ -10,6 +10,7 @@ import httpx2
 
 from server.outgoing.addresses import HTTPS_PORT, check_place, checked_host, host_and_port
 from server.outgoing.errors import AnswerCompressed, AnswerTooLarge, Redirected, RefusedAddress, TotalTimeout
+from server.time_limit import TimeLimit
 
 MAX_ANSWER_BYTES = 32 << 20
 """Of one answer, streamed or not: the longest that models give have some 20 MiB as events. Past it: AnswerTooLarge, the rest is not read.
@@ -68,7 +69,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             status_code=answer.status,
             # one client asks for all users: nobody's cookies are kept for the next
             headers=[(name, value) for name, value in answer.headers if name.lower() != b"set-cookie"],
-            stream=_Body(answer, deadline, asked.extensions["timeout"]["read"]),
+            stream=_Body(answer, deadline),
             extensions={name: answer.extensions[name] for name in ("http_version", "reason_phrase") if name in answer.extensions},
         )
 
@@ -95,10 +96,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 class _Body(httpx2.AsyncByteStream):
     """An answer's body, until it is too large or its time is over."""
 
-    def __init__(self, answer: httpcore2.Response, deadline: float, idle: float) -> None:
+    def __init__(self, answer: httpcore2.Response, deadline: float) -> None:
         self._answer = answer
-        self._deadline = deadline
-        self._idle = idle
+        self._limit = TimeLimit(deadline)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = aiter(self._answer.aiter_stream())
@@ -115,16 +115,13 @@ class _Body(httpx2.AsyncByteStream):
                 await asyncio.sleep(0)
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        loop = asyncio.get_running_loop()
         try:
-            if self._deadline - loop.time() > self._idle:  # the wait for bytes ends before: a timer for each piece is as dear as the piece
-                return await anext(pieces, None)
-            async with asyncio.timeout_at(self._deadline):
-                return await anext(pieces, None)
+            return await self._limit.of(anext(pieces, None))
         except Exception as error:
             _raise_as_httpx2(error)
 
     async def aclose(self) -> None:
+        self._limit.close()
         await self._answer.aclose()
 
 

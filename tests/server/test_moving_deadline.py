@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import uvloop
+
 from server.moving_deadline import MovingDeadline
 from tests.support.core import until
 
@@ -50,3 +52,17 @@ async def test_it_can_be_used_again_after_it_passed() -> None:
     for number in range(1, 4):
         passing.deadline.move(0.001)
         await until(lambda number=number: len(passing.times) == number)  # type: ignore[misc]  # a default, bound here
+
+
+def test_one_that_is_due_at_once_can_be_moved_with_the_loop_that_servers_run() -> None:
+    async def moved() -> list[float]:
+        passing = Passing()
+        passing.deadline.move(0.0)
+        passing.deadline.move(60)
+        await asyncio.sleep(0.01)
+        passing.deadline.move(0.005)
+        await until(lambda: bool(passing.times))
+        return passing.times
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert len(runner.run(moved())) == 1

@@ -1,5 +1,6 @@
 """What goes wrong with a call: every failure of a provider has one word here, and none carries a secret."""
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime
@@ -18,7 +19,20 @@ from server.ai.wires import Wires
 from server.config import Settings
 from server.outgoing.client import make_client
 from tests.support.calling import KEY, WIRES, heard, target_at
-from tests.support.scripted_provider import CHUNKED, Reply, ScriptedProvider, echoes, fails, never_ends, raw, redirects, says, stalls
+from tests.support.scripted_provider import (
+    CHUNKED,
+    Asked,
+    Line,
+    Reply,
+    ScriptedProvider,
+    echoes,
+    fails,
+    never_ends,
+    raw,
+    redirects,
+    says,
+    stalls,
+)
 
 PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -215,6 +229,21 @@ async def test_the_whole_call_is_bounded_however_busy_the_provider_is(wires: Wir
     assert found.text
     assert "timeout" not in provider.calls[0].body
     await provider.disconnected()
+
+
+async def test_a_provider_whose_event_does_not_end_is_given_up_when_the_time_of_the_call_is_over(provider: ScriptedProvider) -> None:
+    async def drips(asked: Asked, line: Line) -> None:
+        await line.head(200, CHUNKED)
+        while True:
+            await line.chunk(b"x")
+            await asyncio.sleep(0.01)
+
+    provider.answer(drips)
+    chosen: dict[str, Any] = {"model_hosts": (provider.host,), "model_idle_seconds": 0.1}
+    async with asyncio.timeout(5), make_client(Settings(**chosen)) as client:
+        found = await heard(Wires(client, Settings(**chosen)), target_at(provider, params={"timeout": 400}))
+    assert found.failed is not None
+    assert found.failed.outcome is Outcome.TIMEOUT
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -270,6 +270,23 @@ async def test_a_host_that_drips_is_given_up_when_the_time_of_a_call_is_over(hos
     assert host.connections == 2
 
 
+async def test_a_host_that_drips_what_is_no_piece_is_given_up_when_the_time_of_a_call_is_over(host: Upstream) -> None:
+    """The length of a chunk, byte by byte: each in time, and none of them is anything that could be handed on."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    host.answer = answer
+    async with make_client(settings_for(host, model_call_seconds=0.4, model_idle_seconds=0.1)) as client:
+        async with asyncio.timeout(5):
+            with pytest.raises(TotalTimeout):
+                await read_all(client, host)
+
+
 async def _silent(writer: asyncio.StreamWriter) -> None:
     await writer.drain()
     await asyncio.Event().wait()
