@@ -6,6 +6,9 @@ from typing import Protocol
 from server.ai.calls import Call, Piece, Target
 from server.ai.listed_models import ListedModel
 
+CHECK_SECONDS = 30.0
+"""What checking a configuration, and listing its models, may take over all: somebody waits."""
+
 
 class ModelCaller(Protocol):
     """Asks providers. Knows nothing of users and their limits."""

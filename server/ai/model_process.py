@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from server import metrics
 from server.ai.calls import Call, Message, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
+from server.ai.model_caller import CHECK_SECONDS
 from server.ai.orders import Done, Failed, Frames, Kind, Needed, Order, Word, Words, framed, plain
 from server.config import Settings
 
@@ -29,6 +31,9 @@ log = structlog.get_logger(__name__)
 _NEEDED = ("model_hosts", "model_connect_seconds", "model_idle_seconds", "model_call_seconds")
 STUCK_SECONDS = 10.0
 """What the process has beyond the longest that a call may take. Past it the process is ended, and its other calls with it: it is stuck."""
+MAX_WAITING_BYTES = 64 << 20
+"""Of orders that the process has not read yet. Past it, which only one that is stuck lets happen, a call is cut off before it begins."""
+_ROOT = Path(__file__).resolve().parents[2]
 _GONE = Failed(Outcome.CUT_OFF, "", None)
 
 
@@ -81,17 +86,26 @@ class ModelProcess:
     @asynccontextmanager
     async def _ordered(self, kind: Kind, target: Target, messages: Sequence[Message]) -> "AsyncIterator[_Running]":
         """An order under way, given up where the block is left before its end."""
-        async with self._starting:
-            if self._line is None or self._line.ended:
-                self._line = await _line(self._settings)
-        line = self._line
+        line = await self._ready()
         running = line.begin(kind, target, messages)
-        bound = asyncio.get_running_loop().call_later(self._settings.model_call_seconds + STUCK_SECONDS, line.close)
+        longest = self._settings.model_call_seconds if kind is Kind.STREAM else CHECK_SECONDS
+        bound = asyncio.get_running_loop().call_later(longest + STUCK_SECONDS, line.close)
         try:
             yield running
         finally:
             bound.cancel()
             line.end(running)
+
+    async def _ready(self) -> "_Line":
+        """A line to a process. Raises ModelFailed where none can be started."""
+        async with self._starting:
+            if self._line is None or self._line.ended:
+                try:
+                    self._line = await _line(self._settings)
+                except OSError as error:  # no room for another process at the moment
+                    log.error("model_process_not_started", error=type(error).__name__)
+                    raise _GONE.error() from error
+            return self._line
 
 
 class _Running:
@@ -132,12 +146,12 @@ class _Line(asyncio.Protocol):
         self._running: dict[int, _Running] = {}
 
     def begin(self, kind: Kind, target: Target, messages: Sequence[Message]) -> _Running:
-        number = next(self._numbers)
-        running = self._running[number] = _Running(number)
-        if self.ended:
+        running = _Running(next(self._numbers))
+        if self.ended or self._transport.get_write_buffer_size() > MAX_WAITING_BYTES:
             running.put(_GONE)
         else:
-            self.write(Order(number, kind, plain(target), tuple(messages)))
+            self.write(Order(running.number, kind, plain(target), tuple(messages)))
+        self._running[running.number] = running  # now that nothing can go wrong any more: whoever ends it has it
         return running
 
     def end(self, running: _Running) -> None:
@@ -180,21 +194,40 @@ class _Line(asyncio.Protocol):
 
 
 async def _line(settings: Settings) -> _Line:
-    """A line to a new process."""
+    """A line to a new process. Raises OSError."""
     ours, theirs = socket.socketpair()
-    with theirs:
-        process = _spawn(theirs.fileno())
-    _, line = await asyncio.get_running_loop().create_connection(lambda: _Line(process), sock=ours)
+    try:
+        with theirs:
+            process = _spawn(theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    try:
+        _, line = await asyncio.get_running_loop().create_connection(lambda: _Line(process), sock=ours)
+    except BaseException:  # whoever waited has gone: nobody else knows of it
+        process.kill()
+        process.wait()
+        raise
     needed = {name: getattr(settings, name) for name in _NEEDED}
-    line.write(Needed(needed, settings.log_level, settings.production))
+    number = structlog.contextvars.get_contextvars().get("process")
+    line.write(Needed(needed, settings.log_level, settings.production, number))
     return line
 
 
 def _spawn(pipe: int) -> subprocess.Popen[bytes]:
     # with nothing of this environment: it holds secrets, and what an SDK would go by
     return subprocess.Popen(
-        [sys.executable, "-m", "server.ai.model_worker", str(pipe), str(os.getpid())],
+        [
+            sys.executable,
+            "-P",  # the folder we were started in is no place to import from
+            "-m",
+            "server.ai.model_worker",
+            str(pipe),
+            str(os.getpid()),
+        ],
         pass_fds=[pipe],
-        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # ours may be a pipe whose end tells of ours
+        start_new_session=True,  # Ctrl-C in the terminal reaches us alone
     )

@@ -7,7 +7,6 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -46,7 +45,7 @@ class Worker(asyncio.Protocol):
             if self._wires is not None:
                 self._take(content)
             else:  # first of all come the settings
-                configure_logs(content.log_level, json=content.json)
+                configure_logs(content.log_level, json=content.json, process=content.process)
                 settings = load_settings(**content.settings)
                 self._wires = Wires(make_client(settings), settings)
 
@@ -58,17 +57,17 @@ class Worker(asyncio.Protocol):
             if (task := self._tasks.get(order.number)) is not None:
                 task.cancel()
             return
-        task = self._tasks[order.number] = asyncio.create_task(self._ended(order.number, self._carry_out(order)))
+        task = self._tasks[order.number] = asyncio.create_task(self._ended(order))
         task.add_done_callback(lambda _: self._tasks.pop(order.number))
 
-    async def _ended(self, number: int, work: Coroutine[Any, Any, Done]) -> None:
+    async def _ended(self, order: Order) -> None:
         try:
-            self._say(number, await work)
+            self._say(order.number, await self._carry_out(order))
         except ModelFailed as error:
-            self._say(number, Failed(error.outcome, error.said, error.retry_after))
+            self._say(order.number, Failed(error.outcome, error.said, error.retry_after))
         except Exception as error:
             log.exception("model_order_failed", error=type(error).__name__)
-            self._say(number, Failed(Outcome.FAILED, "", None))
+            self._say(order.number, Failed(Outcome.FAILED, "", None))
 
     async def _carry_out(self, order: Order) -> Done:
         assert self._wires is not None  # noqa: S101  # made with the settings; tells the type checker
@@ -92,8 +91,8 @@ class Worker(asyncio.Protocol):
         self._words.append((number, word))
 
     def _send(self) -> None:
-        self._transport.write(framed(self._words))
-        self._words = []
+        words, self._words = self._words, []
+        self._transport.write(framed(words))
 
 
 async def serve(given: socket.socket) -> None:
@@ -104,7 +103,7 @@ async def serve(given: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # the server's business, which ends this process last
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the server's business, which ends this process last
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(int(sys.argv[2]))
     uvloop.install()

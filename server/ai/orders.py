@@ -24,6 +24,8 @@ class Needed(NamedTuple):
     settings: Mapping[str, Any]
     log_level: str
     json: bool
+    process: int | None
+    """The number of the server's process, where several serve one port: each line of the log names it."""
 
 
 class Kind(StrEnum):

@@ -16,6 +16,7 @@ from server.ai.anthropic_wire import AnthropicWire
 from server.ai.calls import Call, Finished, Message, Piece, Role, Target, Token
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel, listed_in
+from server.ai.model_caller import CHECK_SECONDS
 from server.ai.openai_wire import OpenAIWire
 from server.ai.providers import PROVIDERS, Spoken
 from server.ai.readers import Reader
@@ -41,8 +42,6 @@ CLOSING_SECONDS = 2.0
 """How long the usage is waited for once an answer is complete."""
 LAST_SECONDS = 0.1
 """How long the end of the stream is waited for after its last event: a connection whose answer has been read can be used again."""
-CHECK_SECONDS = 30.0
-"""What checking a configuration, and listing its models, may take over all: somebody waits."""
 CHECK_TOKENS = 16
 """Of the answer to a check: the fewest that responses take."""
 CHECK = (Message(Role.USER, "Please reply ok"),)

@@ -19,6 +19,7 @@ from server.ai.listed_models import ListedModel
 from server.ai.model_process import ModelProcess
 from server.config import Settings
 from tests.support.calling import ASKED, KEY, call_of, heard, model_processes_of, target_at
+from tests.support.core import until
 from tests.support.scripted_provider import ScriptedProvider, echoes, fails, never_ends, says
 from tests.support.server import wait_until
 
@@ -162,7 +163,9 @@ async def test_it_knows_nothing_of_the_server_and_stays_for_its_signals(
     pid = pid_of(process)
 
     assert names_in_environment(pid) == [b"PYTHONPATH"]
-    for number in (signal.SIGTERM, signal.SIGINT):
+    assert os.getsid(pid) == pid  # what the terminal tells reaches the server alone, from the first moment on
+    assert os.readlink(f"/proc/{pid}/fd/1") == os.devnull
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(pid, number)
     assert (await heard(process, target_at(provider))).text == "one"
     assert process.pid == pid
@@ -180,6 +183,89 @@ async def test_closing_cuts_off_what_runs(process: ModelProcess, provider: Scrip
         failed = (await running).failed
     assert failed is not None
     assert failed.outcome is Outcome.CUT_OFF
+
+
+async def test_a_start_that_fails_is_a_failed_call_and_the_next_one_tries_again(
+    process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pipe: int) -> subprocess.Popen[bytes]:
+        raise BlockingIOError
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patched:
+        patched.setattr(model_process, "_spawn", refuse)
+        failed = (await heard(process, target_at(provider))).failed
+    assert failed is not None
+    assert failed.outcome is Outcome.CUT_OFF
+    assert os.listdir("/proc/self/fd") == before
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+
+
+async def test_who_leaves_during_the_start_leaves_no_process(
+    process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    spawn = model_process._spawn
+
+    def leave(pipe: int) -> subprocess.Popen[bytes]:
+        started.append(spawn(pipe))
+        leaving.cancel()
+        return started[0]
+
+    leaving = asyncio.create_task(process.check(target_at(provider)))
+    with monkeypatch.context() as patched:
+        patched.setattr(model_process, "_spawn", leave)
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    assert started[0].returncode is not None
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+
+
+async def test_an_order_that_is_given_up_before_it_is_begun_is_no_trouble(
+    process: ModelProcess, provider: ScriptedProvider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    leaving = asyncio.create_task(process.check(target_at(provider)))
+    await until(lambda: process.pid is not None)  # the order and its end wait for it together
+    leaving.cancel()
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+    assert capfd.readouterr().err == ""
+    assert len(provider.calls) == 1
+
+
+async def test_what_cannot_be_sent_is_not_under_way(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(says("fine"))
+    with pytest.raises(Exception, match="pickle"):
+        await heard(process, target_at(provider, params={"unfit": lambda: None}))
+    assert process._line is not None
+    assert not process._line._running
+    assert (await heard(process, target_at(provider))).text == "fine"
+
+
+async def test_orders_that_a_stuck_process_does_not_read_wait_within_a_bound(
+    process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.answer(says("fine"))
+    await heard(process, target_at(provider))
+    os.kill(pid_of(process), signal.SIGSTOP)
+    monkeypatch.setattr(model_process, "MAX_WAITING_BYTES", 4 << 20)
+    orders = [asyncio.create_task(heard(process, target_at(provider, params={"much": "x" * (1 << 20)}))) for _ in range(20)]
+    await until(lambda: sum(order.done() for order in orders) >= 14)
+    assert {order.result().failed.outcome for order in orders if order.done()} == {Outcome.CUT_OFF}  # type: ignore[union-attr]  # it has failed
+    os.kill(pid_of(process), signal.SIGCONT)
+    found = await asyncio.gather(*orders)
+    assert sum(each.failed is None for each in found) >= 4
+
+
+async def test_nothing_is_imported_from_the_folder_that_the_server_was_started_in(
+    process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "httpx2.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
 
 
 _STARTS = """
