@@ -36,7 +36,7 @@ class ReadingAlong:
         if not self.is_read or not piece.text:
             return
         self._pieces.append(piece)
-        if self._waiter is None or self._gathering is not None:
+        if self._waiter is None or self._waiter.done() or self._gathering is not None:
             return
         if self._loop.time() >= self._gathered_at:
             self._wake()

@@ -97,6 +97,8 @@ class Connection(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         try:
             if self._received:  # in the clear, by anybody: it would count as said by whom the certificate names
                 raise ConnectionAbortedError("something came before the handshake")
+            if self._ended:  # the handshake would wait for an answer until its time is over
+                raise ConnectionAbortedError("it ended before the handshake")
             async with asyncio.timeout(timeout):
                 self._transport = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
         except TimeoutError as error:

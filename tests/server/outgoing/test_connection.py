@@ -173,6 +173,17 @@ async def test_a_handshake_that_does_not_come_is_given_up_and_closed() -> None:
             await gone.wait()
 
 
+async def test_no_handshake_is_waited_for_where_the_host_has_hung_up() -> None:
+    async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with served(hangs_up) as port:
+        connection = await connected("127.0.0.1", port, 5)
+        await until(lambda: connection.get_extra_info("is_readable") and connection._ended)
+        with pytest.raises(httpcore2.ConnectError):
+            await connection.start_tls(ssl.create_default_context(), "llm.test", 1)
+
+
 async def test_a_kept_connection_that_the_host_has_closed_is_not_used_again() -> None:
     connections = 0
 
