@@ -19,7 +19,8 @@ from protocol import ysync
 from server.app import Application
 from server.config import Settings
 from server.member import Device as StockDevice
-from server.services import Services, make_services, utc_now
+from server.services import Services, make_services
+from server.times import utc_now
 from server.tls import certificate_of
 from server.transport import Transport, listen
 from storage import updates
