@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+# where nothing compiled is kept, each of the processes that the tests start compiles everything anew
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve demo test check bench torture lock format settings clean help
@@ -17,15 +19,17 @@ serve: $(RUN_STAMP) ## run the server with a private PostgreSQL (HOST, PORT and 
 demo: $(RUN_STAMP) ## watch two devices, a kill and a restart: a story that needs only Python
 	@exec $(BIN)/promptsync demo
 
-# The tests that kill are mostly spent waiting: two at a time, apart from the others, whose load they would feel.
+# The tests that kill are mostly spent waiting: three at a time on two cores, apart from the others, whose load they would feel. They are
+# looked for where they are, for every process imports all files that it is given.
 # What fails beside other tests is run once more by itself: some of them are about time, and say so twice where they mean it.
 PYTEST := $(BIN)/python -m pytest
+KILLING = $(shell grep -rl --include='test_*.py' 'mark\.faults' tests | sort)
 AGAIN := --last-failed --last-failed-no-failures none
 
 test: $(DEV_STAMP) ## run all tests, on JOBS processes (as many as there are cores, 4 at most); ARGS='tests/crdt -k ranges' some of them, on one
 ifeq ($(ARGS),)
 	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not faults" || $(PYTEST) $(AGAIN) -m "not faults"
-	$(PYTEST) -n $(or $(JOBS),auto) --maxprocesses 2 --dist worksteal -m faults || $(PYTEST) $(AGAIN) -m faults
+	$(PYTEST) -n $(or $(JOBS),3) --maxprocesses 3 --dist worksteal -m faults $(KILLING) || $(PYTEST) $(AGAIN) -m faults $(KILLING)
 else
 	$(PYTEST) $(ARGS)
 endif

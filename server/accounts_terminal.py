@@ -15,8 +15,8 @@ from auth.passwords import Passwords
 from server.config import load_settings
 from server.database import opened, reachable_dsn
 from server.purge import enqueue_account_purge
-from server.services import utc_now
 from server.terminal import fail, printable
+from server.times import utc_now
 from storage import administration, users
 from storage.administration import Facts
 from storage.pool import Connection

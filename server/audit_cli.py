@@ -17,8 +17,8 @@ from rich.text import Text
 
 from server.accounts_terminal import AsJson, id_of
 from server.database import ask
-from server.services import utc_now
 from server.terminal import explained, fail, printable
+from server.times import utc_now
 from storage import administration
 from storage import audit as log
 from storage.audit import Entry

@@ -20,11 +20,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the parent, until the server takes signals itself
     orders: dict[str, Any] = json.load(sys.stdin)
     end_with_parent(orders["parent"])  # it holds the port, which the next start needs, and no data
-    from server import metrics
+    from server import heap, metrics
     from server.config import load_settings
     from server.logs import configure_logs
     from server.terminal import explained
 
+    heap.begin()
     metrics.share(Path(orders["metrics"]))
     settings = load_settings(**{name: value for name, value in orders["settings"].items() if value is not None})
     configure_logs(settings.log_level, json=settings.production, process=number)

@@ -1,9 +1,29 @@
 """The `promptsync` command. What a command needs is imported when it runs, so that `--help` and the workers start quickly."""
 
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import Annotated, Final
 
 import typer
+
+from server import heap
+
+FURTHER: Final[Mapping[str, str]] = {
+    "user": "server.user_cli:app",
+    "keys": "server.keys_cli:app",
+    "epoch": "server.epoch_cli:app",
+    "jobs": "server.jobs_cli:app",
+    "library": "server.library_cli:app",
+    "audit": "server.audit_cli:audit",
+    "compact": "server.compact_cli:compact",
+    "export": "server.export_cli:export",
+    "watch": "server.watch_cli:watch",
+    "import": "server.import_cli:import_file",
+    "worker": "server.worker_cli:worker",
+}
+"""Commands that have a module of their own, and groups of them: where each is."""
 
 app = typer.Typer(
     help="An offline-first sync server for prompt libraries: any Yjs client, durable before visible, sealed at rest.",
@@ -66,31 +86,25 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line: the groups are added here, where they are really needed."""
-    from server.audit_cli import audit
-    from server.compact_cli import compact
-    from server.epoch_cli import app as epoch
-    from server.export_cli import export
-    from server.import_cli import import_file
-    from server.jobs_cli import app as jobs
-    from server.keys_cli import app as keys
-    from server.library_cli import app as library
-    from server.user_cli import app as user
-    from server.watch_cli import watch
-    from server.worker_cli import worker
+    """Run the command line. Of the commands below only the one that is asked for is imported: all of them take as long as a start.
 
-    app.add_typer(user, name="user")
-    app.add_typer(keys, name="keys")
-    app.add_typer(epoch, name="epoch")
-    app.add_typer(jobs, name="jobs")
-    app.add_typer(library, name="library")
-    app.command()(audit)
-    app.command()(compact)
-    app.command()(export)
-    app.command()(watch)
-    app.command(name="import")(import_file)
-    app.command()(worker)
+    Who asks for help, or for something else, gets to see them all.
+    """
+    heap.begin()
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    here = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+    for name, place in FURTHER.items():
+        if asked == name or asked not in FURTHER.keys() | here:
+            add(name, resolve_name(place))
     app()
+
+
+def add(name: str, command: typer.Typer | Callable[..., None]) -> None:
+    """Let there be this command, or group of them."""
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 if __name__ == "__main__":

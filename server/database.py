@@ -13,12 +13,17 @@ import structlog
 
 from server.config import Settings, load_settings
 from storage import schema
+from storage.cluster import claim
 from storage.embedded import Embedded
 from storage.errors import DataFolderBusy, EmbeddedFailed
+from storage.keyring import Keyring
+from storage.libraries import draw_client_id
 from storage.pool import Connection, Database
 from storage.privatefile import replace_private
 
 T = TypeVar("T")
+Beside = Callable[[], Awaitable[None]]
+"""Work that runs beside a server until cancelled."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +84,19 @@ async def opened(dsn: str) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+async def claim_database(database: Database, keyring: Keyring) -> None:
+    """Make sure that these keys seal this database, and that it was not put back to an earlier time.
+
+    Raises:
+        WrongKeys: other keys do.
+        Unavailable: it cannot be asked.
+    """
+    async with database.acquire() as connection:
+        claimed = await claim(connection, keyring, new_client_id=lambda: draw_client_id(os.urandom))
+    if claimed.raised:
+        log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
 
 
 def write_facts(data_dir: Path, **facts: object) -> None:

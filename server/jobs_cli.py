@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from server.database import ask
-from server.services import utc_now
 from server.terminal import explained, fail
+from server.times import utc_now
 from storage import job_records
 from storage.job_records import HEARTBEAT_SECONDS, STATES, JobEvent, JobRecord
 from storage.pool import Connection

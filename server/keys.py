@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 from server.config import Settings
-from server.services import utc_now
+from server.times import utc_now
 from storage.cluster import needed_keys
 from storage.errors import WrongKeys
 from storage.keyfile import KeyFile, KeyFileError, KeyFileMissing, Origin

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from server.config import Settings, load_settings
 from server.database import MIGRATIONS, reachable_dsn, read_facts
-from server.services import utc_now
 from server.terminal import explained
+from server.times import utc_now
 from storage import rotation, schema
 from storage.cluster_account import find_binaries
 from storage.keyfile import KeyFile, Origin

@@ -1,43 +1,24 @@
 """One process that serves: opened, run until it is asked to stop, and closed in order. A server is one of them, or several."""
 
 import asyncio
-import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
 from server import drain, heap
 from server.app import Application
 from server.config import Settings
+from server.database import Beside, claim_database
 from server.keys import open_key_file
 from server.services import make_services
 from server.siblings import Siblings
 from server.stopping import FLUSH_SECONDS, FLUSHED_BY_SECONDS, Stop, on_hangup
 from server.tls import certificate_of
 from server.transport import Transport
-from storage.cluster import claim
-from storage.keyring import Keyring
-from storage.libraries import draw_client_id
 from storage.pool import Database
 
 log = structlog.get_logger(__name__)
-
-Beside = Callable[[], Awaitable[None]]
-"""Work that runs beside a server until cancelled."""
-
-
-async def claim_database(database: Database, keyring: Keyring) -> None:
-    """Make sure that these keys seal this database, and that it was not put back to an earlier time.
-
-    Raises:
-        WrongKeys: other keys do.
-        Unavailable: it cannot be asked.
-    """
-    async with database.acquire() as connection:
-        claimed = await claim(connection, keyring, new_client_id=lambda: draw_client_id(os.urandom))
-    if claimed.raised:
-        log.warning("epochs_raised", libraries=claimed.raised, reason="the database is another or was put back")
 
 
 async def serve_until_stopped(

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 from server.ai.shared_models import load_shared_models
 from server.config import Settings
-from server.database import MIGRATIONS, forget_facts, keep_facts, keep_running
+from server.database import MIGRATIONS, Beside, claim_database, forget_facts, keep_facts, keep_running
 from server.keys import open_key_file
-from server.process import Beside, claim_database, serve_until_stopped
 from server.stopping import Stop
 from server.supervisor import Supervisor
 from server.tls import certificate_of
@@ -50,6 +49,9 @@ def serve(settings: Settings) -> None:
     certificate_of(settings)  # what is wrong with it is said before anything is opened
     load_shared_models(settings)
     allow_many_descriptors()
+    if settings.workers == 1:
+        # Most of what a start takes, and before anything is opened. The parent of several processes needs none of it, so not above.
+        import server.process  # noqa: F401
     stop = Stop()
     with contextlib.ExitStack() as stack:
         if settings.database_url is not None:
@@ -87,6 +89,8 @@ async def _serve(settings: Settings, dsn: str, embedded: Embedded | None, stop: 
             _say_hello(settings, url, key_file_made=key_file_made)
 
         if supervisor is None:
+            from server.process import serve_until_stopped  # imported above
+
             await serve_until_stopped(settings, dsn, listeners[0], stop, ready=ready, beside=beside)
         else:
             await supervisor.run(stop, ready=ready, beside=beside)

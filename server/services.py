@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
@@ -38,6 +38,7 @@ from server.limits.backing import counter_store
 from server.limits.counters import Counters
 from server.opened_shares import OpenedShares
 from server.purge import enqueue_account_purge
+from server.times import utc_now
 from server.wechat import make_wechat
 from storage.keyring import Keyring
 from storage.pool import Database
@@ -95,11 +96,6 @@ class Services:
         agent = connection.headers.get("user-agent", "")[:MAX_USER_AGENT]
         printable = "".join(character for character in agent if character.isprintable())
         return Caller(address=self.address_of(connection), user_agent=printable)
-
-
-def utc_now() -> datetime:
-    """The clock of a running server."""
-    return datetime.now(UTC)
 
 
 def make_services(

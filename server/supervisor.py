@@ -26,8 +26,8 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from server import metrics
 from server.config import Settings, environment_for
+from server.database import Beside
 from server.errors import ServerError
-from server.process import Beside
 from server.siblings import Switchboard
 from server.stopping import PROCESSES_BY_SECONDS, Stop, on_hangup
 

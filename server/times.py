@@ -1,6 +1,11 @@
-"""Times as the document has them, in ms since 1970, and as JSON does."""
+"""The clock of a running server, and times as the document has them: in ms since 1970, as JSON does."""
 
 from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """The time now, as a running server has it."""
+    return datetime.now(UTC)
 
 
 def moment(milliseconds: int) -> datetime:

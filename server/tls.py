@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from server.config import Settings
 from server.errors import ServerError
-from server.services import utc_now
+from server.times import utc_now
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ import typer
 from auth.administration import OPERATOR
 from auth.errors import TooBusy, WeakPassword
 from server.accounts_terminal import Who, change, named
-from server.services import utc_now
 from server.terminal import explained, fail
+from server.times import utc_now
 from storage.users import Rank
 
 GENERATED_BYTES = 15

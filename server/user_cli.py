@@ -21,8 +21,9 @@ from server.accounts_terminal import AsJson, Who, find, when
 from server.config import Settings
 from server.database import ask, opened, reachable_dsn
 from server.keys import open_key_file
-from server.services import Services, make_services, utc_now
+from server.services import Services, make_services
 from server.terminal import explained, fail, printable, settings_of_terminal
+from server.times import utc_now
 from server.user_changes_cli import Generate, delete, disable, enable, new_password, reset_password, set_role, tell_password
 from storage import administration, session_list
 from storage.administration import Facts

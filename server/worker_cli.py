@@ -12,8 +12,8 @@ import typer
 
 from server.config import Settings
 from server.database import MIGRATIONS, reachable_dsn
-from server.services import utc_now
 from server.terminal import explained, settings_of_terminal
+from server.times import utc_now
 from storage import schema
 from storage.pool import Database
 

@@ -17,6 +17,7 @@ from tests.simulation.ledger import Ledger, Meant, check_log, states_of
 from tests.support.core import until
 from tests.support.library_replica import LibraryReplica, newcomer
 from tests.support.many import Node
+from tests.support.plain_http import plain_client
 from tests.support.server import Account
 from tests.support.wire_client import WireClient
 
@@ -45,7 +46,7 @@ class Shared:
     async def __aenter__(self) -> Self:
         headers = {"Authorization": f"Bearer {self.account.access_token}"}
         for node in self.nodes:
-            client = httpx2.AsyncClient(base_url=node.url, headers=headers, trust_env=False, timeout=ANSWER_SECONDS)
+            client = plain_client(base_url=node.url, headers=headers, timeout=ANSWER_SECONDS)
             self.clients.append(await self._stack.enter_async_context(client))
         return self
 

@@ -10,6 +10,7 @@ import pytest
 
 from server.idempotency import ABANDONED_AFTER, REPLAYED
 from tests.support.core import until
+from tests.support.plain_http import plain_client
 from tests.support.rest import bearer
 from tests.support.server import Account, Server
 
@@ -21,7 +22,7 @@ WAIT_SECONDS = ABANDONED_AFTER.total_seconds() + 30
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+    async with plain_client(timeout=10) as client:
         yield client
 
 

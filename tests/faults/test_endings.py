@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from protocol.closes import Close
 from tests.support.core import until
 from tests.support.many import Fleet, Node, fleet
+from tests.support.plain_http import plain_client
 from tests.support.running import closed
 from tests.support.server import Account
 
@@ -44,7 +45,7 @@ async def nodes(two: Fleet, request: pytest.FixtureRequest) -> AsyncIterator[lis
 
 def asking(node: Node, account: Account) -> httpx2.AsyncClient:
     headers = {"Authorization": f"Bearer {account.access_token}"}
-    return httpx2.AsyncClient(base_url=node.url, headers=headers, trust_env=False, timeout=30)
+    return plain_client(base_url=node.url, headers=headers, timeout=30)
 
 
 async def socket(node: Node, account: Account) -> ClientConnection:

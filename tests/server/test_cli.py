@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from server import cli, user_cli
 from server.config import load_settings
-from server.services import utc_now
 from server.terminal import explained
+from server.times import utc_now
 from storage.cluster import claim
 from storage.errors import DataFolderBusy, SchemaMismatch
 from storage.keyfile import KeyFile, Origin

@@ -20,7 +20,7 @@ from websockets import Subprotocol
 from protocol.closes import Close
 from protocol.messages import Closed, Hello, Open
 from server.routes.documented import Documented
-from server.services import utc_now
+from server.times import utc_now
 from tests.support.database import Databases
 from tests.support.doors import Door, doors
 from tests.support.link_client import bare_link

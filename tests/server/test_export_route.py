@@ -119,11 +119,17 @@ async def test_what_takes_too_long_or_too_much_is_refused_as_a_problem(client: h
 
 
 @pytest.fixture(scope="module")
-async def large(server: Running) -> User:
+def thousand_prompts() -> bytes:
+    """Content of a library, made once: it takes seconds."""
+    return library_of(LARGE)
+
+
+@pytest.fixture(scope="module")
+async def large(server: Running, thousand_prompts: bytes) -> User:
     """A user whose library has a thousand prompts."""
     user = await server.user()
     async with server.http(user) as client:
-        stored = await client.post(f"/api/sync/{user.library_id}", content=library_of(LARGE), headers=OCTETS)
+        stored = await client.post(f"/api/sync/{user.library_id}", content=thousand_prompts, headers=OCTETS)
         assert stored.status_code == 200, stored.text
     return user
 
@@ -175,13 +181,15 @@ async def test_nobody_waits_for_all_the_exports_that_somebody_else_wants_or_want
     assert begun == [large.library_id, user.library_id, large.library_id]
 
 
-async def test_a_client_that_reads_nothing_is_given_up(databases: Databases, template_database: str, raw_sockets: None) -> None:
+async def test_a_client_that_reads_nothing_is_given_up(
+    databases: Databases, template_database: str, raw_sockets: None, thousand_prompts: bytes
+) -> None:
     dsn = databases.create(template_database)
     try:
         async with running_server(dsn, opening_stall_seconds=0.5) as server:
             user = await server.user()
             async with server.http(user) as client:
-                await client.post(f"/api/sync/{user.library_id}", content=library_of(LARGE), headers=OCTETS)
+                await client.post(f"/api/sync/{user.library_id}", content=thousand_prompts, headers=OCTETS)
             with structlog.testing.capture_logs() as logged:
                 raw = await RawSocket.connected(server.port, receive_buffer=4096)
                 raw.stop_reading()

@@ -12,7 +12,7 @@ import pytest
 
 from server import metrics, purge
 from server.jobs import Jobs
-from server.services import utc_now
+from server.times import utc_now
 from storage import deletion, job_queue, job_records, model_calls, retention
 from storage.job_queue import Pace, enqueue
 from storage.job_records import JobRecord

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from server import user_cli
 from server.compact_cli import compact
 from server.library_cli import app as library
-from server.services import utc_now
+from server.times import utc_now
 from storage import compaction, rotation
 from storage.keyfile import KeyFile
 from storage.pool import Connection

@@ -152,14 +152,23 @@ async def improve_prompts(sweep: Sweep, provider: ScriptedProvider) -> None:
         fails(429, retry_after=9),
         redirects("https://x.example/"),
     )
-    for path in ("/api/optimize", f"/api/prompts/{prompt}/optimize"):
-        for streamed in (False, True):
-            body = {"model_config_id": "canary", "stream": streamed} | ({"text": "t"} if path == "/api/optimize" else {})
-            for number, reply in enumerate(replies):
-                provider.answer(reply)
-                again = {"Idempotency-Key": f"{path}-{streamed}-{number}"}
-                answers = [await sweep.ask("POST", path, body, headers=again) for _ in "ab"]
-                assert (answers[0].is_success and b"event: error" not in answers[0].content) == (number == 0), answers[0].text
+
+    async def improve(path: str, streamed: bool, number: int) -> None:
+        body = {"model_config_id": "canary", "stream": streamed} | ({"text": "t"} if path == "/api/optimize" else {})
+        again = {"Idempotency-Key": f"{path}-{streamed}-{number}"}
+        answers = [await sweep.ask("POST", path, body, headers=again) for _ in "ab"]
+        assert (answers[0].is_success and b"event: error" not in answers[0].content) == (number == 0), answers[0].text
+
+    for number, reply in enumerate(replies):
+        provider.answer(reply)
+        # at once, for a call that fails pauses before it is tried again
+        await asyncio.gather(
+            *(
+                improve(path, streamed, number)
+                for path in ("/api/optimize", f"/api/prompts/{prompt}/optimize")
+                for streamed in (False, True)
+            )
+        )
     provider.answer(says("ok"))
     for provider.listing in (echoes(401), echoes(500), None):
         await sweep.ask("GET", "/api/models?config=canary")

@@ -248,7 +248,7 @@ async def test_in_a_shared_library_writers_use_their_own_models_and_viewers_none
     ("reply", "status", "code"),
     [
         (fails(401), 409, "model_invalid_key"),
-        (fails(429, retry_after=3), 429, "model_rate_limited"),
+        (fails(429, retry_after=1), 429, "model_rate_limited"),
         (says("half", " and", " half", cut_after=2), 502, "model_cut_off"),
         (says("", "  "), 502, "model_empty"),
         (echoes(), 409, "model_invalid_key"),

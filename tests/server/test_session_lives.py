@@ -12,7 +12,7 @@ import pytest
 
 from auth.administration import OPERATOR
 from auth.sessions import SEEN_EVERY
-from server.services import utc_now
+from server.times import utc_now
 from storage.errors import NotFound
 from storage.users import Rank
 from tests.support.database import Databases

@@ -16,7 +16,7 @@ from crdt.library import Root
 from crdt.operations import add_version, purge_prompt, set_fields
 from crdt.operations.versions import NewVersion
 from server.routes import shares as routes
-from server.services import utc_now
+from server.times import utc_now
 from storage import session_list, shares, users
 from storage.errors import Unavailable
 from tests.server.test_editor_troubles import large_library

@@ -10,7 +10,7 @@ from auth.tokens import Tokens
 from crdt.updates import EMPTY_STATE_VECTOR, decode_state_vector, inspect
 from protocol import ysync
 from protocol.closes import Close
-from server.services import utc_now
+from server.times import utc_now
 from tests.support.born import BORN_VECTOR, SEED_SPANS, SEEDED
 from tests.support.core import spans, typed, typing
 from tests.support.running import (

@@ -19,7 +19,7 @@ from crdt.updates import EMPTY_STATE_VECTOR
 from protocol import ysync
 from server import transport
 from server.config import load_settings
-from server.services import utc_now
+from server.times import utc_now
 from server.tls import Certificate, TlsUnusable, certificate_of, check
 from tests.support.certificates import Files, make_certificate
 from tests.support.core import typed

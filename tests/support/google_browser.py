@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
+from tests.support.plain_http import plain_client
 from tests.support.rest import Rest, bearer
 
 START, FINISH = "/api/auth/social/google/start", "/api/auth/social/google/finish"
@@ -35,7 +36,7 @@ class Browser:
 
     async def page(self, url: str, user: str) -> str:
         """Be this user on the provider's page: the address that it sends the browser back to."""
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with plain_client() as client:
             url += f"&login_hint={user}"
             for _ in range(6):
                 answer = await client.get(url)

@@ -17,7 +17,7 @@ from uuid import uuid4
 from server.config import Settings, load_settings
 from server.jobs import Jobs, handlers_on
 from server.logs import configure_logs
-from server.services import utc_now
+from server.times import utc_now
 from storage import job_records
 from storage.errors import Unavailable
 from storage.job_queue import Handler, Job, Pace, enqueue

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
+from tests.support.plain_http import plain_client
 
 FOLDER = Path(__file__).resolve().parents[1] / "interop"
 START_SECONDS = 30.0
@@ -27,7 +27,7 @@ class OidcProvider:
 
     async def token(self, user: str = "alice", **wanted: Any) -> str:
         """An ID token for this user; `claims`, `header`, `key` and `drop` make it another than the provider would give out."""
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with plain_client() as client:
             answer = await client.post(f"{self.issuer}/_test/id_token", json={"user": user, **wanted})
         assert answer.status_code == 200, answer.text
         return answer.text

@@ -19,7 +19,8 @@ from protocol import ysync
 from server.app import Application
 from server.config import Settings
 from server.member import Device as StockDevice
-from server.services import Services, make_services, utc_now
+from server.services import Services, make_services
+from server.times import utc_now
 from server.tls import certificate_of
 from server.transport import Transport, listen
 from storage import updates
@@ -32,6 +33,7 @@ from tests.support.born import make_older
 from tests.support.calling import InThisProcess
 from tests.support.core import new_keyring
 from tests.support.generous import GENEROUS
+from tests.support.plain_http import plain_client
 from tests.support.rest import PASSWORD, cheap_passwords
 from tests.support.wire_client import WireClient
 
@@ -98,7 +100,7 @@ class Running:
     def http(self, user: User | None = None) -> httpx2.AsyncClient:
         """A REST client, signed in as `user`."""
         headers = {} if user is None else {"Authorization": f"Bearer {user.access_token}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+        return plain_client(base_url=self.url, headers=headers, timeout=30)
 
     async def older_library(self, user: User) -> UUID:
         """A further library of the user's, as one was made before there was a seed."""

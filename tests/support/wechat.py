@@ -18,9 +18,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx2
-
 from auth.wechat import Kind
+from tests.support.plain_http import plain_client
 from tests.support.wechat_answers import error_body, http_answer, json_body
 
 CODE_LIFE = {Kind.WEB: timedelta(minutes=10), Kind.APP: timedelta(minutes=10), Kind.MINI: timedelta(minutes=5)}
@@ -158,7 +157,7 @@ class WeChatServer:
 
     async def _qr_page(self, address: str) -> tuple[Registered, dict[str, str]]:
         assert urlsplit(address).fragment == "wechat_redirect", "without the fragment the page is empty"
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as browser:
+        async with plain_client(timeout=10) as browser:
             page = await browser.get(address)
         if "uuid" not in page.text:
             raise RedirectRefused

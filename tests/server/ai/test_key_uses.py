@@ -11,7 +11,7 @@ from auth.model_secret import ModelSecret
 from server.ai import key_uses
 from server.ai.calls import Target
 from server.ai.key_uses import KeyUses
-from server.services import utc_now
+from server.times import utc_now
 from storage.errors import Unavailable
 
 USER = uuid4()

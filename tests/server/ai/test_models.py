@@ -20,7 +20,7 @@ from server import metrics
 from server.ai.calls import Finished, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.errors import ModelDisabled, ModelIncomplete, TooManyAttempts
-from server.services import utc_now
+from server.times import utc_now
 from storage.errors import NotFound
 from tests.support.calling import KEY, InThisProcess, call_of, target_at
 from tests.support.core import new_keyring

@@ -18,7 +18,7 @@ from server.limits.counters import Counters, Failures, Rate
 from server.limits.redis_store import RedisOrLocal
 from server.limits.stores import LocalStore
 from server.redis_bus import BadRedisAddress
-from server.services import utc_now
+from server.times import utc_now
 from tests.support.redis import RedisServer, need_redis
 from tests.support.rest import PASSWORD, fresh_email
 from tests.support.running import running_server
