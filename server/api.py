@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from auth.errors import (
     AuthError,
@@ -62,6 +62,7 @@ from server.routes import (
 )
 from server.routes.documented import Documented
 from server.routes.grants import forget_cookie
+from server.routes.route_index import RouteIndex
 from server.services import Services
 from storage.errors import StorageError
 
@@ -142,14 +143,23 @@ def _include(app: FastAPI, further: Sequence[APIRouter]) -> None:
         *(preferences, users, libraries, stats, batches, prompts, history, versions),
         *(categories, tags, templates, variables, shares, prompt_source, models, model_configs, usage),
     )
-    for router in (
+    routers = (
         *(resource.router for resource in resources),
         shares.prompt_router,
         google.callback_router,
         wechat.callback_router,
         *further,
-    ):
+    )
+    paths = [[_path(route)] for route in app.routes]
+    for router in routers:
         app.include_router(router)
+        paths.append([_path(route) for route in router.routes])
+    app.routes.insert(0, RouteIndex(zip(app.routes, paths, strict=True)))
+
+
+def _path(route: BaseRoute) -> str:
+    assert isinstance(route, Route)  # noqa: S101  # ours have no others; tells the type checker
+    return route.path
 
 
 def _middleware(services: Services) -> list[Middleware]:
