@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
@@ -25,6 +25,8 @@ _NEVER = frozenset({"host", "content-length", "transfer-encoding", "connection",
 _NOWHERE = "http://nowhere.invalid"
 _UNUSED_KEY = "unused"
 """What an SDK is told, so that it looks for no key; it never gets as far as a request."""
+_NO_PLATFORM: Literal["Unknown"] = "Unknown"
+"""What it is told of the operating system: it would look for that in a thread, at each call, for a header that is taken off."""
 
 
 def headers_of(authorization: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +116,7 @@ def _openai() -> Any:
     def make(base_url: str, headers: Mapping[str, str], client: httpx2.AsyncClient) -> openai.AsyncOpenAI:
         made = Client(api_key=_UNUSED_KEY, base_url=base_url, http_client=client, max_retries=0)
         made.ours = headers
+        made._platform = _NO_PLATFORM
         return made
 
     _warmed(make, "/chat/completions")
@@ -135,6 +138,7 @@ def _anthropic() -> Any:
     def make(base_url: str, headers: Mapping[str, str], client: httpx2.AsyncClient) -> anthropic.AsyncAnthropic:
         made = Client(api_key=_UNUSED_KEY, base_url=base_url, http_client=client, max_retries=0)
         made.ours = headers
+        made._platform = _NO_PLATFORM
         return made
 
     _warmed(make, "/v1/messages")
