@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from auth.errors import (
     AuthError,
@@ -62,6 +62,7 @@ from server.routes import (
 )
 from server.routes.documented import Documented
 from server.routes.grants import forget_cookie
+from server.routes.route_index import RouteIndex
 from server.services import Services
 from storage.errors import StorageError
 
@@ -83,9 +84,10 @@ _RESOURCES = (
     *(preferences, users, libraries, stats, batches, prompts, history, versions),
     *(categories, tags, templates, variables, shares, prompt_source, models, model_configs, usage),
 )
+_ROUTERS = (*(resource.router for resource in _RESOURCES), shares.prompt_router, google.callback_router, wechat.callback_router)
 _ROUTER = APIRouter(responses=problems.fails(invalid_request=422))
 """All REST routes. Not included by each application: it would put every route together anew for itself, which takes some 0.3 s."""
-for _router in (*(resource.router for resource in _RESOURCES), shares.prompt_router, google.callback_router, wechat.callback_router):
+for _router in _ROUTERS:
     _ROUTER.include_router(_router)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -141,9 +143,22 @@ def create_api(
     )
     app.state.services = services
     app.state.editor = editor
-    for router in routers:
-        app.include_router(router)
+    _index(app, routers)
     return app
+
+
+def _index(app: FastAPI, further: Sequence[APIRouter]) -> None:
+    """Include the further routers, and stand an index before all routes."""
+    ours = {id(route): router.routes for route, router in zip(_ROUTER.routes, _ROUTERS, strict=True)}
+    known = [(route, _paths(ours.get(id(route), [route]))) for route in app.routes]
+    for router in further:
+        app.include_router(router)
+        known.append((app.routes[-1], _paths(router.routes)))
+    app.routes.insert(0, RouteIndex(known))
+
+
+def _paths(routes: Sequence[BaseRoute]) -> list[str]:
+    return [route.path for route in routes if isinstance(route, Route)]
 
 
 def _middleware(services: Services) -> list[Middleware]:

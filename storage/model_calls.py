@@ -4,9 +4,10 @@ Numbers are added up where they lie: an answer has as many rows as there are day
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from operator import attrgetter
 from uuid import UUID
 
 from storage.pool import Connection, Record
@@ -81,6 +82,9 @@ class ModelCall:
     currency: str | None
 
 
+_values = attrgetter(*(each.name for each in fields(ModelCall)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
     """Calls added up. `day` is None over all days; `shared`, `provider` and `model` are None over all models."""
@@ -103,8 +107,8 @@ class Sum:
 
 
 async def add(connection: Connection, calls: Sequence[ModelCall]) -> None:
-    """Keep calls; those that are kept already, and those whose users are gone, are left out."""
-    await connection.execute(_ADD, *(list(column) for column in zip(*map(astuple, calls), strict=True)))
+    """Keep calls, all or none; those that are kept already, and those whose users are gone, are left out."""
+    await connection.execute(_ADD, *(list(column) for column in zip(*map(_values, calls), strict=True)))
 
 
 async def sums(

@@ -20,7 +20,7 @@ MAX_TOKENS = 8192
 _NOT_PARAMETERS = frozenset({"model", "messages", "system", "stream", "timeout", "apiKey", "api_key", "baseURL", "base_url"})
 """What a call is made of, which a configuration's parameters must not change."""
 _DOORS = ("/messages", "/v1")
-"""What people leave at the end of an address that they copy; the SDK puts `/v1/messages` there."""
+"""What people leave at the end of an address that they copy; `/v1/messages` is put there."""
 
 
 class AnthropicWire:
@@ -48,18 +48,22 @@ class AnthropicWire:
         if system := "\n\n".join(message.content for message in messages if message.role is Role.SYSTEM):
             body["system"] = system  # the wire has no such role
         body |= {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
-        async with answer_of(await self._client(), "/v1/messages", timeout, body) as response:
+        async with answer_of(await self._client(), self._at("/v1/messages"), timeout, body) as response:
             yield response
 
     @asynccontextmanager
     async def models(self, timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to what models there are, its body not read yet."""
-        async with answer_of(await self._client(), "/v1/models?limit=1000", timeout) as response:
+        async with answer_of(await self._client(), self._at("/v1/models?limit=1000"), timeout) as response:
             yield response
 
     async def _client(self) -> AsyncAnthropic:
-        secret, url = self._target.secret, self._target.base_url
+        secret = self._target.secret
+        authorization = {"x-api-key": secret.api_key} if secret.api_key else {}
+        return await self._sdks.anthropic(headers_of(authorization, secret.headers))
+
+    def _at(self, path: str) -> str:
+        url = self._target.base_url
         for door in _DOORS:
             url = url.removesuffix(door)
-        authorization = {"x-api-key": secret.api_key} if secret.api_key else {}
-        return await self._sdks.anthropic(url, headers_of(authorization, secret.headers))
+        return url.rstrip("/") + path

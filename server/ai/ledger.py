@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 MOST_WAITING = 10_000
 """Rows that wait for the database, about 5 MB; past it the oldest is given up, counted and logged."""
 BATCH_ROWS = 500
-"""Rows of one transaction."""
+"""Rows of one statement."""
 AGAIN_SECONDS = 1.0
 """How long a database that has not taken rows is left alone."""
 SETTLE_SECONDS = 1.0
@@ -93,7 +93,7 @@ class Ledger:
     async def _store(self, batch: list[ModelCall]) -> bool:
         """Whether these are settled: a row that the database refuses for what it is will not be taken later either."""
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.acquire() as connection:
                 await model_calls.add(connection, batch)
         except StorageError as error:
             log.warning("model_calls_wait", rows=len(self._waiting), reason=type(error).__name__)

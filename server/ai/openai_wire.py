@@ -50,18 +50,22 @@ class OpenAIWire:
             body["stream_options"] = {"include_usage": True}
         body |= {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
         door = "/responses" if self._responses else "/chat/completions"
-        async with answer_of(await self._client(), door, timeout, body) as response:
+        async with answer_of(await self._client(), self._at(door), timeout, body) as response:
             yield response
 
     @asynccontextmanager
     async def models(self, timeout: httpx2.Timeout) -> AsyncIterator[httpx2.Response]:
         """The answer to what models there are, its body not read yet."""
-        async with answer_of(await self._client(), "/models", timeout) as response:
+        async with answer_of(await self._client(), self._at("/models"), timeout) as response:
             yield response
 
     async def _client(self) -> AsyncOpenAI:
-        secret, url = self._target.secret, self._target.base_url
+        secret = self._target.secret
+        authorization = {"authorization": f"Bearer {secret.api_key}"} if secret.api_key else {}
+        return await self._sdks.openai(headers_of(authorization, secret.headers))
+
+    def _at(self, path: str) -> str:
+        url = self._target.base_url
         for door in _DOORS:
             url = url.removesuffix(door)
-        authorization = {"authorization": f"Bearer {secret.api_key}"} if secret.api_key else {}
-        return await self._sdks.openai(url, headers_of(authorization, secret.headers))
+        return url.rstrip("/") + path

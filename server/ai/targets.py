@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     from server.editor import Editor  # which is given the services, and so this
 
 
+CHECKED_ADDRESSES = 1000
+"""Of which a process knows that they may be asked, at most 5 MB: to read one takes as long as the rest of a target. Where its name leads is
+looked at for each connection, as ever."""
+
+
 class Targets:
     """Makes them, each for one call."""
 
     def __init__(self, settings: Settings, database: Database, vault: Vault, shared: SharedModels) -> None:
-        self._allowed = settings.model_hosts
+        self._checked = lru_cache(CHECKED_ADDRESSES)(partial(checked_base_url, allowed=settings.model_hosts))  # what raises is not kept
         self._database = database
         self._vault = vault
         self._shared = shared
@@ -92,7 +97,7 @@ class Targets:
         if not (url := config.base_url or provider.base_url):
             raise ModelIncomplete("base_url")
         try:
-            return checked_base_url(url, allowed=self._allowed)
+            return self._checked(url)
         except RefusedAddress as error:
             raise ModelFailed(Outcome.REFUSED_ADDRESS, error.reason) from error
 

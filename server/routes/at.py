@@ -11,7 +11,7 @@ from auth.sessions import Principal, Use
 from auth.tokens import Audience
 from crdt.view import View
 from server.editor import Edited, Editor
-from server.routes.asking import SIGNED_IN, Served, Token
+from server.routes.asking import SIGNED_IN, Token, services_of
 from server.routes.standing import as_it_stands
 from server.routes.texts import Id
 from server.services import Services
@@ -49,7 +49,6 @@ class AtLibrary:
 async def at_library(
     request: Request,
     token: Token,
-    services: Served,
     library: Annotated[Id | None, Query(description="which library; without it the asking user's own")] = None,
 ) -> AtLibrary:
     """The library that `?library=` names.
@@ -57,6 +56,7 @@ async def at_library(
     Raises:
         as `principal`; NotFound: there is no such library, or it is none of the user's business.
     """
+    services = services_of(request)
     use = Use(address=partial(services.address_of, request))
     asking, found = await services.sessions.authenticate_in(token, {Audience.ACCESS}, library, now=services.clock(), use=use)
     request.state.principal = asking
@@ -67,9 +67,9 @@ async def at_library(
     return AtLibrary(found, asking, editor)
 
 
-async def own_library(request: Request, token: Token, services: Served) -> AtLibrary:
+async def own_library(request: Request, token: Token) -> AtLibrary:
     """The asking user's own library, where what is the user's alone lies. Raises as `at_library`."""
-    return await at_library(request, token, services)
+    return await at_library(request, token)
 
 
 At = Annotated[AtLibrary, Depends(at_library)]

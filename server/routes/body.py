@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from server.errors import Refused
-from server.routes.asking import bearer_token, principal, services_of, token_if_any, token_of
+from server.routes.asking import bearer_token, principal, token_if_any, token_of
 from server.routes.queries import QueryOf
 
 MAX_PARTS = 512 << 10
@@ -42,7 +42,7 @@ class StrictRoute(APIRoute):
                 return await handler(StrictRequest(request.scope, request.receive))
             except (Refused, RequestValidationError):
                 if needs_token:
-                    await principal(request, bearer_token(request), services_of(request))
+                    await principal(request, bearer_token(request))
                 raise
 
         return strict
@@ -83,6 +83,8 @@ def _query_of(dependants: Iterable[Dependant]) -> Iterator[tuple[str, bool]]:
 
 def _check_query(request: Request, asked: Mapping[str, bool]) -> None:
     """Raise RequestValidationError for a parameter that nobody asked for: misspelt, it would be as if it were not there."""
+    if not request.scope["query_string"]:
+        return
     found: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in asked:

@@ -17,7 +17,7 @@ from server import problems
 from server.claim import Claim
 from server.errors import InvalidIdempotencyKey, problem_of
 from server.idempotency import REPLAYED, Asked, Attempt
-from server.routes.asking import Asking, Served, services_of
+from server.routes.asking import Asking, services_of
 from server.routes.body import StrictRoute
 
 HEADER = "Idempotency-Key"
@@ -83,7 +83,6 @@ def handed_over(request: Request) -> Attempt | None:
 async def claim(
     request: Request,
     asking: Asking,
-    services: Served,
     _: Annotated[str | None, Header(alias=HEADER, description="1 to 255 printable ASCII characters; kept for 24 hours")] = None,
 ) -> Claim:
     """What the request's work draws from: under a key, from the claim that the first such request made.
@@ -93,10 +92,10 @@ async def claim(
         IdempotencyKeyReused, IdempotencyInProgress, TooManyIdempotencyKeys: as `Idempotency.begin`.
     """
     slot: _Slot = request.state.creating  # no such attribute: the router lacks route_class=CreatingRoute
-    key = _key(request)
+    key, idempotency = _key(request), services_of(request).idempotency
     if key is None:
-        return services.idempotency.without_key()
-    begun = await services.idempotency.begin(
+        return idempotency.without_key()
+    begun = await idempotency.begin(
         Asked(
             user_id=asking.user.id,
             key=key,

@@ -165,7 +165,7 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
     text = body.text if body.text is not None else material.text
     if not text.strip():
         raise NothingToOptimize
-    preferences = await _preferences(at, material, request, services)
+    preferences = await _preferences(at, material, request)
     config_id = body.model_config_id or preferences.get("default_model")
     if not config_id:
         raise ModelNotChosen
@@ -192,12 +192,12 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
     )
 
 
-async def _preferences(at: AtLibrary, material: Material, request: Request, services: Services) -> dict[str, Any]:
+async def _preferences(at: AtLibrary, material: Material, request: Request) -> dict[str, Any]:
     """The asking user's, which are in the user's own library whatever library the prompt is in."""
     if at.library.id == at.principal.user.library_id:
         return dict(material.preferences)
     token = request.headers["authorization"].partition(" ")[2].strip()
-    own = await at_library(request, token, services, None)
+    own = await at_library(request, token)
     return dict(await own.read(optimizing.preferences))
 
 

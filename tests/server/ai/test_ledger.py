@@ -24,10 +24,10 @@ class Broken:
         self._database = database
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def acquire(self) -> AsyncIterator[Connection]:
         if self.away:
             raise Unavailable("away")
-        async with self._database.transaction() as connection:
+        async with self._database.acquire() as connection:
             yield connection
 
 

@@ -1,6 +1,7 @@
 """The part of Mustache that templates use, against what the specification says of it, and against templates that mean harm."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pytest
@@ -8,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.ai.errors import InvalidTemplate
-from server.ai.mustache import MAX_DEPTH, MAX_OUTPUT, Value, render
+from server.ai.mustache import MAX_DEPTH, MAX_OUTPUT, Template, Value
 
 TEXTS = st.text(st.characters(codec="utf-8"))
+
+
+def render(template: str, context: Mapping[str, Value]) -> str:
+    return Template(template).render(context)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,10 @@ def test_a_template_that_grows_without_end_is_refused() -> None:
     quoted = "{{#helpers.toJson}}" * MAX_DEPTH + "{{{q}}}" + "{{/helpers.toJson}}" * MAX_DEPTH
     with pytest.raises(InvalidTemplate):
         render(quoted, {"q": '"\\' * 10})
+
+
+def test_a_template_that_is_rendered_again_has_nothing_of_the_time_before() -> None:
+    template = Template("{{#list}}{{x}}{{/list}}{{#helpers.toJson}}{{name}}{{/helpers.toJson}}")
+
+    assert template.render({"list": [{"x": "1"}], "name": "Ada"}) == '1"Ada"'
+    assert template.render({"list": [], "name": ""}) == '""'
