@@ -38,9 +38,8 @@ async def test_it_can_be_shortened_and_not_made_longer() -> None:
 
 
 async def test_one_within_another_that_ends_with_it_is_no_cancellation() -> None:
-    with closing(in_seconds(0.02)) as outer, closing(in_seconds(0.02)) as inner:
-        with pytest.raises(TimeoutError):
-            await outer.of(inner.of(asyncio.sleep(60)))
+    with closing(in_seconds(0.02)) as outer, closing(in_seconds(0.02)) as inner, pytest.raises(TimeoutError):
+        await outer.of(inner.of(asyncio.sleep(60)))
     assert cancellations() == 0
 
 
