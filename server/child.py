@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from server.parent import end_with_parent
+from server.apart import end_with_parent
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import asyncio
 import os
 import pickle
 import resource
-import signal
 import socket
 import struct
 import subprocess
@@ -18,9 +17,9 @@ from typing import Any
 from uuid import UUID
 
 from server import heap
+from server.apart import begin_apart, started_apart
 from server.desk import DESK, Done, Order, portable
 from server.errors import TookTooLong, WorkerDied
-from server.parent import end_with_parent
 
 MEMORY_BYTES = 6 << 30
 """Address space of a document process: past it a document ends it, and is looked into. One of 64 MiB takes some 300 MB as a rule."""
@@ -79,7 +78,7 @@ class DocumentProcess:
         self._shared = os.memfd_create("opening", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _spawn(theirs.fileno(), self._shared)
+            self._process = started_apart("server.document_process", theirs.fileno(), self._shared, GLIBC_TUNABLES=heap.TUNABLES)
         self._streams = await asyncio.open_connection(sock=ours)
         return self._streams
 
@@ -113,16 +112,6 @@ def _taken(shared: int, size: int) -> bytes:
     return content
 
 
-def _spawn(pipe: int, shared: int) -> subprocess.Popen[bytes]:
-    # with nothing of this environment: it holds secrets, and a document process needs none
-    return subprocess.Popen(
-        [sys.executable, "-m", "server.document_process", str(pipe), str(shared), str(os.getpid())],
-        pass_fds=[pipe, shared],
-        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "GLIBC_TUNABLES": heap.TUNABLES},
-        stdin=subprocess.DEVNULL,
-    )
-
-
 def _checked(done: Any) -> Done:
     assert isinstance(done, Done)  # noqa: S101  # tells the type checker
     return done
@@ -152,8 +141,7 @@ def _answer(useless: Sequence[UUID], order: Order | None) -> bytes:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's business with the server
-    end_with_parent(int(sys.argv[3]))
+    begin_apart(int(sys.argv[3]))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))  # no document takes all memory
     heap.settle()
     with socket.socket(fileno=int(sys.argv[1])) as given:

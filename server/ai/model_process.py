@@ -6,14 +6,11 @@ this server, nothing of its environment. A secret reaches it with the call that 
 
 import asyncio
 import itertools
-import os
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,6 +21,7 @@ from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_caller import CHECK_SECONDS
 from server.ai.orders import Done, Failed, Frames, Kind, Needed, Order, Word, Words, framed, plain
+from server.apart import started_apart
 from server.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,7 +31,6 @@ STUCK_SECONDS = 10.0
 """What the process has beyond the longest that a call may take. Past it the process is ended, and its other calls with it: it is stuck."""
 MAX_WAITING_BYTES = 64 << 20
 """Of orders that the process has not read yet. Past it, which only one that is stuck lets happen, a call is cut off before it begins."""
-_ROOT = Path(__file__).resolve().parents[2]
 _GONE = Failed(Outcome.CUT_OFF, "", None)
 
 
@@ -198,7 +195,7 @@ async def _line(settings: Settings) -> _Line:
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            process = _spawn(theirs.fileno())
+            process = started_apart("server.ai.model_worker", theirs.fileno())
     except BaseException:
         ours.close()
         raise
@@ -212,22 +209,3 @@ async def _line(settings: Settings) -> _Line:
     number = structlog.contextvars.get_contextvars().get("process")
     line.write(Needed(needed, settings.log_level, settings.production, number))
     return line
-
-
-def _spawn(pipe: int) -> subprocess.Popen[bytes]:
-    # with nothing of this environment: it holds secrets, and what an SDK would go by
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-P",  # the folder we were started in is no place to import from
-            "-m",
-            "server.ai.model_worker",
-            str(pipe),
-            str(os.getpid()),
-        ],
-        pass_fds=[pipe],
-        env={"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # ours may be a pipe whose end tells of ours
-        start_new_session=True,  # Ctrl-C in the terminal reaches us alone
-    )

@@ -4,7 +4,6 @@ It carries out orders side by side, and ends when the socket closes or the serve
 """
 
 import asyncio
-import signal
 import socket
 import sys
 from contextlib import aclosing
@@ -18,10 +17,10 @@ from server.ai.calls import Call, Purpose
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.orders import Done, Failed, Frames, Kind, Order, Word, framed, target_in
 from server.ai.wires import Wires
+from server.apart import begin_apart
 from server.config import load_settings
 from server.logs import configure_logs
 from server.outgoing.client import make_client
-from server.parent import end_with_parent
 
 log = structlog.get_logger(__name__)
 
@@ -103,8 +102,6 @@ async def serve(given: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the server's business, which ends this process last
-        signal.signal(number, signal.SIG_IGN)
-    end_with_parent(int(sys.argv[2]))
+    begin_apart(int(sys.argv[2]))
     uvloop.install()
     asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))

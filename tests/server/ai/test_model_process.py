@@ -17,6 +17,7 @@ from server.ai.calls import Finished, Token, Usage
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_process import ModelProcess
+from server.apart import started_apart
 from server.config import Settings
 from tests.support.calling import ASKED, KEY, call_of, heard, model_processes_of, target_at
 from tests.support.core import until
@@ -188,12 +189,12 @@ async def test_closing_cuts_off_what_runs(process: ModelProcess, provider: Scrip
 async def test_a_start_that_fails_is_a_failed_call_and_the_next_one_tries_again(
     process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(pipe: int) -> subprocess.Popen[bytes]:
+    def refuse(module: str, pipe: int) -> subprocess.Popen[bytes]:
         raise BlockingIOError
 
     before = os.listdir("/proc/self/fd")
     with monkeypatch.context() as patched:
-        patched.setattr(model_process, "_spawn", refuse)
+        patched.setattr(model_process, "started_apart", refuse)
         failed = (await heard(process, target_at(provider))).failed
     assert failed is not None
     assert failed.outcome is Outcome.CUT_OFF
@@ -206,16 +207,15 @@ async def test_who_leaves_during_the_start_leaves_no_process(
     process: ModelProcess, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
-    spawn = model_process._spawn
 
-    def leave(pipe: int) -> subprocess.Popen[bytes]:
-        started.append(spawn(pipe))
+    def leave(module: str, pipe: int) -> subprocess.Popen[bytes]:
+        started.append(started_apart(module, pipe))
         leaving.cancel()
         return started[0]
 
     leaving = asyncio.create_task(process.check(target_at(provider)))
     with monkeypatch.context() as patched:
-        patched.setattr(model_process, "_spawn", leave)
+        patched.setattr(model_process, "started_apart", leave)
         with pytest.raises(asyncio.CancelledError):
             await leaving
     assert started[0].returncode is not None
@@ -271,6 +271,7 @@ async def test_nothing_is_imported_from_the_folder_that_the_server_was_started_i
 _STARTS = """
 import asyncio, sys
 from server.ai.model_process import ModelProcess
+from server.apart import started_apart
 from server.config import Settings
 from auth.model_secret import ModelSecret
 from server.ai.calls import Target
