@@ -97,6 +97,10 @@ async def smtp_server(
         server.close()
         for each in open_ones:
             _abort(each)
+        serving = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") == SMTP._handle_client.__qualname__]
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)  # otherwise they end when the collector finds them, in whatever runs then
 
 
 def _abort(server: SMTP) -> None:
