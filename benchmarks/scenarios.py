@@ -114,7 +114,7 @@ class Peer(Subject):
 @contextmanager
 def own_server(settings: Mapping[str, str] | None = None) -> Iterator[Subject]:
     """Our server on an empty data folder, durable, with rate limits out of the way and the given settings; gone afterwards."""
-    with Server(env={"PROMPTSYNC_LOG_LEVEL": "warning"} | dict(settings or {})) as server:
+    with Server(env={"PROMPTSYNC_LOG_LEVEL": "warning"} | dict(settings or {}), forked=False) as server:
         yield Subject(server)
 
 

@@ -113,8 +113,7 @@ class Node(Server):
 
     def __init__(self, dsn: str, keys: Path, *, env: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
         given = {"PROMPTSYNC_DATABASE_URL": dsn, "PROMPTSYNC_KEYS_FILE": str(keys)}
-        super().__init__(env=given | dict(env or {}))
-        self._command += options
+        super().__init__(env=given | dict(env or {}), options=options)
         self._read = 0
 
     def start(self, *, within: float = START_SECONDS) -> "Node":
@@ -207,7 +206,7 @@ class Fleet:
         """Run `promptsync ...` on the same database and return what it printed; AssertionError when it fails."""
         env = self.nodes[0].environment()
         process = await asyncio.create_subprocess_exec(
-            *COMMAND[:-1], *arguments, cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *COMMAND, *arguments, cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         try:
             printed, _ = await asyncio.wait_for(process.communicate(), within)

@@ -15,13 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from storage import embedded
 from tests.support import ready_made
+from tests.support.forge import Forked, forge
 from tests.support.generous import GENEROUS
 
-COMMAND: Sequence[str] = (sys.executable, "-m", "server.cli", "serve")
+COMMAND: Sequence[str] = (sys.executable, "-m", "server.cli")
+Process: TypeAlias = subprocess.Popen[bytes] | Forked
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 """The first start makes a database cluster; a loaded machine needs its time."""
@@ -61,16 +63,20 @@ class Server:
     """A server process on a data folder of its own, which outlives the process and goes with `cleanup`.
 
     Settings are the durable defaults (PostgreSQL syncs to disk) with generous rate limits; `env` adds to them. Unless it is to be `fresh`,
-    its folder is a copy of one that a server has started on before.
+    its folder is a copy of one that a server has started on before. `options` are those of `promptsync serve`. Unless it is `forked`, it is
+    started as an operator does.
     """
 
-    def __init__(self, *, env: Mapping[str, str] | None = None, command: Sequence[str] | None = None, fresh: bool = False) -> None:
+    def __init__(
+        self, *, env: Mapping[str, str] | None = None, options: Sequence[str] = (), fresh: bool = False, forked: bool = True
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="promptsync-test-"))
         self.data_dir = self.folder / "data"
         self.log_file = self.folder / "server.log"
         self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
-        self._command = list(COMMAND if command is None else command)
+        self.process: Process | None = None
+        self._arguments = ["serve", *options]
+        self._is_forked = forked
         self._env = dict(env or {})
         self._is_fresh = fresh or "PROMPTSYNC_DATABASE_URL" in self._env
 
@@ -87,15 +93,18 @@ class Server:
             raise ServerFailed(f"{error}\n{self.output()}") from None
         return self
 
-    def spawn(self, *, port: int | None = None) -> subprocess.Popen[bytes]:
+    def spawn(self, *, port: int | None = None) -> Process:
         """Start a process on this data folder and return at once; the caller ends it (`start` does all that)."""
         if not self._is_fresh and not self.data_dir.exists():
             ready_made.copy_to(self.data_dir)
         env = self.environment() | ({} if port is None else {"PORT": str(port)})
         with self.log_file.open("ab") as log:
+            if self._is_forked:
+                return forge().start(self._arguments, env, ROOT, log.fileno())
             # a session of its own: a Ctrl-C at the tests must not reach it
+            command = [*COMMAND, *self._arguments]
             return subprocess.Popen(
-                self._command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def set(self, **settings: str) -> None:
