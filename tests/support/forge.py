@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,26 @@ class Forked:
         self.args = args
         self.returncode: int | None = None
         self._forge = forge
+        self._asking = threading.Lock()  # a process that has ended is told of once
 
     def poll(self) -> int | None:
         """Its exit code, once it has ended."""
-        if self.returncode is None:
-            self.returncode = self._forge.ask(self.pid)
-        return self.returncode
+        with self._asking:
+            if self.returncode is None:
+                self.returncode = self._forge.ask(self.pid)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, waited for. Raises subprocess.TimeoutExpired."""
-        deadline = None if timeout is None else time.monotonic() + timeout
         if self.poll() is None:
-            pidfd = os.pidfd_open(self.pid)
-            try:
-                select.select([pidfd], [], [], None if deadline is None else max(0.0, deadline - time.monotonic()))
-            finally:
-                os.close(pidfd)
+            with suppress(ProcessLookupError):  # another thread has just heard of its end
+                pidfd = os.pidfd_open(self.pid)
+                try:
+                    ending = select.poll()
+                    ending.register(pidfd, select.POLLIN)
+                    ending.poll(None if timeout is None else timeout * 1000)
+                finally:
+                    os.close(pidfd)
         code = self.poll()
         if code is None:
             assert timeout is not None
@@ -68,6 +73,7 @@ class Forge:
     """The process that servers are forked from, one for each process of tests."""
 
     def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()  # tests stop and start servers from threads, too
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -83,15 +89,17 @@ class Forge:
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: int) -> Forked:
         """A server, started with these arguments of `promptsync`."""
         order = {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder)}
-        socket.send_fds(self._socket, [json.dumps(order).encode()], [log])
-        pid = self._answer()
+        with self._one_at_a_time:
+            socket.send_fds(self._socket, [json.dumps(order).encode()], [log])
+            pid = self._answer()
         assert pid is not None
         return Forked(self, pid, ["promptsync", *arguments])
 
     def ask(self, pid: int) -> int | None:
         """The exit code of a server, negative for a signal; None while it runs."""
-        self._socket.send(json.dumps(pid).encode())
-        return self._answer()
+        with self._one_at_a_time:
+            self._socket.send(json.dumps(pid).encode())
+            return self._answer()
 
     def _answer(self) -> int | None:
         answer = self._socket.recv(MAX_BYTES)
