@@ -10,7 +10,7 @@ import httpx2
 
 from server.ai.calls import Message, Role, Target
 from server.ai.readers import MessagesReader, Reader
-from server.ai.sdks import Sdks, answer_of, headers_of
+from server.ai.sdks import Sdks, answer_of, headers_of, joined
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -63,7 +63,4 @@ class AnthropicWire:
         return await self._sdks.anthropic(headers_of(authorization, secret.headers))
 
     def _at(self, path: str) -> str:
-        url = self._target.base_url
-        for door in _DOORS:
-            url = url.removesuffix(door)
-        return url.rstrip("/") + path
+        return joined(self._target.base_url, path, without=_DOORS)

@@ -11,7 +11,7 @@ import httpx2
 from server.ai.calls import Message, Target
 from server.ai.providers import PROVIDERS, RESPONSES
 from server.ai.readers import ChatReader, Reader, ResponsesReader
-from server.ai.sdks import Sdks, answer_of, headers_of
+from server.ai.sdks import Sdks, answer_of, headers_of, joined
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -65,7 +65,4 @@ class OpenAIWire:
         return await self._sdks.openai(headers_of(authorization, secret.headers))
 
     def _at(self, path: str) -> str:
-        url = self._target.base_url
-        for door in _DOORS:
-            url = url.removesuffix(door)
-        return url.rstrip("/") + path
+        return joined(self._target.base_url, path, without=_DOORS)

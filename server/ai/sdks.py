@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,13 @@ _UNUSED_KEY = "unused"
 """What an SDK is told, so that it looks for no key; it never gets as far as a request."""
 _NO_PLATFORM: Literal["Unknown"] = "Unknown"
 """What it is told of the operating system: it would look for that in a thread, at each call, for a header that is taken off."""
+
+
+def joined(base_url: str, path: str, *, without: Sequence[str]) -> str:
+    """The address of a path, where `without` are endings of the base address that people leave there when they copy it."""
+    for ending in without:
+        base_url = base_url.removesuffix(ending)
+    return base_url.rstrip("/") + path
 
 
 def headers_of(authorization: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
