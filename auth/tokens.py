@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import jwt
@@ -58,6 +58,16 @@ class Claims:
     expires_at: datetime
 
 
+class _Signed(NamedTuple):
+    """What one of our keys has signed: what verifying needs of it each time."""
+
+    claims: Claims
+    kind: object
+    issued: int
+    begins: int
+    ends: int
+
+
 class Tokens:
     """Signs with the first of its keys and believes all of them, so that keys can be exchanged one after the other."""
 
@@ -87,16 +97,16 @@ class Tokens:
             ExpiredToken: it was, but its time is over.
             InvalidToken: anything else is wrong with it.
         """
-        payload, kind = self._opened(token)
-        claims = _read(payload)
-        if claims.audience not in audiences or kind != _TYPES[claims.audience]:
+        signed = self._opened(token)
+        audience = signed.claims.audience
+        if audience not in audiences or signed.kind != _TYPES[audience]:
             raise InvalidToken("another audience")
         seconds = now.timestamp()
-        if payload["iat"] > seconds + LEEWAY_SECONDS or payload["nbf"] > seconds + LEEWAY_SECONDS:
+        if max(signed.issued, signed.begins) > seconds + LEEWAY_SECONDS:
             raise InvalidToken("not yet valid")
-        if payload["exp"] + LEEWAY_SECONDS <= seconds:
+        if signed.ends + LEEWAY_SECONDS <= seconds:
             raise ExpiredToken
-        return claims
+        return signed.claims
 
     def _sign(self, audience: Audience, user_id: UUID, session_id: UUID, generation: int, now: datetime, expires_at: datetime) -> str:
         issued = int(now.timestamp())
@@ -113,7 +123,7 @@ class Tokens:
         }
         return jwt.encode(payload, self._signer, algorithm=_ALGORITHM, headers={"typ": _TYPES[audience], "kid": self._key_id})
 
-    def _open(self, token: str) -> tuple[Mapping[str, Any], object]:
+    def _open(self, token: str) -> _Signed:
         if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
             raise InvalidToken("too long or not in compact form")
         try:
@@ -144,7 +154,8 @@ class Tokens:
             raise InvalidToken(type(error).__name__) from error
         if payload["iss"] != self._issuer:
             raise InvalidToken("issuer")
-        return payload, header.get("typ")
+        claims = _read(payload)
+        return _Signed(claims, header.get("typ"), payload["iat"], payload["nbf"], payload["exp"])
 
 
 def _read(payload: Mapping[str, Any]) -> Claims:

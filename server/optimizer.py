@@ -6,7 +6,7 @@ answer on it may not: it was paid for, so it is kept, whoever still listens.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
@@ -180,7 +180,8 @@ class Optimization:
                 await self._idempotency.end(attempt, self.answer())
 
     async def _answered(self) -> Response:
-        async with beside(self._hold()), self._work.shown:
+        attempt = self._work.attempt
+        async with nullcontext() if attempt is None else beside(self._hold(attempt)), self._work.shown:
             result = await self._result()
             if not result.text:
                 raise ModelFailed(Outcome.EMPTY)
@@ -202,11 +203,11 @@ class Optimization:
         self._is_answering = False
         return result
 
-    async def _hold(self) -> None:
+    async def _hold(self, attempt: Attempt) -> None:
         """Say again and again that the request is worked on."""
-        while self._work.attempt is not None:
+        while True:
             await asyncio.sleep(HOLD_SECONDS)
-            await self._idempotency.hold(self._work.attempt)
+            await self._idempotency.hold(attempt)
 
 
 @asynccontextmanager
@@ -216,5 +217,6 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait((task,))
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))

@@ -19,6 +19,8 @@ MAX_TOKENS = 8192
 """Of an answer where the configuration does not say: Anthropic takes no call without a bound, and all its models make so many."""
 _NOT_PARAMETERS = frozenset({"model", "messages", "system", "stream", "timeout", "apiKey", "api_key", "baseURL", "base_url"})
 """What a call is made of, which a configuration's parameters must not change."""
+_VERSION = {"anthropic-version": "2023-06-01"}
+"""Of the wire; each request names it: https://docs.anthropic.com/en/api/versioning"""
 _DOORS = ("/messages", "/v1")
 """What people leave at the end of an address that they copy; `/v1/messages` is put there."""
 
@@ -60,7 +62,7 @@ class AnthropicWire:
     async def _client(self) -> AsyncAnthropic:
         secret = self._target.secret
         authorization = {"x-api-key": secret.api_key} if secret.api_key else {}
-        return await self._sdks.anthropic(headers_of(authorization, secret.headers))
+        return await self._sdks.anthropic(headers_of(_VERSION | authorization, secret.headers))
 
     def _at(self, path: str) -> str:
         return joined(self._target.base_url, path, without=_DOORS)

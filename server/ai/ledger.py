@@ -22,6 +22,8 @@ MOST_WAITING = 10_000
 """Rows that wait for the database, about 5 MB; past it the oldest is given up, counted and logged."""
 BATCH_ROWS = 500
 """Rows of one statement."""
+GATHER_SECONDS = 0.1
+"""How long a row waits for others, unless somebody waits for it: stored at once, it would hold up the end of its own answer."""
 AGAIN_SECONDS = 1.0
 """How long a database that has not taken rows is left alone."""
 SETTLE_SECONDS = 1.0
@@ -39,6 +41,7 @@ class Ledger:
         self._noted = 0
         self._settled = 0  # of those: stored, or given up
         self._progress = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, call: ModelCall) -> None:
@@ -48,12 +51,13 @@ class Ledger:
             _given_up(1, "too_many")
         self._waiting.append(call)
         self._noted += 1
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+        if self._writing is None and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._begin)
 
     async def settled(self, *, within: float = SETTLE_SECONDS) -> bool:
         """Wait for the rows that were taken before; whether none of them waits any more, after so many seconds at most."""
         wanted = self._noted
+        self._begin()
         try:
             async with asyncio.timeout(within):
                 while self._settled < wanted:
@@ -69,6 +73,14 @@ class Ledger:
         if (writing := self._writing) is not None:
             writing.cancel()
             await asyncio.wait((writing,))
+
+    def _begin(self) -> None:
+        """Store what waits, from now on."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._waiting and self._writing is None:
+            self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         try:

@@ -20,7 +20,7 @@ from server.ai.calls import Call, Message, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_caller import CHECK_SECONDS
-from server.ai.orders import Done, Failed, Frames, Kind, Needed, Order, Word, Words, framed, plain
+from server.ai.orders import Done, Failed, Frames, Kind, Needed, Order, Word, framed, plain, words_in
 from server.apart import started_apart
 from server.config import Settings
 
@@ -168,9 +168,8 @@ class _Line(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        words: Words
         for words in self._frames.feed(data):
-            for number, word in words:
+            for number, word in words_in(words):
                 if (running := self._running.get(number)) is not None:
                     running.put(word)
 

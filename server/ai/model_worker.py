@@ -15,7 +15,7 @@ import uvloop
 from server import heap
 from server.ai.calls import Call, Purpose
 from server.ai.failures import ModelFailed, Outcome
-from server.ai.orders import Done, Failed, Frames, Kind, Order, Word, framed, target_in
+from server.ai.orders import Done, Failed, Frames, Kind, Needed, Order, Word, framed, order_in, target_in, written
 from server.ai.wires import Wires
 from server.apart import begin_apart
 from server.config import load_settings
@@ -42,10 +42,11 @@ class Worker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for content in self._frames.feed(data):
             if self._wires is not None:
-                self._take(content)
+                self._take(order_in(content))
             else:  # first of all come the settings
-                configure_logs(content.log_level, json=content.json, process=content.process)
-                settings = load_settings(**content.settings)
+                needed = Needed(*content)
+                configure_logs(needed.log_level, json=needed.json, process=needed.process)
+                settings = load_settings(**needed.settings)
                 self._wires = Wires(make_client(settings), settings)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,7 +92,7 @@ class Worker(asyncio.Protocol):
 
     def _send(self) -> None:
         words, self._words = self._words, []
-        self._transport.write(framed(words))
+        self._transport.write(framed(written(words)))
 
 
 async def serve(given: socket.socket) -> None:

@@ -1,17 +1,17 @@
 """What goes between a server and the process that calls models for it: orders there, and back what came of them.
 
-Orders and answers are pickled: both ends are ours. A secret is handed over here, on purpose and nowhere else.
+As JSON: what comes back of a provider's answer can be nothing but data. A secret is handed over here, on purpose and nowhere else.
 """
 
-import pickle
+import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 from auth.model_secret import ModelSecret
-from server.ai.calls import Message, Piece, Target
+from server.ai.calls import Finished, Message, Piece, Reasoning, Role, Target, Token, Usage
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 
@@ -68,14 +68,24 @@ class Failed(NamedTuple):
 
 Word: TypeAlias = Piece | Done | Failed
 """What is said of an order: pieces as they come, and last `Done` or `Failed`."""
-Words: TypeAlias = Sequence[tuple[int, Word]]
-"""What is said at once, of orders by their numbers."""
+
+_WORDS: Mapping[str, tuple[type[Word], Callable[..., Word]]] = {
+    "token": (Token, Token),
+    "reasoning": (Reasoning, Reasoning),
+    "finished": (Finished, lambda reason, usage: Finished(reason, Usage(*usage))),
+    "done": (Done, lambda listed: Done(tuple(ListedModel(*each) for each in listed))),
+    "failed": (Failed, lambda outcome, said, retry_after: Failed(Outcome(outcome), said, retry_after)),
+}
+_NAMES = {kind: name for name, (kind, _) in _WORDS.items()}
 
 
 def plain(target: Target) -> dict[str, Any]:
-    """A target as it can be pickled, its secret in the clear."""
-    values = {each.name: getattr(target, each.name) for each in fields(target)}
-    return values | {"secret": (target.secret.api_key, dict(target.secret.headers)), "params": dict(target.params)}
+    """A target as it can be sent, its secret in the clear."""
+    values = {name: getattr(target, name) for name in _TARGET}
+    return values | {"secret": (target.secret.api_key, target.secret.headers)}
+
+
+_TARGET = tuple(each.name for each in fields(Target))
 
 
 def target_in(order: Order) -> Target:
@@ -83,9 +93,26 @@ def target_in(order: Order) -> Target:
     return Target(**{**order.target, "secret": ModelSecret(*order.target["secret"])})
 
 
+def order_in(content: Sequence[Any]) -> Order:
+    """An order as it was sent."""
+    number, kind, target, messages = content
+    return Order(number, Kind(kind), target, [Message(Role(role), text) for role, text in messages])
+
+
+def written(words: Iterable[tuple[int, Word]]) -> Sequence[Any]:
+    """What is said at once, of orders by their numbers, as it is sent."""
+    return [(number, _NAMES[type(word)], *word) for number, word in words]
+
+
+def words_in(content: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Word]]:
+    """What was said."""
+    for number, name, *parts in content:
+        yield number, _WORDS[name][1](*parts)
+
+
 def framed(content: Any) -> bytes:
-    """What is to be sent, with its length before it."""
-    data = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    """What is to be sent, with its length before it. Raises TypeError for what is no JSON."""
+    data = json.dumps(content).encode()
     return _LENGTH.pack(len(data)) + data
 
 
@@ -103,8 +130,7 @@ class Frames:
             end = begin + _LENGTH.size + _LENGTH.unpack_from(self._data, begin)[0]
             if len(self._data) < end:
                 break
-            with memoryview(self._data) as view:
-                content = pickle.loads(view[begin + _LENGTH.size : end])  # noqa: S301  # from our own process
+            content = json.loads(self._data[begin + _LENGTH.size : end])
             begin = end
             yield content
         del self._data[:begin]

@@ -1,12 +1,13 @@
 """The vendors' SDKs, imported when they are first needed, and kept from saying more than we mean to.
 
 An SDK adds to a request what it finds in the environment (organisation, project, further headers) and what it likes to tell its vendor
-(`x-stainless-*`). A user's provider is none of its vendors' business: whatever is not on the list below is taken off before it is sent.
+(`x-stainless-*`). A user's provider is none of its vendors' business: the requests that they send are built here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-_KEPT = frozenset({"host", "accept", "content-type", "content-length", "anthropic-version"})
-"""Headers that an SDK may set."""
 _NEVER = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 """Headers that frame a message, which no configuration may set."""
 _NOWHERE = "http://nowhere.invalid"
@@ -43,10 +42,16 @@ def headers_of(authorization: Mapping[str, str], extra: Mapping[str, str]) -> di
     return {"user-agent": "promptsync", "accept-encoding": "identity", **authorization, **own}
 
 
-def _only_ours(request: httpx2.Request, headers: Mapping[str, str]) -> None:
-    kept = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _KEPT]
-    request.headers = httpx2.Headers(kept)
-    request.headers.update(headers)
+def _request(client: Any, options: Any) -> httpx2.Request:
+    """What one of the clients below sends for an SDK's options: the headers of its call, and those that say what the body is.
+
+    The SDKs' own way takes three times as long, for headers that would have to be taken off again.
+    """
+    headers, content = {"accept": "application/json", **client.ours}, None
+    if options.json_data is not None:
+        headers["content-type"] = "application/json"
+        content = json.dumps(options.json_data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return httpx2.Request(options.method, options.url, headers=headers, content=content, extensions={"timeout": options.timeout.as_dict()})
 
 
 @asynccontextmanager
@@ -126,8 +131,8 @@ def _openai() -> Any:
         ours: Mapping[str, str]
         streams = openai.AsyncStream[object]
 
-        async def _prepare_request(self, request: httpx2.Request) -> None:
-            _only_ours(request, self.ours)
+        def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
+            return _request(self, options)
 
     def make(client: httpx2.AsyncClient) -> openai.AsyncOpenAI:
         made = Client(api_key=_UNUSED_KEY, base_url=_NOWHERE, http_client=client, max_retries=0)
@@ -147,8 +152,8 @@ def _anthropic() -> Any:
         ours: Mapping[str, str]
         streams = anthropic.AsyncStream[object]
 
-        async def _prepare_request(self, request: httpx2.Request) -> None:
-            _only_ours(request, self.ours)
+        def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
+            return _request(self, options)
 
     def make(client: httpx2.AsyncClient) -> anthropic.AsyncAnthropic:
         made = Client(api_key=_UNUSED_KEY, base_url=_NOWHERE, http_client=client, max_retries=0)

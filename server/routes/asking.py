@@ -13,9 +13,6 @@ from auth.tokens import Audience
 from server import letters
 from server.services import Services
 
-# Only for the OpenAPI document: it takes the first of two headers and knows no problems.
-_SCHEME = HTTPBearer(auto_error=False, bearerFormat="JWT", description="the access token")
-
 
 def services_of(request: Request) -> Services:
     """The services of the application that serves this request."""
@@ -52,20 +49,23 @@ async def _language(request: Request) -> Language:
     return letters.preferred(request.headers.get("accept-language", ""))
 
 
-async def token_of(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str:
-    return bearer_token(request)
+class BearerToken(HTTPBearer):
+    """The token of the Authorization header. FastAPI's own, as the OpenAPI document shows it, would take the first of two headers."""
 
+    def __init__(self, *, needed: bool) -> None:
+        super().__init__(auto_error=False, scheme_name="HTTPBearer", bearerFormat="JWT", description="the access token")
+        self._needed = needed
 
-async def token_if_any(request: Request, _: Annotated[object, Depends(_SCHEME)]) -> str | None:
-    """The token in the one Authorization header, or None where there is no such header."""
-    return bearer_token(request) if request.headers.getlist("authorization") else None
+    async def __call__(self, request: Request) -> str | None:  # type: ignore[override]  # the token as it stands
+        """The token, or None where there need not be one and is no such header. Raises as `bearer_token`."""
+        return bearer_token(request) if self._needed or request.headers.getlist("authorization") else None
 
 
 Served = Annotated[Services, Depends(_services)]
 Speaking = Annotated[Language, Depends(_language)]
 """The language that mails because of this request are written in."""
-Token = Annotated[str, Depends(token_of)]
-TokenIfAny = Annotated[str | None, Depends(token_if_any)]
+Token = Annotated[str, Depends(BearerToken(needed=True))]
+TokenIfAny = Annotated[str | None, Depends(BearerToken(needed=False))]
 
 
 async def principal(request: Request, token: Token) -> Principal:
@@ -75,7 +75,9 @@ async def principal(request: Request, token: Token) -> Principal:
         return known
     services = services_of(request)
     use = Use(address=partial(services.address_of, request))
-    return await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock(), use=use)
+    asking = await services.sessions.authenticate(token, {Audience.ACCESS}, now=services.clock(), use=use)
+    request.state.principal = asking
+    return asking
 
 
 Asking = Annotated[Principal, Depends(principal)]

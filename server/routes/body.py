@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from server.errors import Refused
-from server.routes.asking import bearer_token, principal, token_if_any, token_of
+from server.routes.asking import BearerToken, bearer_token, principal
 from server.routes.queries import QueryOf
 
 MAX_PARTS = 512 << 10
@@ -32,7 +32,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         everything = list(_with_all_below(self.dependant))
         asked = dict(_query_of(everything))
-        needs_token = any(dependant.call in (token_of, token_if_any) for dependant in everything)
+        needs_token = any(isinstance(dependant.call, BearerToken) for dependant in everything)
 
         async def strict(request: Request) -> Response:
             try:

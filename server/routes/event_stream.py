@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import structlog
@@ -13,7 +14,7 @@ from server.ai.calls import Token
 from server.ai.failures import ModelFailed, Outcome
 from server.idempotency import REPLAYED
 from server.moving_deadline import MovingDeadline
-from server.optimizer import Optimization, beside
+from server.optimizer import Optimization
 
 log = structlog.get_logger(__name__)
 
@@ -38,18 +39,20 @@ def told_at_once(body: bytes, headers: Mapping[str, str]) -> Response:
 
 
 class EventStream(Response):
-    """The tokens and the reasoning of an improvement as they come, then `done` or `error`. Given up when its reader goes away."""
+    """The tokens and the reasoning of an improvement as they come, then `done` or `error`."""
 
     media_type = EVENT_STREAM
 
-    def __init__(self, optimization: Optimization) -> None:
+    def __init__(self, optimization: Optimization, watched: AbstractAsyncContextManager[object]) -> None:
+        """`watched` gives the improvement up when its reader goes away; it is left when the stream has ended."""
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._optimization = optimization
+        self._watched = watched
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with beside(given_up_when_gone(receive, self._optimization)):
+            async with self._watched:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 async with asyncio.timeout(None) as stalled:
                     await self._send_all(send, MovingDeadline(lambda: stalled.reschedule(0.0)))

@@ -6,7 +6,7 @@ The model is called with nothing held; then one edit makes the version. With `st
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
@@ -242,14 +242,13 @@ async def _run(
         ),
         is_read=streams,
     )
-    async with beside(given_up_when_gone(request.receive, optimization)):
-        if streams:
-            await optimization.along.begun(BEGIN_SECONDS)
-        else:
+    async with AsyncExitStack() as watched:
+        await watched.enter_async_context(beside(given_up_when_gone(request.receive, optimization)))
+        if not streams:
             await optimization.ended.wait()
-    if streams and not optimization.failed:
-        return EventStream(optimization)
-    return optimization.answer()
+            return optimization.answer()
+        await optimization.along.begun(BEGIN_SECONDS)
+        return optimization.answer() if optimization.failed else EventStream(optimization, watched.pop_all())
 
 
 async def _keep(asked: _Asked, services: Services, result: Result) -> Response:
