@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from server import metrics
-from server.ai.calls import Call, Message, Piece, Target
+from server.ai.calls import Call, Finished, Message, Piece, Target
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_caller import CHECK_SECONDS
@@ -50,6 +50,8 @@ class ModelProcess:
                 if isinstance(word, Failed):
                     raise word.error()
                 yield word
+                if isinstance(word, Finished):  # what the provider still sends is read there, for the sake of its connection
+                    return
 
     async def check(self, target: Target) -> None:
         """As `ModelCaller.check`."""
@@ -111,12 +113,13 @@ class _Running:
     def __init__(self, number: int) -> None:
         self.number = number
         self.ended = False
+        """Nothing more is said of it that matters."""
         self._words: deque[Word] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, word: Word) -> None:
         self._words.append(word)
-        self.ended = isinstance(word, Done | Failed)
+        self.ended = isinstance(word, (Done, Failed, Finished))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, closing
 from typing import Any, Protocol
 
@@ -214,9 +214,18 @@ async def _read(response: httpx2.Response, reader: Reader, limit: TimeLimit) -> 
                 raise Broken(Outcome.TOO_LARGE)
             if reader.ended:
                 limit.shorten(LAST_SECONDS if reader.done else CLOSING_SECONDS)
+            if reader.done:  # nobody waits for what is still read
+                for last in _ending(reader):
+                    yield last
+    if not reader.done:
+        for last in _ending(reader):
+            yield last
+
+
+def _ending(reader: Reader) -> Iterator[Piece]:
+    """What was held back, and the end. Raises Broken for an answer that broke off, or ends badly."""
     held, finished = reader.finish()
-    for piece in held:
-        yield piece
+    yield from held
     if finished is None:
         raise Broken(Outcome.CUT_OFF)
     yield finished
