@@ -270,6 +270,11 @@ class View:
         with self._reading() as txn:
             return self._workbench.models(txn)
 
+    def model(self, config_id: str) -> ModelConfig | None:
+        """How one model is called."""
+        with self._reading() as txn:
+            return self._workbench.model(config_id, txn)
+
     # --- below
 
     def _tag(self, key: str, count: int, txn: Txn) -> Tag:

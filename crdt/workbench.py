@@ -61,10 +61,11 @@ class Workbench:
 
     def models(self, txn: Txn) -> list[ModelConfig]:
         """By name and id; a config of which no known field is there is none."""
-        found = (self._model(config_id, txn) for config_id in self._models.owners(txn))
+        found = (self.model(config_id, txn) for config_id in self._models.owners(txn))
         return sorted((model for model in found if model is not None), key=lambda model: (model.name, model.id))
 
-    def _model(self, config_id: str, txn: Txn) -> ModelConfig | None:
+    def model(self, config_id: str, txn: Txn) -> ModelConfig | None:
+        """One of them."""
         values = self._models.of(config_id, txn)
         if not values.keys() & set(MODEL_FIELDS):
             return None

@@ -30,9 +30,18 @@ class Allowance:
         self._clock = clock
         self._running: Counter[UUID] = Counter()
 
+    async def count(self, user_id: UUID) -> None:
+        """Count that the user asks for a call.
+
+        Raises:
+            TooManyAttempts: that is one too many.
+            Unavailable: the counters cannot be asked.
+        """
+        await self._limits.model_call(user_id)
+
     @asynccontextmanager
     async def call(self, user_id: UUID, *, shared: bool) -> AsyncIterator[None]:
-        """Let one call run within the block.
+        """Let one call, which has been counted, run within the block.
 
         What a user's running calls will take of the day's tokens is not known before they end: those that begin within the limit go on
         past it, at most `model_calls_at_once` of them a process.
@@ -47,7 +56,6 @@ class Allowance:
         try:
             if shared and self._tokens_a_day is not None:
                 await self._check_tokens(user_id, self._tokens_a_day)
-            await self._limits.model_call(user_id)
             with metrics.model_calls_running.track_inprogress():
                 yield
         finally:

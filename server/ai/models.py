@@ -12,6 +12,7 @@ from uuid import UUID
 
 from auth.sessions import Principal
 from auth.vault import Vault
+from crdt.shown import ModelConfig
 from server import metrics
 from server.ai.allowance import Allowance
 from server.ai.calls import Call, Piece, Purpose, Target
@@ -25,7 +26,6 @@ from server.ai.shared_models import SharedModels
 from server.ai.targets import Targets
 from server.config import Settings
 from server.limits import Limits
-from storage.libraries import Library
 from storage.pool import Database
 
 if TYPE_CHECKING:
@@ -68,24 +68,29 @@ class Models:
         editor: Editor,
         *,
         params: Mapping[str, Any] | None = None,
-        own: Library | None = None,
+        config: ModelConfig | None = None,
     ) -> Target:
-        """The model that an id means, ready to be called.
+        """The model that an id means, ready for one call, which is counted.
 
         `shared:<id>` is one of the operator's models, anything else a configuration of the asking user, in the user's own library,
-        whatever library the request is about; whoever has that at hand gives it as `own`. `params` are set over those of the configuration.
+        whatever library the request is about; whoever has read it gives it as `config`. `params` are set over those of the configuration.
 
         Raises:
+            TooManyAttempts: the user has asked for too many calls lately.
             NotFound, Missing: nothing has this id.
             ModelDisabled, ModelIncomplete: the configuration cannot be called as it stands.
             ModelFailed: REFUSED_ADDRESS: its address is none that this server asks.
             ModelKeyMissing, ModelKeyElsewhere, ModelKeyUnreadable: as `Vault.open`.
             as `Editor.read`.
         """
-        return await self.targets.named(principal, config_id, editor, params, own)
+        counted = self._allowance.count(principal.user.id)
+        _, target = await asyncio.gather(counted, self.targets.named(principal, config_id, editor, params, config))
+        return target
 
     async def stream(self, call: Call, user_id: UUID) -> AsyncGenerator[Piece, None]:
         """The pieces of a model's answer as they come, `Finished` the last. Close it (`aclosing`) where it is not read to its end.
+
+        The target is from `target`, where the call was counted.
 
         Raises, before the first piece, TooManyAttempts for a limit that is reached (nothing is called then, and nothing written down) and
         Unavailable where the database cannot be asked; and at any time:
@@ -100,8 +105,9 @@ class Models:
                         yield piece
 
     async def check(self, target: Target, user_id: UUID) -> None:
-        """Ask for the cheapest call of a model. Raises ModelFailed where it does not succeed, and as `stream` before it is made."""
+        """Ask for the cheapest call of a model, which is counted. Raises ModelFailed where it does not succeed, and as `target`."""
         call = Call(target=target, messages=(), purpose=Purpose.VALIDATE)
+        await self._allowance.count(user_id)
         async with self._allowance.call(user_id, shared=target.is_shared):
             with self._metered(call, user_id) as meter:
                 await self._caller.check(target)
@@ -112,11 +118,12 @@ class Models:
 
         It may be switched off, and name no model yet. Asking counts as a call to the limits; what was asked for lately does not.
 
-        Raises as `target`, and as `stream`.
+        Raises as `target`, and ModelFailed.
         """
         target = await self.targets.lister(principal, config_id, editor)
         if (known := self._listed.kept(target)) is not None:
             return known
+        await self._allowance.count(principal.user.id)
         async with self._allowance.call(principal.user.id, shared=False):
             self._uses.note(principal.user.id, target)
             return await self._listed.get(target, self._caller.list_models)

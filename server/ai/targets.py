@@ -48,7 +48,7 @@ class Targets:
         self._shared = shared
 
     async def named(
-        self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None, own: Library | None = None
+        self, principal: Principal, config_id: str, editor: Editor, params: Mapping[str, Any] | None, config: ModelConfig | None = None
     ) -> Target:
         """See `Models.target`."""
         if config_id.startswith(SHARED):
@@ -56,7 +56,8 @@ class Targets:
             if found is None:
                 raise NotFound  # and never a configuration that a device has called so
         else:
-            config = await self._config(principal, config_id, editor, own)
+            _require_storable(config_id)
+            config = config or await self._config(principal, config_id, editor)
             if not config.enabled:
                 raise ModelDisabled
             found = await self.of(principal.user.id, config)
@@ -74,9 +75,10 @@ class Targets:
         address = self.address_of(config)
         return self.made(config, address, await self._secret(user_id, config, address), needs_model=needs_model)
 
-    async def _config(self, principal: Principal, config_id: str, editor: Editor, own: Library | None = None) -> ModelConfig:
-        library = own or await self._own_library(principal.user)
-        if library is None or config_id.startswith(SHARED) or "\0" in config_id:  # no database takes NUL; a preference may have it
+    async def _config(self, principal: Principal, config_id: str, editor: Editor) -> ModelConfig:
+        _require_storable(config_id)
+        library = await self._own_library(principal.user)
+        if library is None:
             raise NotFound
         return await editor.read(library, partial(_configuration, config_id=config_id))
 
@@ -135,8 +137,14 @@ def _style(provider: Provider, asked: str) -> str:
     return asked if asked in provider.request_styles else provider.request_styles[0]
 
 
+def _require_storable(config_id: str) -> None:
+    """Raise NotFound for an id that no configuration of a user's has. A preference or a device may say anything."""
+    if config_id.startswith(SHARED) or "\0" in config_id:  # no database takes NUL
+        raise NotFound
+
+
 def _configuration(view: View, config_id: str) -> ModelConfig:
-    for config in view.models():
-        if config.id == config_id:
-            return config
-    raise Missing("no such model config")
+    config = view.model(config_id)
+    if config is None:
+        raise Missing("no such model config")
+    return config

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from crdt import operations
 from crdt.operations import NewVersion
-from crdt.shown import FullPrompt, FullVersion
+from crdt.shown import FullPrompt, FullVersion, ModelConfig
 from crdt.view import View
 from server.ai.builtin_templates import IDS, Mode
 from server.errors import Gone, UnknownReference
@@ -26,6 +26,10 @@ class Wanted:
     base_version_id: str | None = None
     version_id: str = ""
     """That of the version which will be made: where it is there, an earlier attempt has made it."""
+    config_id: str | None = None
+    """The model that is called: the preferences' where none is named."""
+    has_configs: bool = False
+    """This is the library that the asking user's configurations are in."""
     only: bool = False
     """It has been made: where it is not there, it was destroyed since."""
 
@@ -53,6 +57,8 @@ class Material:
     template_name: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     preferences: Mapping[str, Any] = field(default_factory=dict)
+    config: ModelConfig | None = None
+    """The configuration of the model that is called, where it is in this library."""
     kept: Kept | None = None
     """What an earlier attempt has made."""
 
@@ -69,7 +75,10 @@ def preferences(view: View) -> Mapping[str, Any]:
 def material(view: View, wanted: Wanted) -> Material:
     """What there is. Raises Missing, UnknownReference, Gone."""
     template = _template(view, wanted.template_id)
-    found = Material(variables=view.variables(), preferences=preferences(view), **template)
+    preferred = preferences(view)
+    config_id = wanted.config_id or preferred.get("default_model")
+    config = view.model(config_id) if wanted.has_configs and config_id else None
+    found = Material(variables=view.variables(), preferences=preferred, config=config, **template)
     if wanted.prompt_id is None:
         return found
     if view.version(wanted.prompt_id, wanted.version_id) is not None:
@@ -81,13 +90,11 @@ def material(view: View, wanted: Wanted) -> Material:
     current = base.text if base is not None else ""
     is_further = wanted.mode is Mode.ITERATE or wanted.base_version_id is not None
     first, second = (current, state.original) if is_further else (state.original, current)
-    return Material(
+    return replace(
+        found,
         original=state.original,
         text=first if first.strip() else second,
         parent=base.version.id if base is not None else None,
-        variables=found.variables,
-        preferences=found.preferences,
-        **template,
     )
 
 

@@ -29,6 +29,11 @@ class AtLibrary:
     principal: Principal
     _editor: Editor
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the asking user's own, where their preferences and models are."""
+        return self.library.id == self.principal.user.library_id
+
     async def read(self, question: Callable[[View], T], *, away: bool = False) -> T:
         """See `Editor.read`."""
         return await self._editor.read(self.library, question, away=away)
@@ -43,7 +48,7 @@ class AtLibrary:
 
     def address(self, path: str) -> str:
         """Where something of this library is found: without a name it is the user's own that is meant."""
-        return path if self.library.id == self.principal.user.library_id else f"{path}?library={self.library.id}"
+        return path if self.is_own else f"{path}?library={self.library.id}"
 
 
 async def at_library(

@@ -134,6 +134,8 @@ def optimize_router(optimizer: Optimizer, announcer: Announcer) -> APIRouter:
             template_id=body.template_id,
             base_version_id=body.base_version_id,
             version_id=str(claim.id_for(1)),
+            config_id=body.model_config_id,
+            has_configs=at.is_own,
             only=claim.was_done,
         )
         material = await at.read(partial(optimizing.material, wanted=wanted))
@@ -153,7 +155,8 @@ def optimize_router(optimizer: Optimizer, announcer: Announcer) -> APIRouter:
         """Have a model improve a text, without storing anything of it."""
         if claim.was_done:
             raise AlreadyDone
-        material = await at.read(partial(optimizing.material, wanted=Wanted(mode=body.mode, template_id=body.template_id)))
+        wanted = Wanted(mode=body.mode, template_id=body.template_id, config_id=body.model_config_id, has_configs=True)
+        material = await at.read(partial(optimizing.material, wanted=wanted))
         asked = await _asked(body, at, claim, material, request, services)
         return await _run(optimizer, asked, request, services, streams, nullcontext())
 
@@ -182,8 +185,8 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
     )
     messages = messages_for(_content(template_id, language, material), subject)
     try:
-        own = at.library if at.library.id == at.principal.user.library_id else None
-        target = await services.models.target(at.principal, config_id, request.app.state.editor, params=body.params, own=own)
+        editor = request.app.state.editor
+        target = await services.models.target(at.principal, config_id, editor, params=body.params, config=material.config)
     except (NotFound, Missing) as error:
         raise UnknownReference("model_config_id") from error
     call = Call(target=target, messages=messages, purpose=Purpose(body.mode.value))
@@ -194,7 +197,7 @@ async def _asked(body: Optimize, at: AtLibrary, claim: Claim, material: Material
 
 async def _preferences(at: AtLibrary, material: Material, request: Request) -> dict[str, Any]:
     """The asking user's, which are in the user's own library whatever library the prompt is in."""
-    if at.library.id == at.principal.user.library_id:
+    if at.is_own:
         return dict(material.preferences)
     token = request.headers["authorization"].partition(" ")[2].strip()
     own = await at_library(request, token)

@@ -345,14 +345,14 @@ async def test_past_so_many_calls_a_minute_nothing_is_called_and_nothing_written
     async with serving(database_dsn, provider, tmp_path, model_calls_a_minute=2) as running:
         user = await running.user()
         for _ in range(2):
-            await listen(running, user, target_at(provider))
+            await listen(running, user, await target(running, user, "shared:fast"))
 
         with pytest.raises(TooManyAttempts) as caught:
-            await listen(running, user, target_at(provider))
+            await target(running, user, "shared:fast")
 
         assert (len(provider.calls), await outcomes(running)) == (2, ["ok", "ok"])
         assert 1 <= caught.value.retry_after <= 60
-        await listen(running, await running.user(), target_at(provider))  # others are not held up
+        await target(running, await running.user(), "shared:fast")  # others are not held up
 
 
 async def test_so_many_calls_may_run_at_a_time_and_each_end_makes_room(
