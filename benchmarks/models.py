@@ -1,7 +1,8 @@
-"""What calling a model through this server takes more than calling it straight, and what many streams cost somebody in another library.
+"""What calling a model through this server takes more than calling it otherwise, and what many streams cost somebody in another library.
 
-The provider is a process of its own on this machine that says when it sent each piece. The same call is made straight and through the
-server in turns, so that both are measured in the same conditions.
+The provider is a process of its own on this machine that says when it sent each piece. The same call is made through the server, straight
+by a bare HTTP client, straight by the vendor's SDK, and through a server that only passes it on (`plain_relay`), in turns, so that all are
+measured in the same conditions.
 """
 
 import asyncio
@@ -12,18 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
+import openai
 
 from benchmarks.disturbance import p99, told_apart
 from benchmarks.rest import Rest
 from benchmarks.scenarios import Plan, Row, Subject, measure
 from tests.support.server import Account
 
+OURS = "ours"
+KEY = "sk-benchmark-0123456789abcdef"
 CALLS, STREAMED = 200, 20
 """Calls of a run: short ones, and longer ones whose pieces are timed."""
 SHORT, LONG = "stamped-5-0", "stamped-50-0.005"
@@ -36,27 +40,22 @@ TEXT = "You are a careful assistant. Answer in three sentences. " * 20
 
 
 def models(subject: Subject, plan: Plan) -> Iterator[Row]:
-    """Both calls in turns, `plan.runs` times; then 200 streams at once beside a relay."""
-    with _provider() as port:
+    """All ways of a call in turns, `plan.runs` times; then 200 streams at once beside a relay of edits."""
+    with _process("benchmarks.provider") as port, _process("benchmarks.plain_relay", str(port)) as relay_port:
         subject.server.set(model_hosts=f"127.0.0.1:{port}", model_calls_a_minute="1000000", model_calls_at_once="1000")
         subject.restart()
         account = subject.server.register()
         for model in (SHORT, LONG, STREAM):
             with closing(Rest(subject.server, account)) as client:
                 body = {"name": model, "enabled": True, "provider": "custom", "model": model, "base_url": f"http://127.0.0.1:{port}/v1"}
-                client.ask("PUT", f"/api/models/config/{model}", body)
-        asyncio.run(_both(subject, account, port, LONG, 2))  # what is imported at first use is
-        for what, model, number, pick in (("a call", SHORT, CALLS, 0), ("a streamed piece", LONG, STREAMED, 1)):
-            runs = [asyncio.run(_both(subject, account, port, model, number))[pick] for _ in range(plan.runs)]
-            each = tuple(ours - straight for ours, straight in runs)
-            note = f"{statistics.median(ours for ours, _ in runs):.2f} against {statistics.median(straight for _, straight in runs):.2f} ms"
-            yield Row(
-                work=f"models: {what} through the server, more than straight, p50",
-                unit="ms",
-                value=statistics.median(each),
-                all=each,
-                note=note,
-            )
+                client.ask("PUT", f"/api/models/config/{model}", body | {"api_key": KEY})
+        ways = _Ways(subject.server.url, account.access_token, relay_port, port)
+        asyncio.run(_in_turns(ways, LONG, 2))  # what is imported at first use is
+        calls = [asyncio.run(_in_turns(ways, SHORT, CALLS))[0] for _ in range(plan.runs)]
+        for way in ("straight", "by the SDK", "by a plain relay"):
+            yield _row(f"a call through the server, more than {way}, p50", calls, way)
+        pieces = [asyncio.run(_in_turns(ways, LONG, STREAMED))[1] for _ in range(plan.runs)]
+        yield _row("a streamed piece through the server, more than straight, p50", pieces, "straight")
         p99s, quiet = zip(*(_disturbed(subject, plan, account) for _ in range(plan.runs)), strict=True)
         note = f"against {statistics.median(quiet):.1f} ms without"
         yield Row(
@@ -68,9 +67,17 @@ def models(subject: Subject, plan: Plan) -> Iterator[Row]:
         )
 
 
+def _row(what: str, runs: Sequence[Mapping[str, float]], other: str) -> Row:
+    """What ours takes more than another way."""
+    each = tuple(run[OURS] - run[other] for run in runs)
+    ours, others = (statistics.median(run[way] for run in runs) for way in (OURS, other))
+    return Row(work=f"models: {what}", unit="ms", value=statistics.median(each), all=each, note=f"{ours:.2f} against {others:.2f} ms")
+
+
 @contextmanager
-def _provider() -> Iterator[int]:
-    with subprocess.Popen([sys.executable, "-m", "benchmarks.provider"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+def _process(module: str, *arguments: str) -> Iterator[int]:
+    """A process that prints its port."""
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline())
@@ -78,42 +85,63 @@ def _provider() -> Iterator[int]:
             process.terminate()
 
 
-async def _both(subject: Subject, account: Account, port: int, model: str, number: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The medians, ours and straight, in ms: of whole calls, and from the sending of a piece to its arrival."""
-    calls: tuple[list[float], list[float]] = ([], [])
-    lags: tuple[list[float], list[float]] = ([], [])
-    asked = {"model": model, "stream": True, "messages": [{"role": "user", "content": TEXT}]}
+class _Ways:
+    """The ways to have a model called. Each gives the data of the pieces that come, and when each came."""
+
+    def __init__(self, server: str, token: str, relay_port: int, port: int) -> None:
+        self._server = server
+        self._token = token
+        self._relay = f"http://127.0.0.1:{relay_port}"
+        self._provider = f"http://127.0.0.1:{port}/v1"
+
+    def of(self, client: httpx2.AsyncClient, model: str) -> Mapping[str, Callable[[], AsyncIterator[tuple[Iterable[float], float]]]]:
+        """By their names."""
+        sdk = openai.AsyncOpenAI(api_key=KEY, base_url=self._provider, http_client=client, max_retries=0)
+        asked = {"model": model, "stream": True, "messages": [{"role": "user", "content": TEXT}]}
+        ours = {"mode": "optimize", "text": TEXT, "model_config_id": model, "stream": True}
+        return {
+            OURS: lambda: _events(client, f"{self._server}/api/optimize", ours, {"Authorization": f"Bearer {self._token}"}),
+            "straight": lambda: _events(client, f"{self._provider}/chat/completions", asked, {"Authorization": f"Bearer {KEY}"}),
+            "by the SDK": lambda: _by_sdk(sdk, model),
+            "by a plain relay": lambda: _events(client, f"{self._relay}/api/optimize", ours),
+        }
+
+
+async def _in_turns(ways: _Ways, model: str, number: int) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The medians by way, in ms: of whole calls, and from the sending of a piece to its arrival."""
     async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        all_ways = ways.of(client, model)
+        calls: dict[str, list[float]] = {way: [] for way in all_ways}
+        lags: dict[str, list[float]] = {way: [] for way in all_ways}
         for _ in range(number):
-            for side, pieces in enumerate(
-                (_ours(client, subject, account, model), _events(client, f"http://127.0.0.1:{port}/v1/chat/completions", asked))
-            ):
+            for way, call in all_ways.items():
                 began = time.monotonic()
-                async for data, arrived in pieces:
-                    lags[side].extend(arrived - stamp for stamp in _stamps(data))
-                calls[side].append(time.monotonic() - began)
+                async for stamps, arrived in call():
+                    lags[way].extend(arrived - stamp for stamp in stamps)
+                calls[way].append(time.monotonic() - began)
     return _medians(calls), _medians(lags)
 
 
-def _medians(sides: tuple[list[float], list[float]]) -> tuple[float, float]:
-    ours, straight = (statistics.median(side) * 1000 for side in sides)
-    return ours, straight
+def _medians(ways: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
+    return {way: statistics.median(each) * 1000 for way, each in ways.items()}
 
 
-def _ours(client: httpx2.AsyncClient, subject: Subject, account: Account, model: str) -> AsyncIterator[tuple[str, float]]:
-    body = {"mode": "optimize", "text": TEXT, "model_config_id": model, "stream": True}
-    return _events(client, f"{subject.server.url}/api/optimize", body, {"Authorization": f"Bearer {account.access_token}"})
+async def _by_sdk(sdk: openai.AsyncOpenAI, model: str) -> AsyncIterator[tuple[Iterable[float], float]]:
+    async for chunk in await sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": TEXT}], stream=True):
+        arrived = time.monotonic()
+        for choice in chunk.choices:
+            yield map(float, (choice.delta.content or "").split()), arrived
 
 
 async def _events(
     client: httpx2.AsyncClient, url: str, body: object, headers: dict[str, str] | None = None
-) -> AsyncIterator[tuple[str, float]]:
-    """The data of each event, and when it arrived."""
+) -> AsyncIterator[tuple[Iterable[float], float]]:
     async with client.stream("POST", url, json=body, headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
         async for line in answer.aiter_lines():
             if line.startswith("data:"):
-                yield line[5:].strip(), time.monotonic()
+                arrived = time.monotonic()
+                yield _stamps(line[5:].strip()), arrived
 
 
 def _stamps(data: str) -> Iterator[float]:
