@@ -1,7 +1,7 @@
 """Calls are written down soon, also when the database is away for a while; what is lost is counted."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -10,9 +10,11 @@ import pytest
 from server import metrics
 from server.ai import ledger as ledgers
 from server.ai.ledger import Ledger
+from storage import model_calls
 from storage.errors import Unavailable
+from storage.model_calls import ModelCall
 from storage.pool import Connection, Database
-from tests.support.core import store_user
+from tests.support.core import store_user, until
 from tests.support.model_calls import kept_call
 
 
@@ -60,6 +62,40 @@ async def test_what_was_noted_is_stored_when_it_is_settled(database: Database, u
 
     assert await ledger.settled(within=10)
     assert await stored(database) == 2 * ledgers.BATCH_ROWS + 1
+
+
+async def test_rows_of_a_moment_are_stored_together_though_nobody_waits_for_them(
+    database: Database, user_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "GATHER_SECONDS", 0.02)
+    batches: list[int] = []
+
+    async def add(connection: Connection, calls: Sequence[ModelCall]) -> None:
+        batches.append(len(calls))
+        await store(connection, calls)
+
+    store = model_calls.add
+    monkeypatch.setattr(model_calls, "add", add)
+    ledger = Ledger(database)
+    for _ in range(3):
+        ledger.note(kept_call(user_id))
+        await asyncio.sleep(0)
+
+    await until(lambda: bool(batches))
+    assert batches == [3]
+    ledger.note(kept_call(user_id))
+    await until(lambda: len(batches) == 2)
+    await ledger.close()
+    assert await stored(database) == 4
+
+
+async def test_who_waits_for_a_row_does_not_wait_for_others(database: Database, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "GATHER_SECONDS", 3600.0)
+    ledger = Ledger(database)
+    ledger.note(kept_call(user_id))
+
+    assert await ledger.settled(within=10)
+    assert await stored(database) == 1
 
 
 async def test_a_row_that_the_database_refuses_costs_no_other(database: Database, user_id: UUID) -> None:

@@ -6,10 +6,12 @@ from contextlib import aclosing
 import pytest
 
 from auth.model_secret import ModelSecret
+from server.ai import wires as module
 from server.ai.calls import Finished, Token, Usage
 from server.ai.wires import Wires
 from tests.support.calling import ASKED, KEY, WIRES, call_of, heard, target_at
-from tests.support.scripted_provider import ScriptedProvider, never_ends, says, stalls
+from tests.support.provider_wires import Said, wire_of
+from tests.support.scripted_provider import CHUNKED, Asked, Line, ScriptedProvider, never_ends, says, stalls
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -87,4 +89,30 @@ async def test_a_caller_that_is_cancelled_hangs_up_on_the_provider(wires: Wires,
 async def test_a_connection_whose_answer_was_read_is_used_again(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     for _ in range(3):
         assert (await heard(wires, target_at(provider, wire))).text == "Hello world"
+    assert provider.accepted == 1
+
+
+async def test_an_answer_has_ended_before_its_connection_is_free_which_is_used_again(
+    wires: Wires, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_SECONDS", 3600.0)
+    ending = asyncio.Event()
+
+    async def ends_late(asked: Asked, line: Line) -> None:
+        await line.head(200, CHUNKED)
+        for event in wire_of(asked.path).events(Said(("whole",), (), (7, 5), "stop", "m"), asked.body):
+            await line.chunk(event)
+        await ending.wait()
+        await line.chunk(b"")
+
+    provider.answer(ends_late)
+    async with asyncio.timeout(20), aclosing(wires.stream(call_of(target_at(provider)))) as pieces:
+        while not isinstance(piece := await anext(pieces), Finished):
+            pass
+        assert piece.usage == Usage(7, 5)
+        ending.set()
+        assert [piece async for piece in pieces] == []
+
+    provider.answer(says("again"))
+    assert (await heard(wires, target_at(provider))).text == "again"
     assert provider.accepted == 1
