@@ -63,7 +63,7 @@ async def answer_of(
     By the SDK's way to addresses of its user's (`client.post`), not by its method for a call: checking parameters that are to pass as they
     are took half of a call's 1.7 ms. Raises whatever the SDK and httpx2 raise.
     """
-    how: dict[str, Any] = {"cast_to": object, "options": {"timeout": timeout}, "stream": True, "stream_cls": client.streams}  # type: ignore[union-attr]  # of the classes below
+    how: dict[str, Any] = {"cast_to": object, "options": {"timeout": timeout}, "stream": True, "stream_cls": client.streams}  # type: ignore[union-attr]  # of the class below
     asked: Any = client.get(url, **how) if body is None else client.post(url, body=body, **how)
     async with await asked as stream:
         yield stream.response
@@ -103,11 +103,6 @@ async def _imported(load: Any) -> Any:
     return _made[load]
 
 
-def _quiet(*names: str) -> None:
-    for name in names:  # whatever the environment has asked for: addresses and bodies are users' own
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _warmed(make: Callable[..., Any]) -> None:
     """Have an SDK make on this thread what it makes at its first calls, up to 0.1 s of work; nothing leaves the process."""
 
@@ -125,37 +120,27 @@ def _warmed(make: Callable[..., Any]) -> None:
 def _openai() -> Any:
     import openai
 
-    _quiet("openai")
-
-    class Client(openai.AsyncOpenAI):
-        ours: Mapping[str, str]
-        streams = openai.AsyncStream[object]
-
-        def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
-            return _request(self, options)
-
-    def make(client: httpx2.AsyncClient) -> openai.AsyncOpenAI:
-        made = Client(api_key=_UNUSED_KEY, base_url=_NOWHERE, http_client=client, max_retries=0)
-        made._platform = _NO_PLATFORM
-        return made
-
-    _warmed(make)
-    return make
+    return _kept_quiet("openai", openai.AsyncOpenAI, openai.AsyncStream)
 
 
 def _anthropic() -> Any:
     import anthropic
 
-    _quiet("anthropic")
+    return _kept_quiet("anthropic", anthropic.AsyncAnthropic, anthropic.AsyncStream)
 
-    class Client(anthropic.AsyncAnthropic):
+
+def _kept_quiet(name: str, client_class: Any, stream_class: Any) -> Callable[[httpx2.AsyncClient], Any]:
+    """What makes clients of an SDK that say what we mean to, and log nothing of it."""
+    logging.getLogger(name).setLevel(logging.WARNING)  # whatever the environment has asked for: addresses and bodies are users' own
+
+    class Client(client_class):  # type: ignore[misc]  # known when it is imported
         ours: Mapping[str, str]
-        streams = anthropic.AsyncStream[object]
+        streams = stream_class[object]
 
         def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
             return _request(self, options)
 
-    def make(client: httpx2.AsyncClient) -> anthropic.AsyncAnthropic:
+    def make(client: httpx2.AsyncClient) -> Any:
         made = Client(api_key=_UNUSED_KEY, base_url=_NOWHERE, http_client=client, max_retries=0)
         made._platform = _NO_PLATFORM
         return made
