@@ -4,6 +4,7 @@ It carries out orders side by side, and ends when the socket closes or the serve
 """
 
 import asyncio
+import resource
 import socket
 import sys
 from contextlib import aclosing
@@ -23,6 +24,9 @@ from server.logs import configure_logs
 from server.outgoing.client import make_client
 
 log = structlog.get_logger(__name__)
+
+MEMORY_BYTES = 2 << 30
+"""What it may hold: a call holds some 0.1 MB, one with the largest event that is read some 30 MB. Past it calls fail."""
 
 
 class Worker(asyncio.Protocol):
@@ -104,5 +108,6 @@ async def serve(given: socket.socket) -> None:
 
 if __name__ == "__main__":
     begin_apart(int(sys.argv[2]))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     uvloop.install()
     asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))

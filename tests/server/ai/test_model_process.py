@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -17,11 +19,12 @@ from server.ai.calls import Finished, Token, Usage
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel
 from server.ai.model_process import ModelProcess
+from server.ai.model_worker import MEMORY_BYTES
 from server.apart import started_apart
 from server.config import Settings
 from tests.support.calling import ASKED, KEY, call_of, heard, model_processes_of, target_at
 from tests.support.core import until
-from tests.support.scripted_provider import ScriptedProvider, echoes, fails, never_ends, says
+from tests.support.scripted_provider import ScriptedProvider, echoes, fails, never_ends, raw, says
 from tests.support.server import wait_until
 
 HEADER = "gateway-canary-7Hq2"
@@ -45,6 +48,12 @@ def is_running(pid: int) -> bool:
 def pid_of(process: ModelProcess) -> int:
     assert process.pid is not None
     return process.pid
+
+
+def memory_of(pid: int) -> int:
+    """What the process holds of its own, in bytes."""
+    [kilobytes] = re.findall(r"VmData:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return 1024 * int(kilobytes)
 
 
 def names_in_environment(pid: int) -> list[bytes]:
@@ -174,6 +183,22 @@ async def test_it_knows_nothing_of_the_server_and_stays_for_its_signals(
     assert not is_running(pid)
 
 
+async def test_a_call_that_takes_more_memory_than_there_is_fails(process: ModelProcess, provider: ScriptedProvider) -> None:
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+    pid = pid_of(process)
+    assert resource.prlimit(pid, resource.RLIMIT_DATA) == (MEMORY_BYTES, MEMORY_BYTES)
+    resource.prlimit(pid, resource.RLIMIT_DATA, (memory_of(pid) + (2 << 20), MEMORY_BYTES))
+
+    provider.answer(raw(b"data: " + b"x" * (7 << 20), ends=False))  # within the bound of an event
+    async with asyncio.timeout(20):
+        failed = (await heard(process, target_at(provider))).failed
+    assert failed is not None
+    assert failed.outcome in (Outcome.CUT_OFF, Outcome.FAILED)
+    provider.answer(says("fine"))
+    assert (await heard(process, target_at(provider))).text == "fine"
+
+
 async def test_closing_cuts_off_what_runs(process: ModelProcess, provider: ScriptedProvider) -> None:
     provider.answer(never_ends(pause=0.01))
     running = asyncio.create_task(heard(process, target_at(provider)))
@@ -271,6 +296,7 @@ async def test_nothing_is_imported_from_the_folder_that_the_server_was_started_i
 _STARTS = """
 import asyncio, sys
 from server.ai.model_process import ModelProcess
+from server.ai.model_worker import MEMORY_BYTES
 from server.apart import started_apart
 from server.config import Settings
 from auth.model_secret import ModelSecret
