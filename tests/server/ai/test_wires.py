@@ -64,6 +64,15 @@ async def test_without_a_key_no_authorization_is_sent(wires: Wires, provider: Sc
 
 
 @pytest.mark.parametrize("wire", WIRES)
+async def test_what_a_configuration_says_of_headers_wins_however_it_is_written(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    own = {"Content-Type": "application/json; charset=utf-8", "ACCEPT": "text/event-stream", "User-agent": "gateway"}
+    await heard(wires, target_at(provider, wire, secret=ModelSecret(KEY, own | {"Content-Length": "1", "Host": "elsewhere"})))
+    [asked] = provider.calls
+    assert {name: asked.headers[name.lower()] for name in own} == own
+    assert asked.headers["host"] == provider.host
+
+
+@pytest.mark.parametrize("wire", WIRES)
 async def test_closing_the_stream_hangs_up_on_the_provider(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     provider.answer(never_ends())
     async with aclosing(wires.stream(call_of(target_at(provider, wire)))) as pieces:
