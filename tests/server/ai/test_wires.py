@@ -9,7 +9,7 @@ from auth.model_secret import ModelSecret
 from server.ai.calls import Finished, Token, Usage
 from server.ai.wires import Wires
 from tests.support.calling import ASKED, KEY, WIRES, call_of, heard, target_at
-from tests.support.scripted_provider import ScriptedProvider, never_ends, says, stalls
+from tests.support.scripted_provider import Asked, Line, ScriptedProvider, never_ends, raw, says, stalls
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -70,6 +70,43 @@ async def test_what_a_configuration_says_of_headers_wins_however_it_is_written(w
     [asked] = provider.calls
     assert {name: asked.headers[name.lower()] for name in own} == own
     assert asked.headers["host"] == provider.host
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_end_is_told_once_and_before_the_connection_is_free(
+    wires: Wires, provider: ScriptedProvider, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.ai.wires.LAST_SECONDS", 60.0)
+    told = asyncio.Event()
+
+    async def held(asked: Asked, line: Line) -> None:
+        chunk = line.chunk
+
+        async def late(data: bytes) -> None:
+            if not data:  # the last one
+                await told.wait()
+            await chunk(data)
+
+        monkeypatch.setattr(line, "chunk", late)
+        await says("Hello")(asked, line)
+
+    provider.answer(held)
+    ends = 0
+    async with aclosing(wires.stream(call_of(target_at(provider, wire)))) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Finished):
+                ends += 1
+                told.set()
+    assert ends == 1
+    assert (await heard(wires, target_at(provider, wire))).text == "Hello"
+    assert provider.accepted == 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_nothing_that_comes_after_the_end_is_told(wires: Wires, provider: ScriptedProvider, ends: bool) -> None:
+    events = ['{"choices": [{"delta": {"content": "hi"}}]}', "[DONE]", '{"error": {"message": "late"}}', "nonsense", "[DONE]"]
+    provider.answer(raw("".join(f"data: {event}\n\n" for event in events).encode(), ends=ends))
+    assert (await heard(wires, target_at(provider))).pieces == [Token("hi"), Finished("stop", Usage())]
 
 
 @pytest.mark.parametrize("wire", WIRES)
