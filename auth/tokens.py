@@ -178,6 +178,7 @@ def _read(payload: Mapping[str, Any]) -> Claims:
         raise InvalidToken("bounds of claims")
     try:
         user_id, session_id, audience = UUID(sub), UUID(sid), Audience(aud)
+        expires_at = datetime.fromtimestamp(exp, UTC)
     except ValueError as error:
-        raise InvalidToken("ids") from error
-    return Claims(audience=audience, user_id=user_id, session_id=session_id, generation=gen, expires_at=datetime.fromtimestamp(exp, UTC))
+        raise InvalidToken("ids, or past the last date") from error
+    return Claims(audience=audience, user_id=user_id, session_id=session_id, generation=gen, expires_at=expires_at)

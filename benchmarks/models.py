@@ -114,7 +114,7 @@ async def _in_turns(ways: _Ways, model: str, number: int) -> tuple[Mapping[str, 
         calls: dict[str, list[float]] = {way: [] for way in all_ways}
         lags: dict[str, list[float]] = {way: [] for way in all_ways}
         for _ in range(number):
-            for way, call in all_ways.items():
+            for way, call in random.sample(list(all_ways.items()), len(all_ways)):
                 began = time.monotonic()
                 async for stamps, arrived in call():
                     lags[way].extend(arrived - stamp for stamp in stamps)

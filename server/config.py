@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     model_connect_seconds: float = Field(5.0, gt=0, le=60, description="how long connecting to a provider may take")
     model_idle_seconds: float = Field(60.0, gt=0, le=600, description="how long a provider may say nothing; past it the call has failed")
     model_call_seconds: float = Field(300.0, gt=0, le=3600, description="how long a call may take over all")
-    model_calls_a_minute: int = Field(60, ge=1, description="calls of models a user may begin a minute; past it: 429")
+    model_calls_a_minute: int = Field(60, ge=1, description="calls of models a user may ask for a minute; past it: 429")
     model_calls_at_once: int = Field(8, ge=1, description="calls of models a user may have running at a time in a process; past it: 429")
     model_validations_a_minute: int = Field(5, ge=1, description="keys a user may have their providers asked about a minute; past it: 429")
     shared_model_tokens_a_day: int | None = Field(

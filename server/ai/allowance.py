@@ -34,9 +34,10 @@ class Allowance:
         """Count that the user asks for a call.
 
         Raises:
-            TooManyAttempts: that is one too many.
+            TooManyAttempts: that is one too many, or as many run already as may, and then it is not counted.
             Unavailable: the counters cannot be asked.
         """
+        self._require_room(user_id)
         await self._limits.model_call(user_id)
 
     @asynccontextmanager
@@ -50,8 +51,7 @@ class Allowance:
             TooManyAttempts: that would be one too many.
             Unavailable: the database cannot be asked.
         """
-        if self._running[user_id] >= self._most_at_once:
-            raise refusal("model_calls_at_once", ROOM_SECONDS)
+        self._require_room(user_id)
         self._running[user_id] += 1
         try:
             if shared and self._tokens_a_day is not None:
@@ -62,6 +62,10 @@ class Allowance:
             self._running[user_id] -= 1
             if not self._running[user_id]:
                 del self._running[user_id]
+
+    def _require_room(self, user_id: UUID) -> None:
+        if self._running[user_id] >= self._most_at_once:
+            raise refusal("model_calls_at_once", ROOM_SECONDS)
 
     async def _check_tokens(self, user_id: UUID, most: int) -> None:
         now = self._clock()

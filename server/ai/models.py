@@ -83,8 +83,13 @@ class Models:
             ModelKeyMissing, ModelKeyElsewhere, ModelKeyUnreadable: as `Vault.open`.
             as `Editor.read`.
         """
-        counted = self._allowance.count(principal.user.id)
-        _, target = await asyncio.gather(counted, self.targets.named(principal, config_id, editor, params, config))
+        counting, naming = self._allowance.count(principal.user.id), self.targets.named(principal, config_id, editor, params, config)
+        # both are waited for, whichever fails: what goes on alone would be nobody's
+        counted, target = await asyncio.gather(counting, naming, return_exceptions=True)
+        if isinstance(counted, BaseException):
+            raise counted
+        if isinstance(target, BaseException):
+            raise target
         return target
 
     async def stream(self, call: Call, user_id: UUID) -> AsyncGenerator[Piece, None]:

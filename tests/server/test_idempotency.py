@@ -97,6 +97,14 @@ async def test_a_senseless_key_is_refused(rest: Rest, token: str, key: str) -> N
     assert await rows(rest) == before
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "caf\u00e9"}, {"Authorization": "Bearer no"}])
+async def test_nobody_makes_anything_without_being_known(rest: Rest, headers: dict[str, str]) -> None:
+    sent = {name.encode(): value.encode() for name, value in headers.items()}
+    response = await rest.client.post("/things", json={"name": "n"}, headers=sent)
+    assert response.status_code == 401
+    assert work.claims == []
+
+
 async def test_two_keys_are_refused_and_any_other_is_taken_as_it_is(rest: Rest, token: str) -> None:
     headers = [("Authorization", f"Bearer {token}"), ("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
     assert code_of(await rest.client.post("/api/libraries", json={"name": "n"}, headers=headers)) == "invalid_idempotency_key"

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from crdt.operations import merge_preferences
+from crdt.operations import merge_preferences, set_model_fields
 from tests.support.core import until
 from tests.support.database import Databases
 from tests.support.improving import CONFIG, MODEL, Improving, improving_server, member, token_text
-from tests.support.library_replica import LibraryReplica, store
+from tests.support.library_replica import LibraryReplica, newcomer, store
 from tests.support.rest import code_of
 from tests.support.running import Running
 from tests.support.scripted_provider import ScriptedProvider, echoes, fails, says
@@ -239,6 +239,26 @@ async def test_in_a_shared_library_writers_use_their_own_models_and_viewers_none
                 preferred = await client.post(f"/api/prompts/{prompt_id}/optimize{query}", json={})
                 assert preferred.json()["model"] == "their-own"
     assert code_of(await world.optimize(prompt_id, query, model_config_id="mine")) == "unknown_reference"
+
+
+async def test_a_model_that_lies_in_a_shared_library_is_none_to_call(world: Improving) -> None:
+    library_id = await world.server.library(world.user)
+    prompt_id = await world.prompt(query=f"?library={library_id}")
+    fields = {"enabled": True, "provider": "openai-compatible", "model": "planted", "base_url": f"{world.provider.url}/v1"}
+    update = set_model_fields((await newcomer(world.client, library_id)).library, "planted", fields)
+    assert (await store(world.client, library_id, update)).is_success
+    answer = await world.optimize(prompt_id, f"?library={library_id}", model_config_id="planted")
+    assert code_of(answer) == "unknown_reference"
+    assert world.provider.calls == []
+
+
+@pytest.mark.parametrize("config_id", ["", "nul\0", "no/such", "shared:", "x" * 300])
+async def test_a_preferred_model_that_is_none_is_refused(world: Improving, config_id: str) -> None:
+    update = merge_preferences((await world.library()).library, {"default_model": config_id})
+    assert (await store(world.client, world.user.library_id, update)).is_success
+    answer = await world.client.post("/api/optimize", json={"text": "x"})
+    assert (answer.status_code, code_of(answer)) == (422, "unknown_reference" if config_id else "model_not_chosen")
+    assert world.provider.calls == []
 
 
 # --- failures

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -355,6 +355,40 @@ async def test_past_so_many_calls_a_minute_nothing_is_called_and_nothing_written
         await target(running, await running.user(), "shared:fast")  # others are not held up
 
 
+async def test_asking_for_a_model_counts_whether_there_is_one_or_not(database_dsn: str, provider: ScriptedProvider, tmp_path: Path) -> None:
+    async with serving(database_dsn, provider, tmp_path, model_calls_a_minute=2) as running:
+        user = await running.user()
+        for config_id in ("shared:none", "none"):
+            with pytest.raises((NotFound, Missing)):
+                await target(running, user, config_id)
+
+        with pytest.raises(TooManyAttempts):
+            await target(running, user, "none")
+
+
+async def test_a_model_that_is_asked_for_too_often_is_not_looked_up_beyond_the_answer(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, ended = running.services.models, asyncio.Event()
+
+    async def named(*_: Any) -> None:
+        try:
+            async with running.services.database.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+        finally:
+            ended.set()
+
+    async def count(_: UUID) -> None:
+        raise TooManyAttempts(1)
+
+    monkeypatch.setattr(models.targets, "named", named)
+    monkeypatch.setattr(models._allowance, "count", count)
+    with pytest.raises(TooManyAttempts):
+        await target(running, await running.user(), "any")
+
+    assert ended.is_set()
+
+
 async def test_so_many_calls_may_run_at_a_time_and_each_end_makes_room(
     database_dsn: str, provider: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -376,6 +410,19 @@ async def test_so_many_calls_may_run_at_a_time_and_each_end_makes_room(
 
         assert metrics.registry.get_sample_value("promptsync_model_calls_running") == 0
         assert await outcomes(running) == ["cancelled"] * 3
+
+
+async def test_who_asks_again_while_too_many_run_is_not_counted(database_dsn: str, provider: ScriptedProvider, tmp_path: Path) -> None:
+    provider.answer(never_ends(pause=0.01))
+    async with serving(database_dsn, provider, tmp_path, model_calls_at_once=1, model_calls_a_minute=2) as running:
+        user = await running.user()
+        async with aclosing(running.services.models.stream(call_of(await target(running, user, "shared:fast")), user.id)) as pieces:
+            await anext(pieces)
+            for _ in range(3):
+                with pytest.raises(TooManyAttempts):
+                    await target(running, user, "shared:fast")
+
+        await target(running, user, "shared:fast")
 
 
 async def test_the_operators_models_answer_until_the_days_tokens_are_used(

@@ -6,12 +6,10 @@ from contextlib import aclosing
 import pytest
 
 from auth.model_secret import ModelSecret
-from server.ai import wires as module
 from server.ai.calls import Finished, Token, Usage
 from server.ai.wires import Wires
 from tests.support.calling import ASKED, KEY, WIRES, call_of, heard, target_at
-from tests.support.provider_wires import Said, wire_of
-from tests.support.scripted_provider import CHUNKED, Asked, Line, ScriptedProvider, never_ends, says, stalls
+from tests.support.scripted_provider import Asked, Line, ScriptedProvider, never_ends, raw, says, stalls
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -66,6 +64,52 @@ async def test_without_a_key_no_authorization_is_sent(wires: Wires, provider: Sc
 
 
 @pytest.mark.parametrize("wire", WIRES)
+async def test_what_a_configuration_says_of_headers_wins_however_it_is_written(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
+    own = {"Content-Type": "application/json; charset=utf-8", "ACCEPT": "text/event-stream", "User-agent": "gateway"}
+    await heard(wires, target_at(provider, wire, secret=ModelSecret(KEY, own | {"Content-Length": "1", "Host": "elsewhere"})))
+    [asked] = provider.calls
+    assert {name: asked.headers[name.lower()] for name in own} == own
+    assert asked.headers["host"] == provider.host
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_end_is_told_once_and_before_the_connection_is_free(
+    wires: Wires, provider: ScriptedProvider, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.ai.wires.LAST_SECONDS", 60.0)
+    told = asyncio.Event()
+
+    async def held(asked: Asked, line: Line) -> None:
+        chunk = line.chunk
+
+        async def late(data: bytes) -> None:
+            if not data:  # the last one
+                await told.wait()
+            await chunk(data)
+
+        monkeypatch.setattr(line, "chunk", late)
+        await says("Hello")(asked, line)
+
+    provider.answer(held)
+    ends = 0
+    async with aclosing(wires.stream(call_of(target_at(provider, wire)))) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Finished):
+                ends += 1
+                told.set()
+    assert ends == 1
+    assert (await heard(wires, target_at(provider, wire))).text == "Hello"
+    assert provider.accepted == 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_nothing_that_comes_after_the_end_is_told(wires: Wires, provider: ScriptedProvider, ends: bool) -> None:
+    events = ['{"choices": [{"delta": {"content": "hi"}}]}', "[DONE]", '{"error": {"message": "late"}}', "nonsense", "[DONE]"]
+    provider.answer(raw("".join(f"data: {event}\n\n" for event in events).encode(), ends=ends))
+    assert (await heard(wires, target_at(provider))).pieces == [Token("hi"), Finished("stop", Usage())]
+
+
+@pytest.mark.parametrize("wire", WIRES)
 async def test_closing_the_stream_hangs_up_on_the_provider(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     provider.answer(never_ends())
     async with aclosing(wires.stream(call_of(target_at(provider, wire)))) as pieces:
@@ -89,30 +133,4 @@ async def test_a_caller_that_is_cancelled_hangs_up_on_the_provider(wires: Wires,
 async def test_a_connection_whose_answer_was_read_is_used_again(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     for _ in range(3):
         assert (await heard(wires, target_at(provider, wire))).text == "Hello world"
-    assert provider.accepted == 1
-
-
-async def test_an_answer_has_ended_before_its_connection_is_free_which_is_used_again(
-    wires: Wires, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LAST_SECONDS", 3600.0)
-    ending = asyncio.Event()
-
-    async def ends_late(asked: Asked, line: Line) -> None:
-        await line.head(200, CHUNKED)
-        for event in wire_of(asked.path).events(Said(("whole",), (), (7, 5), "stop", "m"), asked.body):
-            await line.chunk(event)
-        await ending.wait()
-        await line.chunk(b"")
-
-    provider.answer(ends_late)
-    async with asyncio.timeout(20), aclosing(wires.stream(call_of(target_at(provider)))) as pieces:
-        while not isinstance(piece := await anext(pieces), Finished):
-            pass
-        assert piece.usage == Usage(7, 5)
-        ending.set()
-        assert [piece async for piece in pieces] == []
-
-    provider.answer(says("again"))
-    assert (await heard(wires, target_at(provider))).text == "again"
     assert provider.accepted == 1
