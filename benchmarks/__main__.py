@@ -36,7 +36,7 @@ works:
   models   a call of a model through the server against the same call straight, a streamed piece, and a relay beside 200 streams
 
 examples:
-  python -m benchmarks                          everything, some five minutes
+  python -m benchmarks                          everything, some twenty minutes
   python -m benchmarks relay --runs 5           only the relay, median of five
   python -m benchmarks latency --seconds 20     more samples for the p99
   python -m benchmarks relay --peer ws://127.0.0.1:1234 --peer-pid 4711

@@ -76,12 +76,13 @@ class Settings(BaseSettings):
         8,
         ge=2,
         le=100,
-        description="connections for REST, openings and jobs; two more write, and one each is for the bus, compaction and the job queue",
+        description="connections for REST, openings and jobs; two more write, one each is for the bus, compaction and the job queue, and one more"
+        " while one is replaced",
     )
 
     workers: int = Field(1, ge=1, le=64, description="processes that serve the port; the devices of a library meet in one of them")
     redis_url: SecretStr | None = Field(
-        None, description="`redis://…` or `rediss://…`: Redis or Valkey carries messages between processes; default: PostgreSQL does"
+        None, description="`redis://…` or `rediss://…`: Redis or Valkey carries messages and counts for limits; default: PostgreSQL"
     )
     jobs: bool = Field(True, description="run background jobs inside `serve`; false where `promptsync worker` runs them")
     drain_seconds: float = Field(4.0, ge=0, le=5, description="a server that stops closes its sockets spread over so long")
@@ -114,7 +115,9 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="how long after signing in one may change password, address and identities, or delete the account"
     )
 
-    audit_days: int = Field(365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete younger rows")
+    audit_days: int = Field(
+        365, ge=30, le=36500, description="how long the audit log is kept; the database refuses to delete rows younger than 30 days"
+    )
 
     registration: Registration | None = Field(
         None,
