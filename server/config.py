@@ -76,8 +76,8 @@ class Settings(BaseSettings):
         8,
         ge=2,
         le=100,
-        description="connections for REST, openings and jobs; two more write, one each is for the bus, compaction and the job queue, and one more"
-        " while one is replaced",
+        description="connections for REST, openings and jobs; two more write, one each is for the bus, compaction and the job queue,"
+        " and one more while one is replaced",
     )
 
     workers: int = Field(1, ge=1, le=64, description="processes that serve the port; the devices of a library meet in one of them")
