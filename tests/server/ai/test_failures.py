@@ -298,6 +298,24 @@ async def test_a_provider_that_stumbles_is_asked_twice_more_at_most(
     assert len(provider.calls) == 6
 
 
+@pytest.mark.parametrize(("chance", "waits"), [(0.0, [0.25, 0.5]), (0.5, [0.375, 0.75]), (1.0, [0.5, 1.0])])
+async def test_between_attempts_it_waits_longer_each_time_and_half_of_that_by_chance(
+    settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, chance: float, waits: list[float]
+) -> None:
+    waited, sleep = [], asyncio.sleep
+
+    async def sleeps(seconds: float) -> None:
+        if seconds:
+            waited.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleeps)
+    provider.then(fails(503), fails(503))
+    async with make_client(settings) as client:
+        assert (await heard(Wires(client, settings, chance=lambda: chance), target_at(provider))).text == "Hello world"
+    assert waited == waits
+
+
 async def test_a_short_wait_that_a_provider_asks_for_is_waited_and_a_long_one_told(
     wires: Wires, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
