@@ -378,6 +378,16 @@ async def test_a_provider_that_echoes_the_key_shows_nothing_of_it(
     assert len(found.failed.said) <= 300
 
 
+@pytest.mark.parametrize("wire", ["chat", "anthropic", "gemini"])
+async def test_a_provider_that_gives_the_key_for_its_reason_to_end_shows_nothing_of_it(
+    wires: Wires, provider: ScriptedProvider, wire: str
+) -> None:
+    for reason, shown in ((KEY, "***"), (f"ended for {HEADER}", "ended for ***"), ("tool_calls", "tool_calls"), ("stop", "stop")):
+        provider.then(says("text", finish=reason))
+        found = await heard(wires, target_at(provider, wire, secret=ModelSecret(KEY, {"X-Gateway": HEADER, "X-Word": "stop"})))
+        assert found.finished.reason == shown
+
+
 async def test_a_stream_that_never_ends_after_its_last_event_is_left(wires: Wires, provider: ScriptedProvider) -> None:
     data = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
     provider.answer(raw(data, headers=CHUNKED, ends=False))
