@@ -98,6 +98,16 @@ async def test_every_provider_of_the_catalogue_is_asked_where_its_documentation_
     assert expected in asked.headers.items()
 
 
+@pytest.mark.parametrize("path", ["", "/v1beta", "/v1beta/openai"])
+async def test_gemini_is_asked_by_the_compatible_wire_also_at_the_address_that_apps_know(
+    wires: Wires, provider: ScriptedProvider, path: str
+) -> None:
+    target = target_at(provider, "gemini", base_url=provider.url + path)
+    assert (await heard(wires, target)).text == "Hello world"
+    await wires.list_models(target)
+    assert [asked.path for asked in provider.asked] == ["/v1beta/openai/chat/completions", "/v1beta/openai/models"]
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_without_a_key_no_authorization_is_sent(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     found = await heard(wires, target_at(provider, wire, secret=ModelSecret()))
