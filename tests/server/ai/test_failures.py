@@ -18,6 +18,7 @@ from server.ai.troubles import retry_after
 from server.ai.wires import Wires
 from server.config import Settings
 from server.outgoing.client import make_client
+from server.outgoing.resolver import Address
 from tests.support.calling import KEY, WIRES, heard, target_at
 from tests.support.scripted_provider import (
     CHUNKED,
@@ -275,6 +276,22 @@ async def test_nobody_there_is_unreachable(wires: Wires, provider: ScriptedProvi
         found = await heard(Wires(client, Settings(**chosen), chance=lambda: -1.0), target_at(provider, base_url="http://127.0.0.1:1/v1"))
     assert found.failed is not None
     assert found.failed.outcome is Outcome.UNREACHABLE
+
+
+async def test_a_connection_that_is_not_made_is_tried_twice_more(
+    settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires_module, "BACKOFF_SECONDS", 0.001)
+    tried = []
+
+    async def resolve(host: str, port: int) -> list[Address]:
+        tried.append(host)
+        raise OSError("nobody knows it")
+
+    async with make_client(settings, resolve=resolve) as client:
+        found = await heard(Wires(client, settings), target_at(provider, base_url="https://api.example.com/v1"))
+    assert found.failed is not None
+    assert (found.failed.outcome, tried) == (Outcome.UNREACHABLE, ["api.example.com"] * 3)
 
 
 @pytest.mark.parametrize("wire", WIRES)
