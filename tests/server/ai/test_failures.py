@@ -57,7 +57,11 @@ async def test_a_refusal_in_the_vendors_own_words(
     wires: Wires, provider: ScriptedProvider, wire: str, status: int, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wires_module, "BACKOFF_SECONDS", 0.001)
-    body: Any = None if wire == "anthropic" or status in (400, 401, 404, 429, 500) else {"error": {"message": "No."}}
+    body: Any = (
+        None
+        if wire == "anthropic" or status in (400, 401, 404, 429, 500) or (wire, status) == ("gemini", 403)
+        else {"error": {"message": "No."}}
+    )
     provider.answer(fails(status, body))
     found = await heard(wires, target_at(provider, wire))
     assert found.failed is not None
