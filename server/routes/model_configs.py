@@ -169,6 +169,8 @@ async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Ser
     _check_given(given, kept)
     targets, by = services.models.targets, _by(at, services, request)
     address = targets.address_of(config)
+    if kept.origin != address.origin:  # a device has changed it: a new key is no more meant for there than the old one
+        raise ModelKeyElsewhere
     target = targets.made(config, address, await services.vault.merged(user_id, config_id, address.origin, given))
     await _check(target, at, services)
     await services.vault.rotate(user_id, config_id, address.origin, given, services.clock(), status=Outcome.OK.value, by=by)

@@ -142,6 +142,22 @@ async def test_a_key_is_not_sent_where_a_device_points_its_configuration_to(
             assert thief.asked == []
 
 
+async def test_a_new_key_is_not_sent_where_a_device_points_its_configuration_to_either(
+    client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider
+) -> None:
+    await put(client, **config(provider))
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: bool(replica.view.models()))
+        await device.push(operations.set_model_fields(replica.library, "mine", {"base_url": "https://api.example.com/v1"}))
+        await device.confirmed()
+    for action, body in (("validate", None), ("rotate", {"api_key": OTHER})):
+        refused = await client.post(f"{PATH}/mine/{action}", json=body)
+        assert (refused.status_code, code_of(refused)) == (409, "model_key_elsewhere")
+    shown = (await client.get(f"{PATH}/mine")).json()["key"]
+    assert (shown["last4"], shown["origin"], shown["status"]) == ("abcd", provider.url, "elsewhere")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -197,8 +197,9 @@ async def read_everything(sweep: Sweep, user: User) -> None:
             answer = await sweep.ask("GET", door.target(ids))
             assert answer.is_success or not door.names, (str(door), answer.text)
     for form in Format:
-        await sweep.ask("GET", f"/api/export?format={form.value}")
-    await sweep.ask("GET", "/metrics", None, headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+        assert (await sweep.ask("GET", f"/api/export?format={form.value}")).is_success
+    metrics = await sweep.ask("GET", "/metrics", None, headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    assert "promptsync_model_calls_total" in metrics.text
 
 
 async def test_a_key_occurs_in_no_answer_log_dump_document_or_update(
