@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ _NOT_PARAMETERS = frozenset({"model", "messages", "input", "stream", "timeout", 
 """What a call is made of, which a configuration's parameters must not change."""
 _DOORS = ("/chat/completions", "/responses")
 """What people leave at the end of an address that they copy."""
+_GEMINI = re.compile(r"(https?://[^/]+)(/v1beta)?")
+_GEMINIS_DOOR = "/v1beta/openai"
+"""Where Gemini speaks this wire; apps that speak its own one, and files of theirs, know its address without."""
 
 
 class OpenAIWire:
@@ -65,4 +69,7 @@ class OpenAIWire:
         return await self._sdks.openai(headers_of(authorization, secret.headers))
 
     def _at(self, path: str) -> str:
-        return joined(self._target.base_url, path, without=_DOORS)
+        base_url = self._target.base_url
+        if self._target.provider == "gemini" and (own := _GEMINI.fullmatch(base_url)):
+            base_url = own[1] + _GEMINIS_DOOR
+        return joined(base_url, path, without=_DOORS)

@@ -16,6 +16,7 @@ _TROUBLED = frozenset({"error", "network_error", "insufficient_system_resource"}
 """Endings that are a provider's own trouble: OpenRouter's, Zhipu's, DeepSeek's."""
 _ENDINGS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "max_output_tokens": "length", "eos": "stop"}
 """Vendors' words for why an answer ends, in those of chat completions."""
+KNOWN_ENDINGS = frozenset(_ENDINGS.values())
 
 Pieces = Sequence[Token | Reasoning]
 

@@ -12,14 +12,16 @@ from typing import Any, Protocol
 import httpx2
 from httpx2 import EventSource
 
+from auth.model_secret import ModelSecret
 from server.ai.anthropic_wire import AnthropicWire
 from server.ai.calls import Call, Finished, Message, Piece, Role, Target, Token
 from server.ai.failures import ModelFailed, Outcome
 from server.ai.listed_models import ListedModel, listed_in
+from server.ai.masking import masked
 from server.ai.model_caller import CHECK_SECONDS
 from server.ai.openai_wire import OpenAIWire
 from server.ai.providers import PROVIDERS, Spoken
-from server.ai.readers import Reader
+from server.ai.readers import KNOWN_ENDINGS, Reader
 from server.ai.refusals import is_refusal, refusal_of
 from server.ai.sdks import Sdks
 from server.ai.troubles import Broken, Said, Trouble, trouble_of
@@ -176,7 +178,7 @@ class Wires:
                 limit = stack.enter_context(closing(TimeLimit(deadline)))
                 async with aclosing(_read(response, wire.reader(), limit)) as pieces:
                     async for piece in pieces:
-                        yield piece
+                        yield _shown(piece, target.secret) if isinstance(piece, Finished) else piece
         except Exception as error:
             raise trouble_of(error, target.secret, answered=answered) from None
 
@@ -220,6 +222,11 @@ async def _read(response: httpx2.Response, reader: Reader, limit: TimeLimit) -> 
     if not reader.done:
         for last in _ending(reader):
             yield last
+
+
+def _shown(end: Finished, secret: ModelSecret) -> Finished:
+    """The same end, fit to be kept: a provider may give any text for its reason."""
+    return end if end.reason in KNOWN_ENDINGS else end._replace(reason=masked(end.reason, secret))
 
 
 def _ending(reader: Reader) -> Iterator[Piece]:

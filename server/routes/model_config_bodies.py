@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from auth.vault import UNREADABLE, Given, Kept
 from crdt.shown import ModelConfig
@@ -31,6 +32,7 @@ _REGISTERS = {
     "name": "name",
     "enabled": "enabled",
     "provider": "provider",
+    "model_type": "provider",
     "model": "model",
     "base_url": "base_url",
     "request_style": "request_style",
@@ -65,11 +67,18 @@ class ConfigBody(SecretBody):
     name: Name = "-"
     enabled: bool = Field(True, strict=True)
     provider: Provider = Field("-", description="an id of `GET /api/models`; a new configuration needs it")
+    model_type: Provider = Field("-", description="another name of `provider`, by which answers have it too")
     model: ModelName = Field("", description="the model's name at its provider")
     base_url: BaseUrlText = Field("", description="empty: where the provider is by itself")
     request_style: RequestStyle = Field("", description="one that the provider has; empty: its first one")
     parameters: Values = Field({}, description="those that are to be sent, and no others")
     capabilities: Values = Field({}, description="what clients know of the model; this server makes nothing of it")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if {"provider", "model_type"} <= self.model_fields_set and self.provider != self.model_type:
+            raise PydanticCustomError("model_type", "has a `model_type` that is another one than its `provider`")
+        return self
 
     def fields(self) -> dict[str, Any]:
         """The registers that are set. Raises RequestValidationError for a field that has a secret in it: the document keeps no secrets."""

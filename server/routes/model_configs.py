@@ -148,8 +148,12 @@ async def validate(config_id: ConfigId, at: AtOwn, services: Served) -> Response
     user_id = at.principal.user.id
     config = await _required(config_id, at)
     kept = await _kept(config_id, at, services)
-    status, said = await _check(await services.models.targets.of(user_id, config), at, services)
-    if kept is not None:
+    status, said = Outcome.OK, ""
+    try:
+        await _check(await services.models.targets.of(user_id, config), at, services)
+    except ModelFailed as error:  # also of an address that a device has written, and that is not asked at all
+        status, said = error.outcome, error.said
+    if kept is not None and kept.origin == _origin(config, services):
         await services.vault.checked(user_id, config_id, status.value, services.clock(), secret_id=kept.id)
     return Json({"status": status, "said": said})
 
@@ -165,11 +169,11 @@ async def rotate(config_id: ConfigId, body: RotateBody, at: AtOwn, services: Ser
     _check_given(given, kept)
     targets, by = services.models.targets, _by(at, services, request)
     address = targets.address_of(config)
+    if kept.origin != address.origin:  # a device has changed it: a new key is no more meant for there than the old one
+        raise ModelKeyElsewhere
     target = targets.made(config, address, await services.vault.merged(user_id, config_id, address.origin, given))
-    status, said = await _check(target, at, services)
-    if status is not Outcome.OK:
-        raise ModelFailed(status, said)
-    await services.vault.rotate(user_id, config_id, address.origin, given, services.clock(), status=status.value, by=by)
+    await _check(target, at, services)
+    await services.vault.rotate(user_id, config_id, address.origin, given, services.clock(), status=Outcome.OK.value, by=by)
     return Json(_view(config, await _refer(config_id, at, services), at, services))
 
 
@@ -199,13 +203,10 @@ async def _refer(config_id: str, at: AtLibrary, services: Services) -> Kept | No
     return kept
 
 
-async def _check(target: Target, at: AtLibrary, services: Services) -> tuple[Outcome, str]:
+async def _check(target: Target, at: AtLibrary, services: Services) -> None:
+    """Raises ModelFailed where the provider does not take it."""
     await services.limits.validation(at.principal.user.id)
-    try:
-        await services.models.check(target, at.principal.user.id)
-    except ModelFailed as error:
-        return error.outcome, error.said
-    return Outcome.OK, ""
+    await services.models.check(target, at.principal.user.id)
 
 
 def _check_id(config_id: str) -> None:

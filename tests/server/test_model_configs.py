@@ -1,6 +1,7 @@
 """`/api/models/config` on a real server, with a scripted provider: configurations, their keys, and what is told of them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.library_replica import LibraryReplica
 from tests.support.rest import code_of
 from tests.support.running import Running, User, running_server
 from tests.support.samples import CANARY, app_file, json_bytes
-from tests.support.scripted_provider import ScriptedProvider, fails, scripted_provider
+from tests.support.scripted_provider import ScriptedProvider, fails, says, scripted_provider
 
 KEY, OTHER = "sk-canary-0123456789-abcd", "sk-canary-9876543210-wxyz"
 PATH = "/api/models/config"
@@ -40,6 +41,14 @@ async def server(databases: Databases, template_database: str, provider: Scripte
 async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
     async with server.http(user) as client:
         yield client
+
+
+@pytest.fixture
+def nobody() -> str:
+    """A place where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 def config(provider: ScriptedProvider, **fields: Any) -> dict[str, Any]:
@@ -127,11 +136,26 @@ async def test_a_key_is_not_sent_where_a_device_points_its_configuration_to(
             await device.confirmed()
             shown = (await client.get(f"{PATH}/mine")).json()
             assert (shown["key"]["status"], shown["key"]["origin"]) == ("elsewhere", provider.url)
-            answer = await client.post(f"{PATH}/mine/validate")
-            assert answer.status_code in (409, 422)
+            assert (await client.post(f"{PATH}/mine/validate")).json() == {"status": "refused_address", "said": "scheme"}
             renamed = await put(client, name="Renamed")
             assert (renamed["name"], renamed["key"]["status"]) == ("Renamed", "elsewhere")
             assert thief.asked == []
+
+
+async def test_a_new_key_is_not_sent_where_a_device_points_its_configuration_to_either(
+    client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider
+) -> None:
+    await put(client, **config(provider))
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: bool(replica.view.models()))
+        await device.push(operations.set_model_fields(replica.library, "mine", {"base_url": "https://api.example.com/v1"}))
+        await device.confirmed()
+    for action, body in (("validate", None), ("rotate", {"api_key": OTHER})):
+        refused = await client.post(f"{PATH}/mine/{action}", json=body)
+        assert (refused.status_code, code_of(refused)) == (409, "model_key_elsewhere")
+    shown = (await client.get(f"{PATH}/mine")).json()["key"]
+    assert (shown["last4"], shown["origin"], shown["status"]) == ("abcd", provider.url, "elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +219,79 @@ async def test_a_check_says_what_the_provider_said_and_it_is_kept(client: httpx2
     provider.then(fails(404, {"error": {"message": f"no model gpt-5-mini for {KEY}", "code": "model_not_found"}}))
     answer = await client.post(f"{PATH}/mine/validate")
     assert answer.json() == {"status": "unknown_model", "said": "no model gpt-5-mini for ***"}
+
+
+async def test_a_check_says_what_is_wrong_in_one_word(
+    databases: Databases, template_database: str, provider: ScriptedProvider, nobody: str
+) -> None:
+    dsn = databases.create(template_database)
+    places = {"ok": provider.host, "invalid_key": provider.host, "no_quota": provider.host, "unreachable": nobody}
+    replies = {"no_quota": fails(402, {"error": {"message": "pay first"}}), "invalid_key": fails(401)}
+    async with running_server(dsn, model_hosts=(provider.host, nobody)) as server:
+        user = await server.user()
+        async with server.http(user) as client:
+            for word, place in places.items():
+                provider.then(*([replies[word]] if word in replies else []))
+                await put(client, word, **config(provider, base_url=f"http://{place}/v1"))
+                assert (await client.post(f"{PATH}/{word}/validate")).json()["status"] == word
+                assert (await client.get(f"{PATH}/{word}")).json()["key"]["status"] == word
+            replica = LibraryReplica()
+            async with server.device(user, replica=replica) as device:
+                await device.until(lambda: len(replica.view.models()) == len(places))
+                await device.push(operations.set_model_fields(replica.library, "ok", {"base_url": "https://169.254.169.254/v1"}))
+                await device.confirmed()
+            answer = await client.post(f"{PATH}/ok/validate")
+            assert answer.json() == {"status": "refused_address", "said": "private"}
+            await put(client, "ok", base_url=f"{provider.url}/v1")
+            assert (await client.get(f"{PATH}/ok")).json()["key"]["status"] == "ok", "the key was not asked about there"
+    databases.drop(dsn)
+
+
+async def test_a_provider_may_be_called_by_the_name_of_the_apps_data_model(client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
+    asked = config(provider)
+    asked["model_type"] = asked.pop("provider")
+    shown = await put(client, **asked)
+    assert (shown["provider"], shown["model_type"], shown["needs_key"]) == ("custom", "custom", False)
+    refused = await client.put(f"{PATH}/mine", json={"provider": "custom", "model_type": "deepseek"})
+    assert (refused.status_code, code_of(refused)) == (422, "invalid_request")
+    assert (await client.get(f"{PATH}/mine")).json() == shown
+
+
+async def test_a_call_ends_with_the_key_that_it_began_with_and_the_next_one_has_the_new_key(
+    client: httpx2.AsyncClient, provider: ScriptedProvider
+) -> None:
+    await put(client, **config(provider))
+    prompt = (await client.post("/api/prompts", json={"title": "p", "original_text": "write a report"})).json()["id"]
+    asked, gate = len(provider.calls), asyncio.Event()
+    provider.then(says("half", " and half", gate=gate))
+    running = asyncio.create_task(client.post(f"/api/prompts/{prompt}/optimize", json={"model_config_id": "mine"}))
+    await provider.until(lambda: len(provider.calls) == asked + 1)
+    rotated = await client.post(f"{PATH}/mine/rotate", json={"api_key": OTHER})
+    assert rotated.status_code == 200, rotated.text
+    gate.set()
+    assert ((await running).status_code, (await running).json()["text"]) == (201, "half and half")
+    assert (await client.post(f"/api/prompts/{prompt}/optimize", json={"model_config_id": "mine"})).status_code == 201
+    assert [call.key for call in provider.calls[asked:]] == [KEY, OTHER, OTHER], "the call, the check of the new key, the next call"
+
+
+async def test_calls_find_one_key_or_the_other_while_it_is_rotated(client: httpx2.AsyncClient, provider: ScriptedProvider) -> None:
+    await put(client, **config(provider))
+
+    async def call() -> None:
+        for _ in range(12):
+            answer = await client.post("/api/optimize", json={"text": "t", "model_config_id": "mine"})
+            assert answer.status_code == 200, answer.text
+
+    async def rotate() -> None:
+        for key in (OTHER, KEY, OTHER):
+            answer = await client.post(f"{PATH}/mine/rotate", json={"api_key": key})
+            assert answer.status_code == 200, answer.text
+
+    asked = len(provider.calls)
+    await asyncio.gather(call(), call(), rotate())
+    assert {each.key for each in provider.calls[asked:]} == {KEY, OTHER}
+    await client.post("/api/optimize", json={"text": "t", "model_config_id": "mine"})
+    assert provider.calls[-1].key == OTHER
 
 
 async def test_what_cannot_be_called_as_it_stands_is_not_checked(

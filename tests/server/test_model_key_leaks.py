@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 import httpx2
 import pytest
 
+from server.ai.results import Result
 from server.intents.exporting import Format
 from storage.cluster_account import find_binaries
 from tests.support.audited import audit_text, logged
 from tests.support.database import Databases
+from tests.support.doors import doors
 from tests.support.library_replica import LibraryReplica
 from tests.support.running import Running, User, running_server
 from tests.support.scripted_provider import ScriptedProvider, echoes, fails, raw, redirects, says, scripted_provider
@@ -176,16 +178,28 @@ async def improve_prompts(sweep: Sweep, provider: ScriptedProvider) -> None:
     assert (await sweep.ask("GET", "/api/usage?by=day,model")).json()["rows"]
 
 
-async def read_everything(sweep: Sweep) -> None:
-    """Every operation that takes a GET, and each form of export."""
+async def read_everything(sweep: Sweep, user: User) -> None:
+    """Every operation that takes a GET, of what there is, and each form of export."""
     document = (await sweep.ask("GET", "/openapi.json")).json()
-    for path, operations in document["paths"].items():
-        if "get" in operations and "{" not in path and "stream" not in path:
-            await sweep.ask("GET", path)
+    prompt = (await sweep.ask("GET", "/api/prompts")).json()["prompts"][0]["id"]
+    ids = {
+        "prompt_id": prompt,
+        "version": "1",
+        "config_id": "canary",
+        "category_id": "cat-writing",
+        "template_id": (await sweep.ask("POST", "/api/templates", {"name": "t"})).json()["id"],
+        "code": (await sweep.ask("POST", f"/api/prompts/{prompt}/share", {})).json()["code"],
+        "library_id": str(user.library_id),
+        "user_id": str(user.id),
+    }
+    for door in doors(document):
+        if door.method == "GET":
+            answer = await sweep.ask("GET", door.target(ids))
+            assert answer.is_success or not door.names, (str(door), answer.text)
     for form in Format:
-        await sweep.ask("GET", f"/api/export?format={form.value}")
-    await sweep.ask("GET", "/metrics", None, headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
-    await sweep.ask("GET", "/api/models/config/canary")
+        assert (await sweep.ask("GET", f"/api/export?format={form.value}")).is_success
+    metrics = await sweep.ask("GET", "/metrics", None, headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    assert "promptsync_model_calls_total" in metrics.text
 
 
 async def test_a_key_occurs_in_no_answer_log_dump_document_or_update(
@@ -202,7 +216,7 @@ async def test_a_key_occurs_in_no_answer_log_dump_document_or_update(
                 await sweep.ask("DELETE", "/api/models/config/canary")
                 await use_the_key(sweep, provider)
                 await force_failures(sweep, server, monkeypatch)
-                await read_everything(sweep)
+                await read_everything(sweep, user)
                 opened = await server.services.vault.open(user.id, "canary", provider.url)
                 assert (opened.api_key, opened.headers) == (ROTATED, {"X-Gateway": ROTATED_HEADER}), "it is kept, and was looked for"
             updates = b"".join(update for _, update in await server.log(user.library_id))
@@ -238,6 +252,11 @@ async def force_failures(sweep: Sweep, server: Running, monkeypatch: pytest.Monk
         patched.setattr(type(server.services.models), "check", breaks)
         for path, body in (("validate", None), ("rotate", {"api_key": KEY})):
             assert (await sweep.ask("POST", f"/api/models/config/canary/{path}", body)).status_code == 500
+    with monkeypatch.context() as patched:
+        patched.setattr(Result, "take", lambda *args: [][0])  # amid an answer
+        for streamed in (False, True):
+            answer = await sweep.ask("POST", "/api/optimize", {"text": "t", "model_config_id": "canary", "stream": streamed})
+            assert answer.status_code == 500, answer.text
 
 
 async def state_of(server: Running, user: User) -> bytes:

@@ -271,9 +271,10 @@ async def test_a_preferred_model_that_is_none_is_refused(world: Improving, confi
         (fails(429, retry_after=1), 429, "model_rate_limited"),
         (says("half", " and", " half", cut_after=2), 502, "model_cut_off"),
         (says("", "  "), 502, "model_empty"),
+        (says("```\n\n", "```"), 502, "model_empty"),
         (echoes(), 409, "model_invalid_key"),
     ],
-    ids=["key", "rate", "cut", "empty", "echo"],
+    ids=["key", "rate", "cut", "empty", "fence", "echo"],
 )
 async def test_a_call_that_fails_makes_no_version(world: Improving, reply: Any, status: int, code: str) -> None:
     prompt_id = await world.prompt()

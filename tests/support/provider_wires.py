@@ -231,38 +231,22 @@ class Messages:
         ]
 
 
-class GenerateContent:
-    """https://ai.google.dev/api/generate-content"""
+class GeminiCompatible(ChatCompletions):
+    """https://ai.google.dev/gemini-api/docs/openai: chat completions, refused in Google's own form, in a list"""
 
-    closing_events: ClassVar[int] = 1
-
-    def plain(self, said: Said) -> Any:
-        return self._response(said, said.text, finish=True)
-
-    def events(self, said: Said, body: Mapping[str, Any]) -> list[bytes]:
-        last = len(said.pieces) - 1
-        return [sse(self._response(said, piece, finish=number == last)) for number, piece in enumerate(said.pieces)]
+    _refusals: ClassVar[dict[int, tuple[str, str]]] = {
+        400: ("INVALID_ARGUMENT", "Invalid value at 'temperature': 9 is not within 0 and 2"),
+        401: ("UNAUTHENTICATED", "Request had invalid authentication credentials."),
+        403: ("PERMISSION_DENIED", "Generative Language API has not been used in project 1 before or it is disabled."),
+        404: ("NOT_FOUND", "models/gemini-9 is not found for API version v1main, or is not supported for generateContent."),
+        429: ("RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
+        500: ("INTERNAL", "An internal error has occurred. Please retry."),
+        503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+    }
 
     def error(self, status: int) -> Any:
-        words = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
-        return {"error": {"code": status, "message": "It did not work out.", "status": words.get(status, "INTERNAL")}}
-
-    def error_event(self, error: Mapping[str, Any]) -> bytes:
-        return sse({"error": error})
-
-    def endless(self, piece: str) -> tuple[list[bytes], bytes]:
-        return [], sse(self._response(Said((piece,), (), None, "stop", "m"), piece, finish=False))
-
-    @staticmethod
-    def _response(said: Said, text: str, *, finish: bool) -> dict[str, Any]:
-        candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
-        if finish:
-            candidate["finishReason"] = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}.get(said.finish, said.finish)
-        answer: dict[str, Any] = {"candidates": [candidate], "modelVersion": said.model}
-        if said.usage is not None and finish:
-            given, made = said.usage
-            answer["usageMetadata"] = {"promptTokenCount": given, "candidatesTokenCount": made, "totalTokenCount": given + made}
-        return answer
+        word, message = self._refusals.get(status, self._refusals[500])
+        return [{"error": {"code": status, "message": message, "status": word}}]
 
 
 def wire_of(path: str) -> Wire:
@@ -272,8 +256,8 @@ def wire_of(path: str) -> Wire:
         return Messages()
     if path.endswith("/responses"):
         return Responses()
-    if path.endswith("enerateContent"):
-        return GenerateContent()
+    if "/v1beta/openai/" in path:
+        return GeminiCompatible()
     return ChatCompletions()
 
 

@@ -1,7 +1,8 @@
 """A provider of models on loopback that says what a test tells it to, on the real wires: for tests and benchmarks.
 
 It is an HTTP/1.1 server by hand, so that it can do what no well-behaved server does. It speaks chat completions and responses as
-OpenAI does, messages as Anthropic does, and `generateContent` as Gemini does, plain and streamed, told apart by the path:
+OpenAI does, messages as Anthropic does, and chat completions as Gemini does (below `/v1beta/openai`), plain and streamed, told apart by
+the path:
 
     async with scripted_provider() as provider:
         provider.answer(says("Hello", " world"))         # every call from now on
@@ -55,7 +56,7 @@ class Asked:
 
     @property
     def is_streamed(self) -> bool:
-        return ":stream" in self.path or (isinstance(self.body, dict) and self.body.get("stream") is True)
+        return isinstance(self.body, dict) and self.body.get("stream") is True
 
 
 class Line:

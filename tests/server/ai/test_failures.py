@@ -18,6 +18,7 @@ from server.ai.troubles import retry_after
 from server.ai.wires import Wires
 from server.config import Settings
 from server.outgoing.client import make_client
+from server.outgoing.resolver import Address
 from tests.support.calling import KEY, WIRES, heard, target_at
 from tests.support.scripted_provider import (
     CHUNKED,
@@ -56,7 +57,11 @@ async def test_a_refusal_in_the_vendors_own_words(
     wires: Wires, provider: ScriptedProvider, wire: str, status: int, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wires_module, "BACKOFF_SECONDS", 0.001)
-    body: Any = None if wire == "anthropic" or status in (400, 401, 404, 429, 500) else {"error": {"message": "No."}}
+    body: Any = (
+        None
+        if wire == "anthropic" or status in (400, 401, 404, 429, 500) or (wire, status) == ("gemini", 403)
+        else {"error": {"message": "No."}}
+    )
     provider.answer(fails(status, body))
     found = await heard(wires, target_at(provider, wire))
     assert found.failed is not None
@@ -277,6 +282,22 @@ async def test_nobody_there_is_unreachable(wires: Wires, provider: ScriptedProvi
     assert found.failed.outcome is Outcome.UNREACHABLE
 
 
+async def test_a_connection_that_is_not_made_is_tried_twice_more(
+    settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires_module, "BACKOFF_SECONDS", 0.001)
+    tried = []
+
+    async def resolve(host: str, port: int) -> list[Address]:
+        tried.append(host)
+        raise OSError("nobody knows it")
+
+    async with make_client(settings, resolve=resolve) as client:
+        found = await heard(Wires(client, settings), target_at(provider, base_url="https://api.example.com/v1"))
+    assert found.failed is not None
+    assert (found.failed.outcome, tried) == (Outcome.UNREACHABLE, ["api.example.com"] * 3)
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_an_address_that_is_not_asked_says_so(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     for address in ("https://169.254.169.254", "https://localhost"):
@@ -296,6 +317,24 @@ async def test_a_provider_that_stumbles_is_asked_twice_more_at_most(
     provider.then(fails(status), fails(status), fails(status))
     assert (await heard(wires, target_at(provider))).failed is not None
     assert len(provider.calls) == 6
+
+
+@pytest.mark.parametrize(("chance", "waits"), [(0.0, [0.25, 0.5]), (0.5, [0.375, 0.75]), (1.0, [0.5, 1.0])])
+async def test_between_attempts_it_waits_longer_each_time_and_half_of_that_by_chance(
+    settings: Settings, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, chance: float, waits: list[float]
+) -> None:
+    waited, sleep = [], asyncio.sleep
+
+    async def sleeps(seconds: float) -> None:
+        if seconds:
+            waited.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleeps)
+    provider.then(fails(503), fails(503))
+    async with make_client(settings) as client:
+        assert (await heard(Wires(client, settings, chance=lambda: chance), target_at(provider))).text == "Hello world"
+    assert waited == waits
 
 
 async def test_a_short_wait_that_a_provider_asks_for_is_waited_and_a_long_one_told(
@@ -358,6 +397,16 @@ async def test_a_provider_that_echoes_the_key_shows_nothing_of_it(
             assert form not in shown
     assert found.failed.said.startswith("Incorrect API key provided: ***")
     assert len(found.failed.said) <= 300
+
+
+@pytest.mark.parametrize("wire", ["chat", "anthropic", "gemini"])
+async def test_a_provider_that_gives_the_key_for_its_reason_to_end_shows_nothing_of_it(
+    wires: Wires, provider: ScriptedProvider, wire: str
+) -> None:
+    for reason, shown in ((KEY, "***"), (f"ended for {HEADER}", "ended for ***"), ("tool_calls", "tool_calls"), ("stop", "stop")):
+        provider.then(says("text", finish=reason))
+        found = await heard(wires, target_at(provider, wire, secret=ModelSecret(KEY, {"X-Gateway": HEADER, "X-Word": "stop"})))
+        assert found.finished.reason == shown
 
 
 async def test_a_stream_that_never_ends_after_its_last_event_is_left(wires: Wires, provider: ScriptedProvider) -> None:

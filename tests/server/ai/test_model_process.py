@@ -293,6 +293,19 @@ async def test_nothing_is_imported_from_the_folder_that_the_server_was_started_i
     assert (await heard(process, target_at(provider))).text == "fine"
 
 
+_IMPORTS = """
+import sys
+import server.app, server.run, server.ai.model_process, server.ai.model_worker
+assert "httpx2" in sys.modules
+sys.exit(repr({"openai", "anthropic"} & sys.modules.keys() or ""))
+"""
+
+
+def test_the_vendors_libraries_are_not_imported_before_the_first_call() -> None:
+    ran = subprocess.run([sys.executable, "-c", _IMPORTS], capture_output=True, text=True, check=False)
+    assert ran.stderr == "''\n"
+
+
 _STARTS = """
 import asyncio, sys
 from server.ai.model_process import ModelProcess

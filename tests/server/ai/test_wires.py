@@ -7,7 +7,9 @@ import pytest
 
 from auth.model_secret import ModelSecret
 from server.ai.calls import Finished, Token, Usage
+from server.ai.providers import PROVIDERS
 from server.ai.wires import Wires
+from server.outgoing.addresses import checked_base_url
 from tests.support.calling import ASKED, KEY, WIRES, call_of, heard, target_at
 from tests.support.scripted_provider import Asked, Line, ScriptedProvider, never_ends, raw, says, stalls
 
@@ -54,6 +56,56 @@ async def test_the_provider_is_sent_the_messages_the_key_and_nothing_about_us(
     assert said[-1] == {"role": "user", "content": ASKED[1].content}
     expected = {"model", "stream", "temperature", "made_up", "messages", "input", "system", "max_tokens", "stream_options"}
     assert set(asked.body) <= expected  # only what was set
+
+
+DOCUMENTED = {
+    "openai": "https://api.openai.com/v1/chat/completions",
+    "anthropic": "https://api.anthropic.com/v1/messages",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+    "deepseek": "https://api.deepseek.com/chat/completions",
+    "dashscope": "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+    "siliconflow": "https://api.siliconflow.cn/v1/chat/completions",
+    "zhipu": "https://open.bigmodel.cn/api/paas/v4/chat/completions",
+    "minimax": "https://api.minimax.io/v1/chat/completions",
+    "openrouter": "https://openrouter.ai/api/v1/chat/completions",
+    "modelscope": "https://api-inference.modelscope.cn/v1/chat/completions",
+    "ollama": "http://localhost:11434/v1/chat/completions",
+    "cloudflare": "https://api.cloudflare.com/client/v4/accounts/0123abc/ai/v1/chat/completions",
+    "custom": "https://gateway.example.com/v1/chat/completions",
+    "openai-compatible": "https://gateway.example.com/v1/chat/completions",
+}
+"""Where each vendor's documentation says that a call goes."""
+GIVEN = {
+    "cloudflare": "https://api.cloudflare.com/client/v4/accounts/0123abc/ai/v1",
+    "custom": "https://gateway.example.com/v1",
+    "openai-compatible": "https://gateway.example.com/v1",
+}
+"""Addresses that configurations have to say."""
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+async def test_every_provider_of_the_catalogue_is_asked_where_its_documentation_says(
+    wires: Wires, provider: ScriptedProvider, name: str
+) -> None:
+    base = PROVIDERS[name].base_url or GIVEN[name]
+    asked_at = checked_base_url(base, allowed=["localhost:11434"])
+    path = asked_at.url.removeprefix(asked_at.origin)
+    found = await heard(wires, target_at(provider, name, base_url=provider.url + path))
+    assert found.text == "Hello world"
+    [asked] = provider.calls
+    assert asked_at.origin + asked.path == DOCUMENTED[name]
+    expected = ("x-api-key", KEY) if name == "anthropic" else ("authorization", f"Bearer {KEY}")
+    assert expected in asked.headers.items()
+
+
+@pytest.mark.parametrize("path", ["", "/v1beta", "/v1beta/openai"])
+async def test_gemini_is_asked_by_the_compatible_wire_also_at_the_address_that_apps_know(
+    wires: Wires, provider: ScriptedProvider, path: str
+) -> None:
+    target = target_at(provider, "gemini", base_url=provider.url + path)
+    assert (await heard(wires, target)).text == "Hello world"
+    await wires.list_models(target)
+    assert [asked.path for asked in provider.asked] == ["/v1beta/openai/chat/completions", "/v1beta/openai/models"]
 
 
 @pytest.mark.parametrize("wire", WIRES)

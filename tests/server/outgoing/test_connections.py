@@ -202,6 +202,12 @@ async def test_what_the_operator_lists_may_be_private(world: World) -> None:
     assert world.canary.connections == 1
 
 
+async def test_what_the_operator_lists_may_be_private_at_that_port_alone(tmp_path: Path) -> None:
+    async with a_world(tmp_path, model_hosts=("allowed.test:1",)) as world:
+        world.names.leads("allowed.test", [PRIVATE])
+        assert await world.refused(world.url("allowed.test")) == "private"
+
+
 async def test_what_the_operator_lists_may_do_without_tls() -> None:
     async with upstream(PRIVATE) as ollama:
         settings = load_settings(model_hosts=f"127.0.0.2:{ollama.port}")
