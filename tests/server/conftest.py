@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+import httpx2
 import pytest
 
 from tests.support.database import Databases
@@ -23,6 +24,13 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
 async def user(server: Running) -> User:
     """Somebody new, with an empty library."""
     return await server.user()
+
+
+@pytest.fixture
+async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
+    """The user's REST client."""
+    async with server.http(user) as client:
+        yield client
 
 
 @pytest.fixture

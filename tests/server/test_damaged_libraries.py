@@ -1,12 +1,10 @@
 """Libraries in which clients have written whatever they like: readable over every route, and no write ends in an error of ours."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
-import pytest
 import structlog
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -162,12 +160,6 @@ class Damaged:
         for share in (await self.ask("GET", "/api/shares")).json()["shares"]:
             answer = await self._client.get(f"/api/prompt-source/{share['code']}")
             assert answer.status_code == (200 if share["live"] else 404), answer.text
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def damaged(server: Running, user: User, client: httpx2.AsyncClient, writes: list[Write]) -> tuple[Damaged, Library]:

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
@@ -28,12 +28,6 @@ __all__ = ["pair"]  # a fixture
 
 SLOW_SECONDS = 1.5
 LARGE = "x" * (3 * INLINE_BYTES)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 def shown(view: View) -> dict[str, str]:

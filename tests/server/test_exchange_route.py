@@ -36,12 +36,6 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 async def ask(client: httpx2.AsyncClient, user: User, asked: Asked, library_id: UUID | None = None) -> Answered:
     answer = await client.post(f"/api/sync/{library_id or user.library_id}", content=encode_asked(asked), headers=MSGPACK)
     assert answer.status_code == 200, answer.text

@@ -32,12 +32,6 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 async def force(client: httpx2.AsyncClient, library_id: UUID | None = None) -> dict[str, Any]:
     answer = await (client.post(PATH, json={"library": str(library_id)}) if library_id else client.post(PATH))
     assert answer.status_code == 200, answer.text

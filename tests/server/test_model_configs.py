@@ -36,12 +36,6 @@ async def server(databases: Databases, template_database: str, provider: Scripte
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 def config(provider: ScriptedProvider, **fields: Any) -> dict[str, Any]:
     """A configuration that calls the scripted provider."""
     return {"provider": "custom", "model": "gpt-5-mini", "base_url": f"{provider.url}/v1", "api_key": KEY} | fields

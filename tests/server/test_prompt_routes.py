@@ -1,7 +1,6 @@
 """`/api/prompts` on a real server, with devices beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -16,12 +15,6 @@ from crdt.view import View
 from protocol.exchange import Asked, decode_answered, encode_asked
 from tests.support.rest import code_of
 from tests.support.running import Running, User
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def made(client: httpx2.AsyncClient, title: str = "Weekly report", **fields: object) -> dict[str, Any]:

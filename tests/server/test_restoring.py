@@ -29,12 +29,6 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 class At:
     """A library that is restored."""
 

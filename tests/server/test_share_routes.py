@@ -31,12 +31,6 @@ UUIDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 @pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
-@pytest.fixture
 async def nobody(server: Running) -> AsyncIterator[httpx2.AsyncClient]:
     async with server.http() as client:
         yield client

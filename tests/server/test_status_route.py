@@ -37,12 +37,6 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 async def statuses(client: httpx2.AsyncClient, library_id: UUID | None = None) -> list[dict[str, Any]]:
     answer = await client.get(PATH, params={"library": str(library_id)} if library_id else None)
     assert answer.status_code == 200, answer.text

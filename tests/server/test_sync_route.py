@@ -29,12 +29,6 @@ async def server(databases: Databases, template_database: str) -> AsyncIterator[
     databases.drop(dsn)
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 async def test_an_update_is_stored_and_reaches_connected_devices(client: httpx2.AsyncClient, user: User, bystander: WireClient) -> None:
     path = f"/api/sync/{user.library_id}"
     for seq, update in enumerate((typed("ab", 11, 0), deleted(11, 0, 1)), BORN + 1):

@@ -1,7 +1,6 @@
 """Versions over REST: compared, made, restored, chosen, labelled and destroyed, with devices that edit at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -16,12 +15,6 @@ from tests.support.core import until
 from tests.support.library_replica import LibraryReplica, newcomer, pull, store
 from tests.support.rest import code_of
 from tests.support.running import Running, User
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 class Prompt:
