@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.support.database import Databases
+from tests.support.library_replica import RestDevice
 from tests.support.running import RawSocket, Running, User, running_server, undisturbed
 from tests.support.wechat_world import World, running_world, watched
 from tests.support.wire_client import WireClient
@@ -31,6 +32,19 @@ async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClien
     """The user's REST client."""
     async with server.http(user) as client:
         yield client
+
+
+@pytest.fixture
+async def nobody(server: Running) -> AsyncIterator[httpx2.AsyncClient]:
+    """A REST client that is not signed in."""
+    async with server.http() as client:
+        yield client
+
+
+@pytest.fixture
+def device(client: httpx2.AsyncClient, user: User) -> RestDevice:
+    """A device of the user's that has nothing yet, and needs no socket."""
+    return RestDevice(client, user.library_id)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import httpx2
 import structlog
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pycrdt import Map
 
 from crdt import query
 from crdt.library import Library, Root
@@ -17,6 +18,8 @@ from crdt.seed import SEED
 from crdt.view import View
 from server.intents.exporting import Format
 from tests.crdt.garbage import WRITES, Write, write
+from tests.support.library_replica import RestDevice
+from tests.support.prompts import made, read
 from tests.support.rest import code_of
 from tests.support.running import Running, User
 from tests.support.samples import own_file
@@ -220,3 +223,38 @@ async def test_a_circle_that_devices_made_can_be_opened(server: Running, user: U
     for category, parent in (("a", None), ("b", "a")):
         answer = await there.ask("PATCH", f"/api/categories/{category}", {"parent": parent})
         assert answer.json()["parent"] == parent
+
+
+async def test_a_damaged_library_is_readable_says_what_is_wrong_and_takes_edits_where_it_can(
+    client: httpx2.AsyncClient, device: RestDevice
+) -> None:
+    prompt = await made(client, original_text="o", optimized_text="t")
+    whole = await made(client, "Whole")
+    view = await device.pull()
+    library = view.library
+
+    def damage() -> None:
+        there = library.root(Root.PROMPTS)[prompt["id"]]
+        there["original"] = 4_242_424_242
+        there["tags"] = "a,b"
+        there["created_at"] = "yesterday"
+        library.root(Root.PROMPTS)["broken"] = "not a map"
+        library.root(Root.VERSIONS)["stray"] = [1]
+        library.root(Root.PROMPTS)["空"] = Map({})
+
+    await device.push(library.edit(damage))
+    listed = read(await client.get("/api/prompts"))
+    assert {each["id"] for each in listed["prompts"]} == {prompt["id"], whole["id"], "空"}
+    assert any(problem.startswith("prompts/broken") for problem in listed["problems"])
+    shown = read(await client.get(f"/api/prompts/{prompt['id']}"))
+    assert (shown["title"], shown["original_text"], shown["tags"]) == ("Weekly report", "", [])
+    assert any("original" in problem for problem in shown["problems"])
+    assert "4242424242" not in " ".join(shown["problems"])
+    path = f"/api/prompts/{prompt['id']}"
+    assert read(await client.patch(path, json={"title": "still editable"}))["title"] == "still editable"
+    for field, value in (("original_text", "x"), ("tags", ["x"])):
+        refused = await client.patch(path, json={field: value, "title": "half done"})
+        assert (refused.status_code, code_of(refused)) == (409, "damaged"), refused.text
+    assert read(await client.get(path))["title"] == "still editable"
+    assert read(await client.get("/api/prompts/%E7%A9%BA"))["title"] == ""
+    assert (await client.delete(f"{path}?purge=true")).status_code == 204
