@@ -18,7 +18,7 @@ from crdt.seed import SEED
 from crdt.view import View
 from server.intents.exporting import Format
 from tests.crdt.garbage import WRITES, Write, write
-from tests.support.library_replica import RestDevice
+from tests.support.library_replica import RestDevice, store
 from tests.support.prompts import made, read
 from tests.support.rest import code_of
 from tests.support.running import Running, User
@@ -137,9 +137,7 @@ class Damaged:
         self._library_id = library_id
 
     async def push(self, update: bytes) -> None:
-        answer = await self._client.post(
-            f"/api/sync/{self._library_id}", content=update, headers={"Content-Type": "application/octet-stream"}
-        )
+        answer = await store(self._client, self._library_id, update)
         assert answer.status_code == 200, answer.text
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response:

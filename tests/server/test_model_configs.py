@@ -29,11 +29,9 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, model_hosts=(provider.host,)) as server:
+async def server(shared_dsn: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, model_hosts=(provider.host,)) as server:
         yield server
-    databases.drop(dsn)
 
 
 def config(provider: ScriptedProvider, **fields: Any) -> dict[str, Any]:

@@ -11,9 +11,8 @@ import httpx2
 from crdt.library import Root
 from crdt.operations import add_version, set_fields
 from crdt.operations.versions import NewVersion
-from tests.server.test_editor_troubles import large_library
 from tests.support.core import eventually
-from tests.support.database import Databases
+from tests.support.editing import large_library
 from tests.support.library_replica import newcomer, store
 from tests.support.prompts import made
 from tests.support.rest import code_of
@@ -158,9 +157,8 @@ async def test_a_large_library_is_shared_too(server: Running, nobody: httpx2.Asy
         await opens_nothing(nobody, "z" * 32)
 
 
-async def test_readings_are_counted_once_each_on_however_many_servers(databases: Databases, template_database: str) -> None:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as one, running_server(dsn, keyring=one.services.keyring) as other:
+async def test_readings_are_counted_once_each_on_however_many_servers(database_dsn: str) -> None:
+    async with running_server(database_dsn) as one, running_server(database_dsn, keyring=one.services.keyring) as other:
         user = await one.user()
         async with one.http(user) as client, one.http() as here, other.http() as there:
             share = await shared(client, (await made(client))["id"])
@@ -179,10 +177,9 @@ async def test_readings_are_counted_once_each_on_however_many_servers(databases:
             await read(there, share["code"])
             await read(here, quiet["code"])
     # what was not noted yet is noted by a server that stops
-    async with running_server(dsn, keyring=one.services.keyring) as third, third.services.database.acquire() as connection:
+    async with running_server(database_dsn, keyring=one.services.keyring) as third, third.services.database.acquire() as connection:
         rows = await connection.fetch("SELECT opened FROM shares ORDER BY opened")
     assert [row["opened"] for row in rows] == [1, 61]
-    databases.drop(dsn)
 
 
 async def test_a_link_to_a_version_that_a_device_made_is_no_others(

@@ -10,8 +10,8 @@ import structlog
 from crdt.library import Root
 from crdt.operations import NewVersion, add_version, choose_version, edit_version, label_version
 from server.intents import versions
-from tests.server.test_editor_troubles import large_library
 from tests.support.core import until
+from tests.support.editing import large_library
 from tests.support.library_replica import LibraryReplica, newcomer, pull, store
 from tests.support.rest import code_of
 from tests.support.running import Running, User
