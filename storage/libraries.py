@@ -22,13 +22,14 @@ _INSERT = """
     INSERT INTO members (library_id, user_id, role, created_at) SELECT id, owner_id, 'owner', $7 FROM library
 """
 _COUNT = "SELECT count(*) FROM libraries WHERE owner_id = $1 AND deleted_at IS NULL"
-_COLUMNS = "l.id, l.name, l.owner_id, l.created_at, l.head, l.epoch, m.role"
+COLUMNS = "l.id, l.name, l.owner_id, l.created_at, l.head, l.epoch, m.role"
+"""What a `Library` is made of; `l` is its row, `m` a member's."""
 _OF_USER = f"""
-    SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
+    SELECT {COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
     WHERE m.user_id = $1 AND l.deleted_at IS NULL ORDER BY l.created_at, l.id
 """  # noqa: S608  # constants only
 _FOR_USER = f"""
-    SELECT {_COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
+    SELECT {COLUMNS} FROM members m JOIN libraries l ON l.id = m.library_id
     WHERE m.library_id = $1 AND m.user_id = $2 AND l.deleted_at IS NULL
 """  # noqa: S608  # constants only
 _RENEW_CLIENT_ID = """
@@ -137,13 +138,13 @@ async def count_of_owner(connection: Connection, owner_id: UUID) -> int:
 
 async def of_user(connection: Connection, user_id: UUID) -> list[Library]:
     """The libraries that the user is a member of, oldest first."""
-    return [_library(row) for row in await connection.fetch(_OF_USER, user_id)]
+    return [of_row(row) for row in await connection.fetch(_OF_USER, user_id)]
 
 
 async def for_user(connection: Connection, library_id: UUID, user_id: UUID) -> Library | None:
     """The library as this user sees it; None when it is deleted, does not exist, or is none of the user's business."""
     row = await connection.fetchrow(_FOR_USER, library_id, user_id)
-    return _library(row) if row else None
+    return of_row(row) if row else None
 
 
 async def renew_client_id(connection: Connection, library_id: UUID, old: int, new: int) -> int | None:
@@ -163,7 +164,8 @@ async def mark_deleted(connection: Connection, library_id: UUID, *, now: datetim
     return await connection.fetchval(_MARK_DELETED, library_id, now) is not None
 
 
-def _library(row: Record) -> Library:
+def of_row(row: Record) -> Library:
+    """The library in a row that has COLUMNS, and maybe others."""
     return Library(
         id=row["id"],
         name=row["name"],

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from storage.libraries import Library, Role
+from storage.libraries import COLUMNS, Library, of_row
 from storage.pool import Connection
 
 # The newest update's time; of one that is trimmed away, the time of the snapshot that holds it.
-_OF_USER = """
-    SELECT l.id, l.name, l.owner_id, l.created_at, l.head, l.epoch, m.role, s.seq AS snapshot_seq, s.bytes AS snapshot_bytes,
+_OF_USER = f"""
+    SELECT {COLUMNS}, s.seq AS snapshot_seq, s.bytes AS snapshot_bytes,
         t.updates AS tail_updates, t.bytes AS tail_bytes,
         (SELECT count(*) FROM quarantined WHERE library_id = l.id) AS quarantined,
         coalesce((SELECT created_at FROM updates WHERE library_id = l.id AND seq = l.head), s.created_at) AS last_change
@@ -22,7 +22,7 @@ _OF_USER = """
         FROM updates WHERE library_id = l.id AND seq > coalesce(s.seq, 0)
     ) AS t ON true
     WHERE m.user_id = $1 AND ($2::uuid IS NULL OR l.id = $2) ORDER BY l.created_at, l.id
-"""
+"""  # noqa: S608  # constants only
 
 
 # Sealed bytes are stored as they are, so their lengths are known without reading them.
@@ -64,15 +64,7 @@ async def of_user(connection: Connection, user_id: UUID, library_id: UUID | None
     """The libraries that the user is a member of, oldest first; only the one that is named, if one is."""
     return [
         Overview(
-            library=Library(
-                id=row["id"],
-                name=row["name"],
-                owner_id=row["owner_id"],
-                role=Role(row["role"]),
-                created_at=row["created_at"],
-                head=row["head"],
-                epoch=row["epoch"],
-            ),
+            library=of_row(row),
             snapshot_seq=row["snapshot_seq"] or 0,
             snapshot_bytes=row["snapshot_bytes"] or 0,
             tail_updates=row["tail_updates"],

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
 from hypothesis import Verbosity, settings
 
+from storage.pool import Database
 from tests.support.database import Databases, private_cluster
 
 UNDER_CI = bool(os.environ.get("CI"))
@@ -82,3 +83,19 @@ def database_dsn(databases: Databases, template_database: str) -> Iterator[str]:
     dsn = databases.create(template_database)
     yield dsn
     databases.drop(dsn)
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(databases: Databases, template_database: str) -> Iterator[str]:
+    """The address of a fresh, migrated database for all tests of a module, dropped after them."""
+    dsn = databases.create(template_database)
+    yield dsn
+    databases.drop(dsn)
+
+
+@pytest.fixture
+async def database(database_dsn: str) -> AsyncIterator[Database]:
+    """A pool of connections to a fresh, migrated database."""
+    database = await Database.open(database_dsn, size=4)
+    yield database
+    await database.close()

@@ -18,7 +18,6 @@ from auth.tokens import Audience
 from storage.errors import NotFound
 from storage.identities import Provider
 from storage.users import Rank
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, fresh_email, rest_api
 
 ISSUER = "https://accounts.google.com"
@@ -26,11 +25,9 @@ CALLER = Caller(address="192.0.2.7", user_agent="test")
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

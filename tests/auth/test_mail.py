@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,13 +19,6 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LIFETIME = timedelta(minutes=10)
 NOBODYS = "nobody@example.com"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def account(database: Database, *, disabled: bool = False, verified: bool = False) -> tuple[UUID, str]:

@@ -64,11 +64,16 @@ async def test_an_unknown_user_takes_as_long_as_a_known_one() -> None:
     assert 1 / 3 < known / unknown < 3
 
 
-async def test_what_is_too_much_is_refused_and_what_waits_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    hashing = Passwords(memory_kib=8, cores=1, max_waiting=2)
+def gated(monkeypatch: pytest.MonkeyPatch) -> tuple[Passwords, threading.Event]:
+    """One that hashes one at a time with two waiting, and what has to be set before it ends any."""
+    gate, hashing = threading.Event(), Passwords(memory_kib=8, cores=1, max_waiting=2)
     real = hashing._hasher.hash
     monkeypatch.setattr(hashing, "_hasher", type("Slow", (), {"hash": staticmethod(lambda text: (gate.wait(10), real(text))[1])})())
+    return hashing, gate
+
+
+async def test_what_is_too_much_is_refused_and_what_waits_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashing, gate = gated(monkeypatch)
     waiting = [asyncio.create_task(hashing.hash("correct horse")) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(TooBusy):
@@ -80,10 +85,7 @@ async def test_what_is_too_much_is_refused_and_what_waits_is_done(monkeypatch: p
 
 
 async def test_callers_that_go_away_free_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    hashing = Passwords(memory_kib=8, cores=1, max_waiting=2)
-    real = hashing._hasher.hash
-    monkeypatch.setattr(hashing, "_hasher", type("Slow", (), {"hash": staticmethod(lambda text: (gate.wait(10), real(text))[1])})())
+    hashing, gate = gated(monkeypatch)
     waiting = [asyncio.create_task(hashing.hash("correct horse")) for _ in range(3)]
     await asyncio.sleep(0)
     for task in waiting:

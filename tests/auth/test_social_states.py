@@ -14,18 +14,15 @@ from auth.social_states import LIFETIME, SocialStates
 from auth.tokens import Audience
 from storage import social_states
 from storage.identities import Provider
-from tests.support.database import Databases
 from tests.support.rest import Rest, rest_api
 
 GOOGLE, WECHAT = Provider.GOOGLE, Provider.WECHAT
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

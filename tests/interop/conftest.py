@@ -1,11 +1,11 @@
 """What the interop tests share: the Node packages, one server, and devices that end with their test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.interop.devices import NodeDevice, install
+from tests.interop.devices import NewDevice, NodeDevice, install
 from tests.support.server import Account, Server
 
 
@@ -41,7 +41,7 @@ def library(server: Server, account: Account) -> str:
 
 
 @pytest.fixture
-def device(packages: None) -> Iterator[Callable[[str], NodeDevice]]:
+def device(packages: None) -> Iterator[NewDevice]:
     """Makes devices, which end with the test."""
     with ExitStack() as devices:
         yield lambda provider: devices.enter_context(NodeDevice(provider))

@@ -6,13 +6,13 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.born import SEEDED
-from tests.support.server import Server
+from tests.support.server import Account, Server
 
 HERE = Path(__file__).resolve().parent
 ANSWER_SECONDS = 30.0
@@ -189,3 +189,26 @@ def wait_until_equal(*devices: NodeDevice, within: float = 20.0) -> dict[str, An
         devices[-1].do("turn")
     assert not contents[0]["pending"], "something was received whose predecessors are missing"
     return contents[0]
+
+
+NewDevice = Callable[[str], NodeDevice]
+"""Makes a device of the provider that is named."""
+
+
+def open_two(new: NewDevice, server: Server, account: Account, library: str, pair: tuple[str, str]) -> tuple[NodeDevice, NodeDevice]:
+    """A device of each of the two providers on one library, both in sync."""
+    a, b = (new(provider).open(server, library, account.sync_token) for provider in pair)
+    a.wait("synced")
+    b.wait("synced")
+    return a, b
+
+
+def come_and_go(a: NodeDevice, b: NodeDevice) -> list[str]:
+    """Edits on both in ten turns, in each of which one of them is away; the words that they have put into the text."""
+    for turn in range(10):
+        leaver = (a, b)[turn % 2]
+        leaver.disconnect()
+        a.edit(["text append", f"a{turn} "], ["map set", f"a{turn}", turn], ["map delete", f"b{turn - 1}"])
+        b.edit(["text append", f"b{turn} "], ["map set", f"b{turn}", turn], ["map delete", f"a{turn - 1}"])
+        leaver.connect()
+    return [f"{name}{turn} " for name in "ab" for turn in range(10)]

@@ -1,19 +1,18 @@
 """The Node client keeps the rules that a real server seldom puts to the test: numbers out of order, parts between others, what is asked."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from crdt.updates import EMPTY_UPDATE
 from protocol.messages import Ack, Closed, Error, Open, Part, Push, Status, StatusAsked, Synced, Update
-from tests.interop.devices import NodeDevice
+from tests.interop.devices import NewDevice, NodeDevice
 from tests.interop.scripted import LIBRARY, ScriptedServer, scripted_server
 from tests.interop.test_promptsync_clients import progress
 
 pytestmark = pytest.mark.node
 
-NewDevice = Callable[[str], NodeDevice]
 STATUS = Status(channel=0, head=0, epoch=1, vector=b"\x00", unsaved=0, storing=True, ask=True)
 
 

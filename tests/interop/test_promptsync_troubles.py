@@ -4,14 +4,14 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from tests.interop.devices import NodeDevice, seeded, wait_until_equal
+from tests.interop.devices import NewDevice, NodeDevice, seeded, wait_until_equal
 from tests.interop.test_promptsync_clients import progress
 from tests.support.born import BORN
 from tests.support.many import Node
@@ -19,7 +19,6 @@ from tests.support.server import ROOT, Account, Server
 
 pytestmark = pytest.mark.node
 
-NewDevice = Callable[[str], NodeDevice]
 each_stock = pytest.mark.parametrize("stock", ["2", "3"])
 SMALL_UPDATE_BYTES = 2_000_000
 

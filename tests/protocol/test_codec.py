@@ -1,6 +1,5 @@
 """The messages of promptsync.v1 as bytes: written and read back, and everything else refused."""
 
-from collections.abc import Callable
 from typing import Any, TypeAlias, get_args
 
 import msgpack
@@ -20,9 +19,9 @@ from protocol.codec import (
 )
 from protocol.errors import ProtocolError
 from protocol.messages import FromClient, FromServer, Hello, Open, Part, Presence, Push, StatusAsked, Synced, Update
+from tests.support.v1_frames import Decode, close_of, pack
 from tests.support.v1_messages import contents, from_client, from_server
 
-Decode: TypeAlias = Callable[[bytes], FromClient | FromServer]
 Sent: TypeAlias = tuple[Decode, FromClient | FromServer]
 
 sent: st.SearchStrategy[Sent] = st.one_of(
@@ -63,17 +62,6 @@ EVERY = [(decode_from_client, message) for message in FROM_CLIENT] + [(decode_fr
 each_message = pytest.mark.parametrize(
     ("decode", "message"), EVERY, ids=[f"{decode.__name__.split('_')[-1]} {message[0]}" for decode, message in EVERY]
 )
-
-
-def pack(value: object) -> bytes:
-    return bytes(msgpack.packb(value))
-
-
-def close_of(decode: Decode, frame: bytes) -> Close:
-    """The code that refuses `frame`."""
-    with pytest.raises(ProtocolError) as refused:
-        decode(frame)
-    return refused.value.close
 
 
 def read_or_refused(decode: Decode, frame: bytes) -> None:

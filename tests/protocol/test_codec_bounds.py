@@ -1,10 +1,7 @@
 """The bounds of promptsync.v1: frames, bytes, numbers, texts, and how much may be in one another."""
 
 import tracemalloc
-from collections.abc import Callable
-from typing import TypeAlias
 
-import msgpack
 import pytest
 
 from protocol.closes import Close
@@ -18,22 +15,10 @@ from protocol.codec import (
     decode_from_client,
     decode_from_server,
 )
-from protocol.errors import ProtocolError
-from protocol.messages import FromClient, FromServer, Hello, StatusAsked
+from protocol.messages import Hello, StatusAsked
+from tests.support.v1_frames import Decode, close_of, pack
 
-Decode: TypeAlias = Callable[[bytes], FromClient | FromServer]
 OPEN = {"library": "6f1b2a3c-0000-4000-8000-000000000001", "vector": b"\x00"}
-
-
-def pack(value: object) -> bytes:
-    return bytes(msgpack.packb(value))
-
-
-def close_of(decode: Decode, frame: bytes) -> Close:
-    """The code that refuses `frame`."""
-    with pytest.raises(ProtocolError) as refused:
-        decode(frame)
-    return refused.value.close
 
 
 @pytest.mark.parametrize("decode", [decode_from_client, decode_from_server])

@@ -9,16 +9,13 @@ import pytest
 from server.retention import AUDIT, Retention
 from storage.job_queue import Job
 from tests.support.audited import audit_text, entries, logged
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 async def activity(rest: Rest, tokens: dict[str, Any], query: str = "") -> dict[str, Any]:

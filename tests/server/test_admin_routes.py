@@ -11,7 +11,6 @@ import pytest
 from storage import administration
 from tests.support.audited import entries, events, logged
 from tests.support.core import eventually
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
 
 READING = ["/api/admin/users", "/api/admin/users/{user}", "/api/admin/audit"]
@@ -25,11 +24,9 @@ CHANGING: list[tuple[str, str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 from uuid import UUID, uuid4
 
@@ -28,16 +26,6 @@ from tests.support.server import ROOT
 
 NOW = datetime.now(UTC)
 Command = Callable[..., Result]
-
-
-@pytest.fixture
-def external(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
-    monkeypatch.setenv("COLUMNS", "250")
-    return database_dsn
 
 
 @pytest.fixture

@@ -9,16 +9,13 @@ import pytest
 from argon2 import PasswordHasher
 
 from storage import users
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from starlette.requests import Request
 
 from server.errors import Refused
 from server.routes.body import MAX_PARTS, _require_json, parse
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, PRODUCTION, Rest, bearer, code_of, fresh_email, rest_api
 
 SECRET = "hunter2-secret-value"
@@ -23,11 +22,9 @@ LOGIN = f'"email":"a@example.com","password":"{SECRET}"'
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, max_body_bytes=10_000) as running:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, max_body_bytes=10_000) as running:
         yield running
-    databases.drop(dsn)
 
 
 BODIES = {

@@ -18,17 +18,9 @@ from storage.errors import Unavailable
 from storage.pool import Dedicated
 from tests.support.core import WAIT_SECONDS, Core, Told, core, deleted, eventually, typed, typing, until
 from tests.support.cutting_proxy import Cut, CuttingProxy, cutting_proxy
-from tests.support.database import Databases
 
 LANES = ("promptsync small", "promptsync large")
 LARGE = "x" * (queues.LARGE_BYTES + 1)
-
-
-@pytest.fixture(scope="module")
-async def shared_dsn(databases: Databases, template_database: str) -> AsyncIterator[str]:
-    dsn = databases.create(template_database)
-    yield dsn
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import pytest
 
 from protocol import ysync
 from server import census, metrics, status
-from server.bus import DevicesAsked, DevicesSaid, Message
+from server.bus import DevicesAsked, DevicesSaid
 from server.roster import pack
 from storage.cipher import OVERHEAD_BYTES, devices_place
 from tests.support.born import BORN
 from tests.support.core import until
 from tests.support.database import Databases
-from tests.support.pair import Pair, running_pair
+from tests.support.pair import Pair, noted, running_pair
 from tests.support.running import RawSocket, masked
 
 
@@ -52,19 +52,6 @@ async def force(client: httpx2.AsyncClient) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     forced: dict[str, Any] = answer.json()
     return forced
-
-
-def noted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
-    """What the one says on the bus from now on."""
-    said: list[Message] = []
-    publish = pair.one.app.bus.publish
-
-    def publish_and_note(message: Message) -> None:
-        said.append(message)
-        publish(message)
-
-    monkeypatch.setattr(pair.one.app.bus, "publish", publish_and_note)
-    return said
 
 
 async def test_devices_of_another_process_are_listed_whether_or_not_one_is_here(pair: Pair, client: httpx2.AsyncClient) -> None:

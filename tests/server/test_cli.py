@@ -1,5 +1,4 @@
 import asyncio
-import os
 import re
 import secrets
 from pathlib import Path
@@ -16,21 +15,6 @@ from server.times import utc_now
 from storage.cluster import claim
 from storage.errors import DataFolderBusy, SchemaMismatch
 from storage.keyfile import KeyFile, Origin
-
-
-@pytest.fixture
-def external(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Commands that find a migrated external database, and make their key file in a folder of the test."""
-    _settings(monkeypatch, tmp_path, database_dsn)
-    return database_dsn
-
-
-def _settings(monkeypatch: pytest.MonkeyPatch, folder: Path, dsn: str) -> None:
-    for name in list(os.environ):
-        if name.startswith("PROMPTSYNC_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(folder / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", dsn)
 
 
 def test_an_account_is_made_and_listed_without_showing_its_password(external: str) -> None:
@@ -90,9 +74,9 @@ def test_what_cannot_be_added_is_said_in_a_sentence(external: str, email: str, s
 
 
 def test_an_old_schema_is_refused_and_names_the_command_that_mends_it(
-    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _settings(monkeypatch, tmp_path, empty_database)
+    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", empty_database)
     run = CliRunner()
     refused = run.invoke(cli.app, ["serve", "--port", "0"])
     assert refused.exit_code == 1

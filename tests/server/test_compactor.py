@@ -1,6 +1,5 @@
 """Compaction on a real database: what it makes, when there is something to make, and what older rooms and answers meet then."""
 
-from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,37 +12,7 @@ from storage import compaction, quarantine, retention
 from storage.errors import NotFound
 from storage.updates import LogBroken
 from tests.support.compacting import compactor_of, holding, kept, known, trim, whole
-from tests.support.core import Core, core, deleted, spans, typed, typing
-from tests.support.database import Databases
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def other(running: Core) -> AsyncIterator[Core]:
-    """The same database as another process sees it: nothing is in memory yet."""
-    async with core(running.dsn, keyring=running.keyring) as other:
-        yield other
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    workers = Workers(1)
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def compactor(running: Core, workers: Workers) -> Iterator[Compactor]:
-    with compactor_of(running, workers) as compactor:
-        yield compactor
-
+from tests.support.core import Core, deleted, spans, typed, typing
 
 # --- what it makes
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -17,22 +17,6 @@ from storage import compaction
 from storage.errors import Unavailable
 from tests.support.compacting import compactor_of, held_compactor, holding, kept
 from tests.support.core import Core, core, eventually, typing, until
-from tests.support.database import Databases
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    workers = Workers(1)
-    yield workers
-    workers.close()
 
 
 @pytest.fixture(autouse=True)

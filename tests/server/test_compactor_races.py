@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -15,37 +14,7 @@ from server.workers import Workers
 from storage import compaction, snapshots
 from storage.errors import Unavailable
 from tests.support.compacting import compactor_of, held_compactor, holding, kept, known, trim, whole
-from tests.support.core import Core, core, eventually, typing, until
-from tests.support.database import Databases
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def other(running: Core) -> AsyncIterator[Core]:
-    """The same database as another process sees it: nothing is in memory yet."""
-    async with core(running.dsn, keyring=running.keyring) as other:
-        yield other
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    workers = Workers(1)
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def compactor(running: Core, workers: Workers) -> Iterator[Compactor]:
-    with compactor_of(running, workers) as compactor:
-        yield compactor
-
+from tests.support.core import Core, eventually, typing, until
 
 # --- a crash, a race, a library that goes
 

@@ -10,7 +10,6 @@ import pytest
 import structlog
 
 from server.cookies import REFRESH
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 
 OWN, LISTED = "https://sync.example", "https://app.example"
@@ -37,11 +36,9 @@ FOREIGN: list[dict[str, str]] = [
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, public_url=f"{OWN}/promptsync", allowed_origins=(LISTED,)) as rest:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, public_url=f"{OWN}/promptsync", allowed_origins=(LISTED,)) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 def kept(answer: httpx2.Response) -> Morsel[str]:

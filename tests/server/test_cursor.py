@@ -1,6 +1,6 @@
 """A device that knows up to where it has everything is answered from the log, as long as the log tells it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -13,26 +13,10 @@ from server.rooms import Room
 from server.workers import Workers
 from tests.support.compacting import compactor_of, holding, known, trim
 from tests.support.core import Core, core, deleted, typed, typing
-from tests.support.database import Databases
 from tests.support.poison import NO_PARENT
 
 MADE = [*typing(1, 20), deleted(1, 3, 4), typed("xy", 2, 10)]
 HEAD = len(MADE)
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture(scope="module")
-async def workers() -> AsyncIterator[Workers]:
-    workers = Workers(1)
-    yield workers
-    workers.close()
 
 
 async def room_of(running: Core, *made: bytes, forgetful: bool = False) -> Room:

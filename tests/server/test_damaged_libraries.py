@@ -1,15 +1,14 @@
 """Libraries in which clients have written whatever they like: readable over every route, and no write ends in an error of ours."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
-import pytest
 import structlog
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pycrdt import Map
 
 from crdt import query
 from crdt.library import Library, Root
@@ -19,6 +18,8 @@ from crdt.seed import SEED
 from crdt.view import View
 from server.intents.exporting import Format
 from tests.crdt.garbage import WRITES, Write, write
+from tests.support.library_replica import RestDevice, store
+from tests.support.prompts import made, read
 from tests.support.rest import code_of
 from tests.support.running import Running, User
 from tests.support.samples import own_file
@@ -136,9 +137,7 @@ class Damaged:
         self._library_id = library_id
 
     async def push(self, update: bytes) -> None:
-        answer = await self._client.post(
-            f"/api/sync/{self._library_id}", content=update, headers={"Content-Type": "application/octet-stream"}
-        )
+        answer = await store(self._client, self._library_id, update)
         assert answer.status_code == 200, answer.text
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response:
@@ -162,12 +161,6 @@ class Damaged:
         for share in (await self.ask("GET", "/api/shares")).json()["shares"]:
             answer = await self._client.get(f"/api/prompt-source/{share['code']}")
             assert answer.status_code == (200 if share["live"] else 404), answer.text
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def damaged(server: Running, user: User, client: httpx2.AsyncClient, writes: list[Write]) -> tuple[Damaged, Library]:
@@ -228,3 +221,38 @@ async def test_a_circle_that_devices_made_can_be_opened(server: Running, user: U
     for category, parent in (("a", None), ("b", "a")):
         answer = await there.ask("PATCH", f"/api/categories/{category}", {"parent": parent})
         assert answer.json()["parent"] == parent
+
+
+async def test_a_damaged_library_is_readable_says_what_is_wrong_and_takes_edits_where_it_can(
+    client: httpx2.AsyncClient, device: RestDevice
+) -> None:
+    prompt = await made(client, original_text="o", optimized_text="t")
+    whole = await made(client, "Whole")
+    view = await device.pull()
+    library = view.library
+
+    def damage() -> None:
+        there = library.root(Root.PROMPTS)[prompt["id"]]
+        there["original"] = 4_242_424_242
+        there["tags"] = "a,b"
+        there["created_at"] = "yesterday"
+        library.root(Root.PROMPTS)["broken"] = "not a map"
+        library.root(Root.VERSIONS)["stray"] = [1]
+        library.root(Root.PROMPTS)["空"] = Map({})
+
+    await device.push(library.edit(damage))
+    listed = read(await client.get("/api/prompts"))
+    assert {each["id"] for each in listed["prompts"]} == {prompt["id"], whole["id"], "空"}
+    assert any(problem.startswith("prompts/broken") for problem in listed["problems"])
+    shown = read(await client.get(f"/api/prompts/{prompt['id']}"))
+    assert (shown["title"], shown["original_text"], shown["tags"]) == ("Weekly report", "", [])
+    assert any("original" in problem for problem in shown["problems"])
+    assert "4242424242" not in " ".join(shown["problems"])
+    path = f"/api/prompts/{prompt['id']}"
+    assert read(await client.patch(path, json={"title": "still editable"}))["title"] == "still editable"
+    for field, value in (("original_text", "x"), ("tags", ["x"])):
+        refused = await client.patch(path, json={field: value, "title": "half done"})
+        assert (refused.status_code, code_of(refused)) == (409, "damaged"), refused.text
+    assert read(await client.get(path))["title"] == "still editable"
+    assert read(await client.get("/api/prompts/%E7%A9%BA"))["title"] == ""
+    assert (await client.delete(f"{path}?purge=true")).status_code == 204

@@ -10,7 +10,6 @@ import pytest
 
 from auth.errors import TooBusy
 from server.api import ANYWHERE, create_api
-from tests.support.database import Databases
 from tests.support.documented import Keeping, codes_of
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, rest_api
 
@@ -49,11 +48,9 @@ each_route = pytest.mark.parametrize("route", TABLE)
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, max_body_bytes=4096, google_client_ids="web") as rest:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, max_body_bytes=4096, google_client_ids="web") as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @each_route
@@ -93,8 +90,7 @@ async def test_a_page_of_another_site_is_answered_as_documented(rest: Rest, rout
 
 
 @pytest.mark.parametrize("route", [route for route, codes in TABLE.items() if "too_many_attempts" in codes])
-async def test_a_limit_is_answered_as_documented(databases: Databases, template_database: str, route: str) -> None:
-    dsn = databases.create(template_database)
+async def test_a_limit_is_answered_as_documented(database_dsn: str, route: str) -> None:
     tight: dict[str, Any] = {
         "login_attempts_a_minute": 1,
         "login_attempts_burst": 1,
@@ -102,24 +98,21 @@ async def test_a_limit_is_answered_as_documented(databases: Databases, template_
         "refreshes_an_address": 1,
         "social_attempts_a_minute": 1,
     }
-    async with rest_api(dsn, **tight) as rest:
+    async with rest_api(database_dsn, **tight) as rest:
         token = (await rest.register())["refresh_token"] if route == "refresh" else ""
         body = {"refresh_token": token} if token else BODIES[route]
         answers = [await rest.post(f"/api/auth/{route}", body) for _ in range(4)]
         assert code_of(answers[-1]) == "too_many_attempts"
         assert int(answers[-1].headers["retry-after"]) > 0
-    databases.drop(dsn)
 
 
 @each_route
-async def test_a_database_that_is_away_is_answered_as_documented(databases: Databases, template_database: str, route: str) -> None:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, google_client_ids="web") as rest:
+async def test_a_database_that_is_away_is_answered_as_documented(database_dsn: str, route: str) -> None:
+    async with rest_api(database_dsn, google_client_ids="web") as rest:
         token = (await rest.register())["refresh_token"]
         body = {"refresh_token": token} if route in ("refresh", "logout") else BODIES[route]
         await rest.services.database.close()
         assert code_of(await rest.post(f"/api/auth/{route}", body)) == "unavailable"
-    databases.drop(dsn)
 
 
 @pytest.mark.parametrize("route", ["register", "login"])

@@ -4,81 +4,29 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
-from uuid import UUID
 
 import pytest
 
 from auth.errors import Forbidden
-from crdt.library import Library, Root
-from crdt.operations import Missing, NewPrompt, create_prompt, edit_original, purge_prompt, set_fields
+from crdt.library import Library
+from crdt.operations import Missing, purge_prompt
 from crdt.updates import inspect
 from crdt.view import View
 from server.batch import Basis, Entry
 from server.documents import INLINE_BYTES
-from server.editor import BUILT_BEFORE_THE_LOCK, Edited
+from server.editor import BUILT_BEFORE_THE_LOCK
 from server.errors import DocumentTooLarge, TryLater, WorkerDied
-from storage import libraries as stored_libraries
-from storage.cipher import library_key_place, update_place
-from storage.libraries import Library as StoredLibrary
 from tests.support.core import deleted, eventually, typed
-from tests.support.database import Databases
-from tests.support.pair import Pair, running_pair
+from tests.support.editing import append, edit, log, make, process_id, read, retitle, stored, titles
+from tests.support.library_replica import store
+from tests.support.pair import Pair
 from tests.support.poison import NO_PARENT, nested_types
 from tests.support.running import Running, User
 from tests.support.wire_client import WireClient
 
-
-@pytest.fixture
-async def pair(databases: Databases, template_database: str) -> AsyncIterator[Pair]:
-    async with running_pair(databases, template_database) as pair:
-        yield pair
-
-
-async def stored(server: Running, user: User, library_id: UUID | None = None) -> StoredLibrary:
-    async with server.services.database.acquire() as connection:
-        found = await stored_libraries.for_user(connection, library_id or user.library_id, user.id)
-    assert found is not None
-    return found
-
-
-async def edit(server: Running, user: User, change: Callable[[View], str], **options: bool) -> Edited[str]:
-    return await server.app.editor.edit(await stored(server, user), change, session_id=user.session_id, **options)
-
-
-async def read(server: Running, user: User, question: Callable[[View], object]) -> object:
-    return await server.app.editor.read(await stored(server, user), question)
-
-
-async def log(server: Running, library_id: UUID) -> list[bytes]:
-    """The updates in the database, in order."""
-    async with server.services.database.acquire() as connection:
-        library = await connection.fetchrow("SELECT wrapped_key, key_id FROM libraries WHERE id = $1", library_id)
-        rows = await connection.fetch("SELECT seq, epoch, sealed FROM updates WHERE library_id = $1 ORDER BY seq", library_id)
-    assert library is not None
-    key = server.services.keyring.unwrap(library["key_id"], library["wrapped_key"], library_key_place(library_id))
-    return [key.open(row["sealed"], update_place(library_id, row["epoch"], row["seq"])) for row in rows]
-
-
 # What is asked and changed. Functions of the module: they may run in another process.
-
-
-def make(view: View, prompt_id: str, text: str = "") -> str:
-    create_prompt(view.library, NewPrompt(id=prompt_id, title=prompt_id, created_at=1, device="d", order="a0", original=text))
-    return prompt_id
-
-
-def retitle(view: View, prompt_id: str, title: str) -> str:
-    set_fields(view.library, prompt_id, {"title": title})
-    return title
-
-
-def append(view: View, prompt_id: str, text: str) -> str:
-    whole = view.original(prompt_id) + text
-    edit_original(view.library, prompt_id, whole)
-    return whole
 
 
 def spoil(view: View) -> str:
@@ -86,16 +34,8 @@ def spoil(view: View) -> str:
     raise Missing("changed something, and then raised")
 
 
-def titles(view: View) -> dict[str, str]:
-    return {key: prompt["title"] for key, prompt in view.library.root(Root.PROMPTS).items()}
-
-
 def original(view: View, prompt_id: str) -> str:
     return view.original(prompt_id)
-
-
-def process_id(view: View) -> int:
-    return os.getpid()
 
 
 def pid_and_make(view: View) -> str:
@@ -282,9 +222,7 @@ async def test_nothing_is_lost_behind_what_somebody_wrote_as_the_servers_client(
 async def test_a_small_library_of_many_types_does_not_lie_where_others_wait(server: Running, user: User) -> None:
     await edit(server, user, partial(make, prompt_id="p"))
     async with server.http(user) as client:
-        answer = await client.post(
-            f"/api/sync/{user.library_id}", content=nested_types(3_000), headers={"Content-Type": "application/octet-stream"}
-        )
+        answer = await store(client, user.library_id, nested_types(3_000))
     assert answer.status_code == 200
     assert await read(server, user, process_id) != os.getpid()
     assert await read(server, user, titles) == {"p": "p"}
@@ -342,7 +280,7 @@ async def test_who_stops_waiting_for_an_edit_leaves_no_trace_in_the_document(ser
 async def test_a_library_with_an_update_that_yrs_breaks_on_is_read_again_once_that_is_set_apart(server: Running, user: User) -> None:
     await edit(server, user, partial(make, prompt_id="p"))
     async with server.http(user) as client:
-        answer = await client.post(f"/api/sync/{user.library_id}", content=NO_PARENT, headers={"Content-Type": "application/octet-stream"})
+        answer = await store(client, user.library_id, NO_PARENT)
     assert answer.status_code == 200
 
     async def is_read() -> bool:

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
@@ -17,23 +17,13 @@ from crdt.operations import NewPrompt, create_prompt, edit_original, set_fields
 from crdt.updates import inspect, merge
 from crdt.view import View
 from server import desk
-from server.documents import INLINE_BYTES
-from tests.server.test_editor import append, edit, log, make, pair, process_id, read, retitle, titles
 from tests.support.core import typed, until
+from tests.support.editing import append, edit, large_library, log, make, process_id, read, retitle, titles
 from tests.support.library_replica import LibraryReplica, pull, store
 from tests.support.pair import Pair
 from tests.support.running import Running, User
 
-__all__ = ["pair"]  # a fixture
-
 SLOW_SECONDS = 1.5
-LARGE = "x" * (3 * INLINE_BYTES)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 def shown(view: View) -> dict[str, str]:
@@ -61,14 +51,6 @@ class Odd(Exception):
 
 def oddly(view: View) -> str:
     raise Odd("a", "b")
-
-
-async def large_library(server: Running) -> User:
-    """Somebody whose library lies in the document process."""
-    user = await server.user()
-    await edit(server, user, partial(make, prompt_id="large", text=LARGE))
-    assert await read(server, user, process_id) != os.getpid()
-    return user
 
 
 # --- what comes in another order than it was made

@@ -15,10 +15,9 @@ from server.intents.prompt_json import Shown
 from server.intents.prompts import Stamp
 from storage.cluster import raise_epochs
 from storage.libraries import draw_client_id
-from tests.server.test_editor import edit as edit_library
-from tests.server.test_editor import log, make, process_id, read, titles
-from tests.server.test_editor_troubles import large_library
 from tests.support.core import eventually, until
+from tests.support.editing import edit as edit_library
+from tests.support.editing import large_library, log, make, process_id, read, titles
 from tests.support.library_replica import store
 from tests.support.poison import NO_PARENT, OUTERMOST_DELETED, nested_types
 from tests.support.rest import code_of

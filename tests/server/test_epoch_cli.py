@@ -13,15 +13,11 @@ from server.epoch_cli import app
 
 
 @pytest.fixture
-def database(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(external: str) -> str:
     """A database with two libraries, external as the settings have it."""
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
     for email in ("a@example.com", "b@example.com"):
         assert CliRunner().invoke(user_cli.app, ["add", email, "--generate"]).exit_code == 0
-    return database_dsn
+    return external
 
 
 def places(dsn: str) -> list[tuple[int, int]]:

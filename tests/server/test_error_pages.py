@@ -9,7 +9,6 @@ import structlog
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
-from tests.support.database import Databases
 from tests.support.rest import PRODUCTION, Rest, code_of, rest_api
 from tests.support.running import running_server
 
@@ -37,11 +36,9 @@ async def fail(kind: str) -> None:
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, routers=[broken], env="production", registration="open", **PRODUCTION) as rest:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, routers=[broken], env="production", registration="open", **PRODUCTION) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 def checked(answer: httpx2.Response) -> str:

@@ -6,7 +6,7 @@ Operations that are added are walked too. What is public is listed here, and not
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,11 +22,10 @@ from protocol.messages import Closed, Hello, Open
 from server.routes.documented import Documented
 from server.routes.route_index import RouteIndex
 from server.times import utc_now
-from tests.support.database import Databases
 from tests.support.doors import Door, doors
 from tests.support.link_client import bare_link
 from tests.support.rest import PASSWORD, code_of
-from tests.support.running import Running, User, closed, running_server
+from tests.support.running import Running, User, closed
 
 PUBLIC = frozenset(
     {
@@ -71,14 +70,6 @@ NOTHING_YET = {
 """Where there is nothing for the owner either, and why."""
 IDS = ("prompt_id", "library_id", "share_id", "template_id", "category_id", "session_id", "user_id", "identity_id", "config_id")
 NO_SUCH = {name: str(uuid4()) for name in IDS}
-
-
-@pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
-        yield server
-    databases.drop(dsn)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from protocol.exchange import Answered, Asked, decode_answered, encode_asked
 from server.routes import sync
 from tests.support.born import BORN, SEED_SPANS, SEEDED
 from tests.support.core import deleted, spans, typed, typing, until
-from tests.support.database import Databases
 from tests.support.poison import NO_PARENT
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running, User, running_server
@@ -29,17 +28,9 @@ NOTHING = encode_state_vector({})
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, max_upload_bytes=8 << 20, opening_stall_seconds=1.0) as server:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, max_upload_bytes=8 << 20, opening_stall_seconds=1.0) as server:
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def ask(client: httpx2.AsyncClient, user: User, asked: Asked, library_id: UUID | None = None) -> Answered:

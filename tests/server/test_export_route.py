@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -26,12 +25,6 @@ from tests.support.running import RawSocket, Running, User, running_server
 OCTETS = {"Content-Type": "application/octet-stream"}
 LARGE = 1_000
 """Prompts of three versions."""
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def test_a_library_is_a_file_with_all_that_rest_shows(client: httpx2.AsyncClient) -> None:

@@ -1,6 +1,5 @@
 """`/api/categories`, `/api/tags`, `/api/templates`, `/api/variables` and the preferences, on a real server."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -10,12 +9,6 @@ import pytest
 from crdt.seed import CATEGORIES
 from tests.support.rest import code_of
 from tests.support.running import Running, User
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 class Asking:

@@ -18,16 +18,13 @@ from storage import updates
 from storage.errors import Unavailable
 from tests.support.compacting import compactor_of, trim
 from tests.support.core import Core, Listener, core, deleted, typed, typing, until
-from tests.support.database import Databases
 
 
 @pytest.fixture
-async def two(databases: Databases, template_database: str) -> AsyncIterator[tuple[Core, Core]]:
+async def two(database_dsn: str) -> AsyncIterator[tuple[Core, Core]]:
     """Two processes on one database."""
-    dsn = databases.create(template_database)
-    async with core(dsn) as one, core(dsn, keyring=one.keyring) as other:
+    async with core(database_dsn) as one, core(database_dsn, keyring=one.keyring) as other:
         yield one, other
-    databases.drop(dsn)
 
 
 async def both(two: tuple[Core, Core]) -> tuple[Room, Listener, Room, Listener]:

@@ -15,7 +15,7 @@ from server.compactor import Outcome
 from storage import compaction
 from tests.support.born import BORN
 from tests.support.core import typed, until
-from tests.support.database import Databases
+from tests.support.library_replica import store
 from tests.support.link_client import link
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running, User, masked, running_server
@@ -24,18 +24,10 @@ PATH = "/api/sync/force"
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn) as server:
         await until(lambda: server.app.bus.alone, "the knowledge that nobody else is there")
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def force(client: httpx2.AsyncClient, library_id: UUID | None = None) -> dict[str, Any]:
@@ -47,8 +39,7 @@ async def force(client: httpx2.AsyncClient, library_id: UUID | None = None) -> d
 
 async def push(client: httpx2.AsyncClient, library_id: UUID, *updates: bytes) -> None:
     for update in updates:
-        headers = {"Content-Type": "application/octet-stream"}
-        assert (await client.post(f"/api/sync/{library_id}", content=update, headers=headers)).status_code == 200
+        assert (await store(client, library_id, update)).status_code == 200
 
 
 async def test_what_a_connected_device_has_not_sent_is_stored_shown_and_folded(

@@ -43,11 +43,9 @@ async def api(dsn: str, provider: OidcProvider, **settings: Any) -> AsyncIterato
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str, provider: OidcProvider) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async for rest in api(dsn, provider, app_url=APP_URL):
+async def running(shared_dsn: str, provider: OidcProvider) -> AsyncIterator[Rest]:
+    async for rest in api(shared_dsn, provider, app_url=APP_URL):
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

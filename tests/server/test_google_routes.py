@@ -9,7 +9,6 @@ import httpx2
 import pytest
 import structlog
 
-from tests.support.database import Databases
 from tests.support.issuer import ANDROID_ID, CLIENT_ID, KEYS, SUBJECT, Issuer, running_issuer, sign
 from tests.support.post import Post, token_in
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
@@ -24,11 +23,9 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str, issuer: Issuer) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, google_issuer=issuer.url, google_client_ids=(CLIENT_ID, ANDROID_ID)) as rest:
+async def running(shared_dsn: str, issuer: Issuer) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, google_issuer=issuer.url, google_client_ids=(CLIENT_ID, ANDROID_ID)) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from server import heads
 from server.heads import BoundedHttp
 from tests.support.core import until
-from tests.support.database import Databases
 from tests.support.running import RawSocket, Running, User, running_server
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -202,9 +201,7 @@ async def test_who_waits_to_be_asked_for_the_body_is_asked(server: Running) -> N
     assert (await rest_of(raw)).startswith(b"HTTP/1.1 401 ")
 
 
-async def test_a_closed_connection_whose_answer_is_not_read_is_aborted(
-    databases: Databases, template_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_closed_connection_whose_answer_is_not_read_is_aborted(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[BoundedHttp] = []
     began, ended = BoundedHttp.connection_made, BoundedHttp.connection_lost
 
@@ -219,8 +216,7 @@ async def test_a_closed_connection_whose_answer_is_not_read_is_aborted(
     monkeypatch.setattr(BoundedHttp, "connection_made", begin)
     monkeypatch.setattr(BoundedHttp, "connection_lost", lose)
     monkeypatch.setattr(heads, "FAREWELL_SECONDS", 0.2)
-    dsn = databases.create(template_database)
-    async with running_server(dsn, idle_seconds=0.2) as server:
+    async with running_server(database_dsn, idle_seconds=0.2) as server:
         user = await server.user()
         async with server.http(user) as client:
             prompt = (await client.post("/api/prompts", json={"title": "large", "original_text": "\u5199" * 250_000})).json()["id"]
@@ -231,4 +227,3 @@ async def test_a_closed_connection_whose_answer_is_not_read_is_aborted(
         await until(lambda: port in [connection.client[1] for connection in lost if connection.client], "the end of the connection")
         raw.writer.transport.resume_reading()  # type: ignore[attr-defined]  # a socket's transport goes both ways
         assert len(await rest_of(raw)) < 750_000, "all of it was read: nothing was unread"
-    databases.drop(dsn)

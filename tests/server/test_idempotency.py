@@ -18,16 +18,13 @@ from storage.cipher import DataKey
 from storage.keyring import EncryptionKey, Keyring
 from storage.rotation import rewrap
 from tests.support.creating import creating_api, names, post, restarted, rows, work
-from tests.support.database import Databases
 from tests.support.rest import START, Rest, code_of
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with creating_api(dsn) as running:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with creating_api(shared_dsn) as running:
         yield running
-    databases.drop(dsn)
 
 
 @pytest.fixture(autouse=True)

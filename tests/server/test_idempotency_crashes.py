@@ -13,16 +13,13 @@ from server.routes import libraries as library_routes
 from storage import idempotency, retention
 from storage.errors import Unavailable
 from tests.support.creating import creating_api, libraries, names, post, restarted, work
-from tests.support.database import Databases
 from tests.support.rest import Rest, code_of
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with creating_api(dsn) as running:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with creating_api(shared_dsn) as running:
         yield running
-    databases.drop(dsn)
 
 
 @pytest.fixture(autouse=True)

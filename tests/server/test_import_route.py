@@ -26,12 +26,6 @@ from tests.support.samples import AT, CANARY, app_file, backup, every_file, favo
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
-
-
 async def send(client: httpx2.AsyncClient, file: bytes, query: str = "", **headers: str) -> httpx2.Response:
     return await client.post(f"/api/import{query}", content=file, headers=OCTETS | headers)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,16 +21,7 @@ TRACE = '{"exception_type": "RetryRequested", "exception_message": "ValueError: 
 
 
 @pytest.fixture
-def environment(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-@pytest.fixture
-def jobs(environment: None) -> Command:
+def jobs(external: str) -> Command:
     """Runs `promptsync jobs ...`."""
     return lambda *arguments, **options: CliRunner().invoke(app, list(arguments), **options)
 
@@ -151,12 +141,12 @@ def worker(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_worker_does_what_is_there_and_ends_when_told(environment: None, database_dsn: str, tmp_path: Path, number: int) -> None:
-    execute(database_dsn, "INSERT INTO jobs_pgqueuer (priority, entrypoint, payload, status) VALUES (0, 'sweep', '', 'queued')")
+def test_a_worker_does_what_is_there_and_ends_when_told(external: str, tmp_path: Path, number: int) -> None:
+    execute(external, "INSERT INTO jobs_pgqueuer (priority, entrypoint, payload, status) VALUES (0, 'sweep', '', 'queued')")
     with worker(tmp_path) as process:
 
         def done() -> bool:
-            return not execute(database_dsn, "SELECT 1 FROM jobs_pgqueuer")
+            return not execute(external, "SELECT 1 FROM jobs_pgqueuer")
 
         wait_until(done, within=30, what="the end of the job")
         process.send_signal(number)
@@ -167,7 +157,7 @@ def test_a_worker_does_what_is_there_and_ends_when_told(environment: None, datab
     assert "jobs_pgqueuer" not in said
 
 
-def test_a_worker_without_a_database_says_so(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_a_database_says_so(external: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", "postgresql://nobody@/nowhere?host=/nonexistent")
     with worker(tmp_path) as process:
         assert process.wait(20) == 1

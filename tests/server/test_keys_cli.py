@@ -1,5 +1,4 @@
 import asyncio
-import os
 import secrets
 import stat
 from collections.abc import Callable
@@ -24,11 +23,8 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "data" / "keys.json"
+def path(data_dir: Path) -> Path:
+    return data_dir / "keys.json"
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -67,13 +66,9 @@ class Server:
 
 
 @pytest.fixture
-def server(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
+def server(external: str, data_dir: Path) -> Server:
     assert CliRunner().invoke(user_cli.app, ["add", "a@example.com", "--generate"]).exit_code == 0
-    return Server(database_dsn, tmp_path / "data" / "keys.json")
+    return Server(external, data_dir / "keys.json")
 
 
 def compacted(*arguments: object) -> Result:

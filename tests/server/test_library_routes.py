@@ -8,16 +8,13 @@ import pytest
 
 from server.routes import libraries as routes
 from storage import libraries
-from tests.support.database import Databases
 from tests.support.rest import Rest, code_of, rest_api
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

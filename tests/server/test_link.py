@@ -1,7 +1,6 @@
 """`promptsync.v1` on real sockets: what is acknowledged, what is relayed, and what is refused without ending anything else."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -34,23 +33,8 @@ from protocol.messages import (
 from server import link as links
 from tests.support.born import BORN, SEEDED
 from tests.support.core import typed, until
-from tests.support.database import Databases
 from tests.support.link_client import LinkClient, bare_link, link
 from tests.support.running import Running, User, running_server
-
-
-@pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
-        yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def user(server: Running) -> User:
-    return await server.user()
-
 
 # --- coming in
 

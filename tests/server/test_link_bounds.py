@@ -28,19 +28,6 @@ from tests.support.running import RawSocket, Running, User, masked, running_serv
 BIG = "x" * (200 << 10)
 
 
-@pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
-        yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def user(server: Running) -> User:
-    return await server.user()
-
-
 async def fill(server: Running, user: User, library: UUID, text: str = BIG) -> Replica:
     """Store a large prompt in the library."""
     async with server.device(user, library) as stock:

@@ -1,28 +1,10 @@
 """A channel's number that is left and taken again on one socket, at once and in the middle of things."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from protocol.closes import Close
 from protocol.messages import Ack, CloseChannel, Closed, Hello, Open, Opened, Part, Push
 from tests.support.core import typed, until
-from tests.support.database import Databases
 from tests.support.link_client import bare_link, link
-from tests.support.running import Running, User, running_server
-
-
-@pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
-        yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def user(server: Running) -> User:
-    return await server.user()
+from tests.support.running import Running, User
 
 
 async def test_a_number_is_left_and_taken_again_before_welcome(server: Running, user: User) -> None:

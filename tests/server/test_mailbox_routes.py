@@ -10,18 +10,15 @@ from auth.audit import NOBODY
 from auth.errors import SessionEnded
 from auth.mail import Language
 from auth.tokens import Audience
-from tests.support.database import Databases
 from tests.support.mailed import APP, NEW, Mailed, mailed
 from tests.support.post import text_of
 from tests.support.rest import Rest, code_of, fresh_email, rest_api
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, app_url=APP) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, app_url=APP) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

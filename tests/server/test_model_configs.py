@@ -30,17 +30,9 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, model_hosts=(provider.host,)) as server:
+async def server(shared_dsn: str, provider: ScriptedProvider) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, model_hosts=(provider.host,)) as server:
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 @pytest.fixture

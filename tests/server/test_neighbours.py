@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,18 +15,10 @@ from protocol.closes import Close
 from server import batch, neighbours
 from server.bus import Advanced, Bus, Message, PresenceAsked, PresenceSaid
 from tests.support.core import new_keyring, until
-from tests.support.database import Databases
-from tests.support.pair import Pair, running_pair
+from tests.support.pair import Pair, noted
 from tests.support.running import Running, User, closed, next_data, running_server
 
 PROMPT = "p"
-
-
-@pytest.fixture
-async def pair(databases: Databases, template_database: str) -> AsyncIterator[Pair]:
-    """Both on the default bus."""
-    async with running_pair(databases, template_database) as pair:
-        yield pair
 
 
 def mute(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,31 +38,24 @@ async def test_edits_cross_at_once_though_nobody_polls(pair: Pair) -> None:
         await left.until(lambda: left.replica.prompts()[PROMPT] == "and back: from the one", what="the answer")
 
 
-async def test_edits_cross_by_the_poll_where_the_bus_has_lost_them(
-    databases: Databases, template_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dsn, keyring = databases.create(template_database), new_keyring()
-    async with running_server(dsn, keyring=keyring) as one, running_server(dsn, keyring=keyring, session_poll_seconds=0.2) as other:
+async def test_edits_cross_by_the_poll_where_the_bus_has_lost_them(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring = new_keyring()
+    async with (
+        running_server(database_dsn, keyring=keyring) as one,
+        running_server(database_dsn, keyring=keyring, session_poll_seconds=0.2) as other,
+    ):
         mute(one.app.bus, monkeypatch)
         user = await one.user()
         async with one.device(user) as left, other.device(user) as right:
             await left.push(left.replica.write_prompt(PROMPT, "found"))
             await right.until(lambda: PROMPT in right.replica.prompts(), what="the edit that nobody told of")
-    databases.drop(dsn)
 
 
 async def test_nothing_is_said_of_a_library_that_is_open_here_alone_until_another_process_opens_it(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "SHARED_SECONDS", 0.0)
-    said: list[Message] = []
-    publish = pair.one.app.bus.publish
-
-    def publish_and_note(message: Message) -> None:
-        said.append(message)
-        publish(message)
-
-    monkeypatch.setattr(pair.one.app.bus, "publish", publish_and_note)
+    said = noted(pair, monkeypatch)
     async with pair.one.device(pair.user) as left:
         await left.push(left.replica.write_prompt(PROMPT, "nobody else is here"))
         await left.confirmed()
@@ -85,11 +69,14 @@ async def test_nothing_is_said_of_a_library_that_is_open_here_alone_until_anothe
 
 
 async def test_a_question_that_was_lost_is_asked_again_once_the_poll_finds_edits(
-    databases: Databases, template_database: str, monkeypatch: pytest.MonkeyPatch
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "SHARED_SECONDS", 0.0)
-    dsn, keyring = databases.create(template_database), new_keyring()
-    async with running_server(dsn, keyring=keyring) as one, running_server(dsn, keyring=keyring, session_poll_seconds=0.2) as other:
+    keyring = new_keyring()
+    async with (
+        running_server(database_dsn, keyring=keyring) as one,
+        running_server(database_dsn, keyring=keyring, session_poll_seconds=0.2) as other,
+    ):
         user = await one.user()
         async with AsyncExitStack() as stack:
             left = await stack.enter_async_context(one.device(user))
@@ -101,7 +88,6 @@ async def test_a_question_that_was_lost_is_asked_again_once_the_poll_finds_edits
             room = one.app.rooms.get(user.library_id)
             assert room is not None
             await until(lambda: room.shared_until == math.inf, "the one to know that it is open elsewhere")
-    databases.drop(dsn)
 
 
 async def test_what_is_stored_as_its_room_is_dropped_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,19 +14,16 @@ from server.sockets import Device
 from storage.standings import standings
 from tests.server.test_neighbours import heard_own, hello
 from tests.support.core import until
-from tests.support.database import Databases
 from tests.support.running import Running, User, running_server
 
 MANY = 2_000
 
 
 @pytest.fixture
-async def quiet(databases: Databases, template_database: str) -> AsyncIterator[tuple[Running, User]]:
+async def quiet(database_dsn: str) -> AsyncIterator[tuple[Running, User]]:
     """A server that polls nothing while a test runs."""
-    dsn = databases.create(template_database)
-    async with running_server(dsn, session_poll_seconds=30) as server:
+    async with running_server(database_dsn, session_poll_seconds=30) as server:
         yield server, await server.user()
-    databases.drop(dsn)
 
 
 class Counted(set[Device]):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,13 +17,6 @@ from tests.support.core import until
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> Any:
-    opened = await Database.open(database_dsn, size=2)
-    yield opened
-    await opened.close()
 
 
 class Noted:

@@ -9,7 +9,6 @@ import pytest
 
 from crdt.operations import merge_preferences, set_model_fields
 from tests.support.core import until
-from tests.support.database import Databases
 from tests.support.improving import CONFIG, MODEL, Improving, improving_server, member, token_text
 from tests.support.library_replica import LibraryReplica, newcomer, store
 from tests.support.rest import code_of
@@ -20,11 +19,9 @@ RESULT = "# Role\nYou write reports for {{team}}."
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[tuple[Running, ScriptedProvider]]:
-    dsn = databases.create(template_database)
-    async with improving_server(dsn) as running:
+async def running(shared_dsn: str) -> AsyncIterator[tuple[Running, ScriptedProvider]]:
+    async with improving_server(shared_dsn) as running:
         yield running
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from server.optimizer import STOP_SECONDS, Optimization
 from server.reading_along import TAKEN, ReadingAlong
 from server.routes import event_stream, optimize
 from tests.support.core import eventually, until
-from tests.support.database import Databases
 from tests.support.improving import CONFIG, Improving, improving_server, path_of, token_text
 from tests.support.rest import code_of
 from tests.support.running import RawSocket, Running
@@ -32,15 +31,8 @@ RESULT = "the result"
 
 
 @pytest.fixture(scope="module")
-async def dsn(databases: Databases, template_database: str) -> AsyncIterator[str]:
-    dsn = databases.create(template_database)
-    yield dsn
-    databases.drop(dsn)
-
-
-@pytest.fixture(scope="module")
-async def running(dsn: str) -> AsyncIterator[tuple[Running, ScriptedProvider]]:
-    async with improving_server(dsn) as running:
+async def running(shared_dsn: str) -> AsyncIterator[tuple[Running, ScriptedProvider]]:
+    async with improving_server(shared_dsn) as running:
         yield running
 
 
@@ -104,9 +96,11 @@ async def locked(dsn: str, world: Improving) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-async def test_once_the_model_has_finished_the_version_is_made_though_nobody_listens(world: Improving, dsn: str, stream: bool) -> None:
+async def test_once_the_model_has_finished_the_version_is_made_though_nobody_listens(
+    world: Improving, shared_dsn: str, stream: bool
+) -> None:
     prompt_id = await world.prompt()
-    async with locked(dsn, world):
+    async with locked(shared_dsn, world):
         asking = asyncio.create_task(world.optimize(prompt_id, stream=stream))
         (one,) = await running_ones(world)
         await until(lambda: not one._is_answering, "the end of the answer")
@@ -307,6 +301,19 @@ async def test_a_reader_who_is_behind_and_goes_does_not_lose_the_result(world: I
     assert len(await world.versions(prompt_id)) == 1
 
 
+async def reading_nothing(world: Improving, prompt_id: str) -> RawSocket:
+    """Who has asked for an improvement, and reads nothing of the answer."""
+    raw = await RawSocket.connected(world.server.port, receive_buffer=4096)
+    raw.stop_reading()
+    body = json.dumps({"model_config_id": CONFIG, "stream": True}).encode()
+    raw.send(
+        f"POST {path_of(prompt_id)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.user.access_token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    return raw
+
+
 async def test_who_does_not_read_an_endless_answer_makes_no_memory_of_it(
     world: Improving, raw_sockets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,14 +330,7 @@ async def test_who_does_not_read_an_endless_answer_makes_no_memory_of_it(
 
     world.provider.then(thinks)
     prompt_id = await world.prompt()
-    raw = await RawSocket.connected(world.server.port, receive_buffer=4096)
-    raw.stop_reading()
-    body = json.dumps({"model_config_id": CONFIG, "stream": True}).encode()
-    raw.send(
-        f"POST {path_of(prompt_id)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.user.access_token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    await reading_nothing(world, prompt_id)
     await world.provider.disconnected()
     await at_rest(world)
     assert written < 64 << 20  # what the kernel's buffers took, and an answer may have
@@ -354,14 +354,7 @@ async def test_the_connection_of_who_does_not_read_is_aborted(world: Improving, 
     monkeypatch.setattr(event_stream, "STALL_SECONDS", 0.5)
     prompt_id = await world.prompt()
     world.provider.then(says("the ", "result", reasoning=["hm " * 10_000] * 20))
-    raw = await RawSocket.connected(world.server.port, receive_buffer=4096)
-    raw.stop_reading()
-    body = json.dumps({"model_config_id": CONFIG, "stream": True}).encode()
-    raw.send(
-        f"POST {path_of(prompt_id)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.user.access_token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    raw = await reading_nothing(world, prompt_id)
     port = raw.writer.get_extra_info("sockname")[1]
     await until(lambda: port in lost, "the end of the connection")
     await at_rest(world)

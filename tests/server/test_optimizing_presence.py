@@ -12,7 +12,6 @@ from crdt.presence import GONE, Entry, decode
 from protocol.messages import Presence
 from server import announcer
 from tests.support.core import new_keyring, until
-from tests.support.database import Databases
 from tests.support.improving import Improving, improving_server
 from tests.support.link_client import link
 from tests.support.running import Running, running_server
@@ -21,13 +20,11 @@ from tests.support.wire_client import WireClient
 
 
 @pytest.fixture
-async def world(databases: Databases, template_database: str) -> AsyncIterator[Improving]:
-    dsn = databases.create(template_database)
-    async with improving_server(dsn) as (server, provider):
+async def world(database_dsn: str) -> AsyncIterator[Improving]:
+    async with improving_server(database_dsn) as (server, provider):
         user = await server.user()
         async with server.http(user) as client:
             yield await Improving.begin(server, provider, client, user)
-    databases.drop(dsn)
 
 
 def heard(device: WireClient) -> list[Entry]:
@@ -94,11 +91,11 @@ async def test_it_is_taken_back_after_a_failure_and_renewed_while_it_lasts(world
         await device.until(lambda: heard(device)[-1].state == GONE, what="the news that it is over")
 
 
-async def test_devices_of_another_process_see_it(databases: Databases, template_database: str) -> None:
-    dsn, keyring = databases.create(template_database), new_keyring()
+async def test_devices_of_another_process_see_it(database_dsn: str) -> None:
+    keyring = new_keyring()
     async with AsyncExitStack() as stack:
-        one, provider = await stack.enter_async_context(improving_server(dsn, keyring=keyring))
-        other = await stack.enter_async_context(running_server(dsn, keyring=keyring))
+        one, provider = await stack.enter_async_context(improving_server(database_dsn, keyring=keyring))
+        other = await stack.enter_async_context(running_server(database_dsn, keyring=keyring))
         await until(lambda: not one.app.bus.alone and not other.app.bus.alone, "the two to find each other")
         user = await one.user()
         world = await Improving.begin(one, provider, await stack.enter_async_context(one.http(user)), user)
@@ -111,7 +108,6 @@ async def test_devices_of_another_process_see_it(databases: Databases, template_
         gate.set()
         assert (await running).status_code == 201
         await device.until(lambda: heard(device)[-1].state == GONE, what="the news that it is over")
-    databases.drop(dsn)
 
 
 def _greets(server: Running) -> bool:

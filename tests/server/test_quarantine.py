@@ -1,7 +1,7 @@
 """Updates that break Yrs: found, kept apart, still sent to devices, and no hindrance to anybody else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -20,36 +20,7 @@ from storage import quarantine
 from storage.quarantine import Quarantined
 from tests.support.compacting import compactor_of, kept, known, trim, whole
 from tests.support.core import Core, core, typed, typing
-from tests.support.database import Databases
 from tests.support.poison import NO_PARENT, OUTERMOST_DELETED, nested_types
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def other(running: Core) -> AsyncIterator[Core]:
-    """The same database as another process sees it: nothing is in memory yet."""
-    async with core(running.dsn, keyring=running.keyring) as other:
-        yield other
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    workers = Workers(1)
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def compactor(running: Core, workers: Workers) -> Iterator[Compactor]:
-    with compactor_of(running, workers) as compactor:
-        yield compactor
 
 
 async def apart(running: Core, library_id: UUID) -> Sequence[Quarantined]:

@@ -6,18 +6,15 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.support.database import Databases
 from tests.support.mailed import APP, NEW, Mailed, mailed
 from tests.support.post import text_of, token_in
 from tests.support.rest import PASSWORD, Rest, code_of, fresh_email, grant, rest_api
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, app_url=APP, registration="verified") as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, app_url=APP, registration="verified") as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

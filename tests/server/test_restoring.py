@@ -13,7 +13,6 @@ from crdt.operations import NewPrompt
 from crdt.updates import decode_state_vector
 from server.restorer import MOST_PINNED
 from tests.support.core import until
-from tests.support.database import Databases
 from tests.support.library_replica import LibraryReplica
 from tests.support.rest import code_of
 from tests.support.running import Running, User, running_server
@@ -21,18 +20,10 @@ from tests.support.wire_client import WireClient
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
     """As the other modules' server, with a limit that does not matter."""
-    dsn = databases.create(template_database)
-    async with running_server(dsn, restores_a_minute=10_000) as server:
+    async with running_server(shared_dsn, restores_a_minute=10_000) as server:
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 class At:
@@ -255,9 +246,8 @@ async def test_what_one_may_not_do_is_refused(at: At, server: Running, user: Use
                 assert (answer.status_code, code_of(answer)) == (status, code)
 
 
-async def test_restores_are_limited(databases: Databases, template_database: str) -> None:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, restores_a_minute=1) as server:
+async def test_restores_are_limited(database_dsn: str) -> None:
+    async with running_server(database_dsn, restores_a_minute=1) as server:
         user = await server.user()
         async with server.http(user) as client:
             at = At(client, server, user)
@@ -266,4 +256,3 @@ async def test_restores_are_limited(databases: Databases, template_database: str
             refused = await client.post(f"{at.path}/restore", json={"point": point})
             assert (refused.status_code, code_of(refused)) == (429, "too_many_attempts")
             await at.restore(preview=True, point=point)
-    databases.drop(dsn)

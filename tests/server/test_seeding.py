@@ -1,7 +1,6 @@
 """Every library is born with the seed, whoever makes it; one from before gets it when it is opened, once, and nobody waits for it."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from storage.keyfile import KeyFile
 from tests.support.born import BORN, BORN_VECTOR
 from tests.support.core import new_keyring, typed, until
 from tests.support.database import Databases
+from tests.support.library_replica import store
 from tests.support.link_client import link
 from tests.support.pair import Pair, running_pair
 from tests.support.rest import PASSWORD, fresh_email
@@ -65,15 +65,11 @@ async def test_a_further_library_is_born_with_it_too(server: Running, user: User
     assert await server.log(library_id) == SEEDED_LOG
 
 
-def test_so_is_that_of_an_account_made_in_the_terminal(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
+def test_so_is_that_of_an_account_made_in_the_terminal(external: str, data_dir: Path) -> None:
     assert CliRunner().invoke(user_cli.app, ["add", "a@example.com", "--generate"]).exit_code == 0
 
     async def stored() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(database_dsn)
+        connection = await asyncpg.connect(external)
         try:
             return await connection.fetch(
                 "SELECT l.id, head, key_id, wrapped_key, seq, u.epoch, session_id, sealed"
@@ -85,7 +81,7 @@ def test_so_is_that_of_an_account_made_in_the_terminal(database_dsn: str, tmp_pa
     (row,) = asyncio.run(stored())
     assert (row["head"], row["seq"], row["epoch"], row["session_id"]) == (1, 1, 1, None)
     assert b"cat-writing" not in row["sealed"]
-    keyring = KeyFile.load(tmp_path / "data" / "keys.json").keyring
+    keyring = KeyFile.load(data_dir / "keys.json").keyring
     key = keyring.unwrap(row["key_id"], row["wrapped_key"], library_key_place(row["id"]))
     assert key.open(row["sealed"], update_place(row["id"], 1, 1)) == SEED
 
@@ -117,8 +113,7 @@ async def by_exchange(server: Running, user: User, library_id: UUID) -> None:
 
 async def by_upload(server: Running, user: User, library_id: UUID) -> None:
     async with server.http(user) as http:
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = await http.post(f"/api/sync/{library_id}", content=b"\x00\x00", headers=headers)
+        answer = await store(http, library_id, b"\x00\x00")
     assert (answer.status_code, answer.json()["stored"]) == (200, False)
 
 
@@ -141,10 +136,9 @@ async def test_an_older_library_gets_it_when_it_is_first_opened_and_once(server:
 async def test_what_is_in_an_older_library_stays_and_the_seed_comes_behind_it(server: Running, user: User) -> None:
     library_id, edit = await server.older_library(user), Replica().write_prompt("p", "from before")
     async with server.http(user) as http:
-        headers = {"Content-Type": "application/octet-stream"}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server.app.hall.seeding, "complete", lambda room: None)
-            await http.post(f"/api/sync/{library_id}", content=edit, headers=headers)
+            await store(http, library_id, edit)
     async with server.device(user, library_id) as device:
         await device.until(lambda: SEED in device.shown)
         assert is_seeded(device.replica)
@@ -157,7 +151,7 @@ async def test_a_device_that_has_brought_it_is_believed(server: Running, user: U
     async with server.http(user) as http:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server.app.hall.seeding, "complete", lambda room: None)
-            await http.post(f"/api/sync/{library_id}", content=SEED, headers={"Content-Type": "application/octet-stream"})
+            await store(http, library_id, SEED)
     await by_upload(server, user, library_id)
     assert (await server.app.rooms.open(library_id)).unstored == 0
     assert await server.log(library_id) == SEEDED_LOG
@@ -282,7 +276,6 @@ async def configure(dsn: str, what: str) -> None:
 async def test_an_edit_that_comes_with_the_first_opening_finds_its_place(server: Running, user: User) -> None:
     library_id = await server.older_library(user)
     async with server.http(user) as http:
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = await http.post(f"/api/sync/{library_id}", content=typed("a", 11, 0), headers=headers)
+        answer = await store(http, library_id, typed("a", 11, 0))
     assert answer.json()["seq"] == BORN + 1
     assert await server.log(library_id) == [(BORN, SEED), (BORN + 1, typed("a", 11, 0))]

@@ -9,18 +9,15 @@ import httpx2
 import pytest
 
 from tests.support.audited import audit_text, entries, events, logged
-from tests.support.database import Databases
 from tests.support.rest import PASSWORD, Rest, bearer, code_of, fresh_email, grant, rest_api
 
 PASSWORD_CHECKS = 10
 
 
 @pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, password_checks=PASSWORD_CHECKS) as rest:
+async def running(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, password_checks=PASSWORD_CHECKS) as rest:
         yield rest
-    databases.drop(dsn)
 
 
 @pytest.fixture

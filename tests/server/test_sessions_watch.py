@@ -8,7 +8,6 @@ import pytest
 
 from protocol.closes import Close
 from tests.support.core import until
-from tests.support.database import Databases
 from tests.support.running import Running, User, closed, running_server, undisturbed
 from tests.support.wire_client import WireClient
 
@@ -16,11 +15,9 @@ POLL_SECONDS = 0.05
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, session_poll_seconds=POLL_SECONDS) as server:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, session_poll_seconds=POLL_SECONDS) as server:
         yield server
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Libraries read from a real database: rooms from snapshot and tail, and answers that never lack what was committed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from uuid import uuid4
 
 import pytest
 
@@ -15,31 +15,9 @@ from storage import updates
 from storage.cipher import DataKey, knowledge_place, snapshot_place
 from storage.errors import NotFound, SealBroken, StorageError, WrongKeys
 from storage.updates import LogBroken, SealedSnapshot
+from tests.support.compacting import holding, known
 from tests.support.core import Core, core, deleted, new_keyring, spans, typed, typing
-from tests.support.database import Databases
 from tests.support.snapshots import store_verified
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def other(running: Core) -> AsyncIterator[Core]:
-    """The same database as another process sees it: nothing is in memory yet."""
-    async with core(running.dsn, keyring=running.keyring) as other:
-        yield other
-
-
-def known(*made: bytes) -> Knowledge:
-    knowledge = Knowledge()
-    for update in made:
-        knowledge.learn(inspect(update))
-    return knowledge
 
 
 async def fold(running: Core, room: Room, made: Sequence[bytes]) -> None:
@@ -54,13 +32,6 @@ async def fold(running: Core, room: Room, made: Sequence[bytes]) -> None:
     async with running.database.transaction() as connection:
         await store_verified(connection, room.library_id, snapshot)
         await connection.execute("DELETE FROM updates WHERE library_id = $1 AND seq <= $2", room.library_id, seq)
-
-
-async def holding(running: Core, *made: bytes) -> UUID:
-    """A library that holds these updates."""
-    room = await running.room()
-    await running.push(room, *made)
-    return room.library_id
 
 
 # --- rooms

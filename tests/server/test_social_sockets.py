@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.database import Databases
 from tests.support.issuer import CLIENT_ID, Issuer, running_issuer
 from tests.support.rest import PASSWORD
 from tests.support.running import Running, closed, running_server
@@ -22,11 +21,9 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str, issuer: Issuer) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, google_issuer=issuer.url, google_client_ids=(CLIENT_ID,)) as server:
+async def server(shared_dsn: str, issuer: Issuer) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, google_issuer=issuer.url, google_client_ids=(CLIENT_ID,)) as server:
         yield server
-    databases.drop(dsn)
 
 
 async def test_the_sockets_of_who_prepared_an_account_close_when_its_owner_comes(server: Running, issuer: Issuer) -> None:

@@ -1,12 +1,10 @@
 """`GET /api/library/stats` on a real server: what is counted, and whose devices are named."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx2
-import pytest
 
 from crdt import operations as ops
 from crdt.library import Library, Root
@@ -17,12 +15,6 @@ from server.times import ms
 from tests.support.running import Running, User
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def stats(client: httpx2.AsyncClient, query: str = "") -> dict[str, Any]:

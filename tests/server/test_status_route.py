@@ -18,7 +18,7 @@ from server import status as overseeing
 from server.routes import status
 from tests.support.born import BORN, BORN_VECTOR, SEEDED
 from tests.support.core import deleted, typed, until
-from tests.support.database import Databases
+from tests.support.library_replica import store
 from tests.support.link_client import link
 from tests.support.poison import NO_PARENT
 from tests.support.rest import code_of
@@ -29,18 +29,10 @@ PATH = "/api/sync/status"
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn) as server:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn) as server:
         await until(lambda: server.app.bus.alone, "the knowledge that nobody else is there")
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def statuses(client: httpx2.AsyncClient, library_id: UUID | None = None) -> list[dict[str, Any]]:
@@ -57,8 +49,7 @@ async def only(client: httpx2.AsyncClient) -> dict[str, Any]:
 
 async def push(client: httpx2.AsyncClient, user: User, *updates: bytes) -> None:
     for update in updates:
-        headers = {"Content-Type": "application/octet-stream"}
-        assert (await client.post(f"/api/sync/{user.library_id}", content=update, headers=headers)).status_code == 200
+        assert (await store(client, user.library_id, update)).status_code == 200
 
 
 async def test_a_new_library_holds_the_seed(client: httpx2.AsyncClient, user: User) -> None:

@@ -13,7 +13,6 @@ from crdt.seed import SEED
 from server.routes import sync
 from tests.support.born import BORN
 from tests.support.core import deleted, typed
-from tests.support.database import Databases
 from tests.support.rest import code_of
 from tests.support.running import Running, User, running_server
 from tests.support.wire_client import WireClient
@@ -22,17 +21,9 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, template_database: str) -> AsyncIterator[Running]:
-    dsn = databases.create(template_database)
-    async with running_server(dsn, max_upload_bytes=8 << 20) as server:
+async def server(shared_dsn: str) -> AsyncIterator[Running]:
+    async with running_server(shared_dsn, max_upload_bytes=8 << 20) as server:
         yield server
-    databases.drop(dsn)
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 async def test_an_update_is_stored_and_reaches_connected_devices(client: httpx2.AsyncClient, user: User, bystander: WireClient) -> None:

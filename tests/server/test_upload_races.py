@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.born import BORN
 from tests.support.core import typed
+from tests.support.library_replica import store
 from tests.support.running import running_server
 
 
@@ -29,9 +30,7 @@ async def test_who_may_not_write_any_more_once_the_upload_is_read_does_not(
 
         monkeypatch.setattr(workers, "inspect", slowly)
         async with server.http(user) as http:
-            answer = await http.post(
-                f"/api/sync/{owner.library_id}", content=typed("a", 11, 0), headers={"Content-Type": "application/octet-stream"}
-            )
+            answer = await store(http, owner.library_id, typed("a", 11, 0))
         assert answer.status_code == status
         room = await server.app.rooms.open(owner.library_id)
         assert room.head == BORN

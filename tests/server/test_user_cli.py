@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -27,16 +25,6 @@ from tests.support.rest import PASSWORD, cheap_passwords
 T = TypeVar("T")
 Command = Callable[..., Result]
 ADDRESS = "ada@example.com"
-
-
-@pytest.fixture
-def external(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in [name for name in os.environ if name.startswith("PROMPTSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMPTSYNC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PROMPTSYNC_DATABASE_URL", database_dsn)
-    monkeypatch.setenv("COLUMNS", "250")
-    return database_dsn
 
 
 @pytest.fixture

@@ -4,16 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.database import Databases
 from tests.support.rest import Rest, bearer, code_of, rest_api
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn) as running:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn) as running:
         yield running
-    databases.drop(dsn)
 
 
 async def test_a_user_takes_another_name(rest: Rest) -> None:

@@ -14,7 +14,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from server.routes.body import StrictRoute
 from server.routes.texts import Body
 from server.routes.values import MAX_DEPTH, MAX_INTEGER, MAX_VALUE_BYTES, Value, Values
-from tests.support.database import Databases
 from tests.support.rest import Rest, code_of, rest_api
 
 VALUE, VALUES = TypeAdapter[Any](Value), TypeAdapter[dict[str, Any]](Values)
@@ -37,11 +36,9 @@ async def take(body: Holder) -> Holder:
 
 
 @pytest.fixture(scope="module")
-async def rest(databases: Databases, template_database: str) -> AsyncIterator[Rest]:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, routers=[router]) as running:
+async def rest(shared_dsn: str) -> AsyncIterator[Rest]:
+    async with rest_api(shared_dsn, routers=[router]) as running:
         yield running
-    databases.drop(dsn)
 
 
 def kind(value: object, adapter: TypeAdapter[Any] = VALUE) -> str:

@@ -1,7 +1,6 @@
 """Versions over REST: compared, made, restored, chosen, labelled and destroyed, with devices that edit at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -11,17 +10,11 @@ import structlog
 from crdt.library import Root
 from crdt.operations import NewVersion, add_version, choose_version, edit_version, label_version
 from server.intents import versions
-from tests.server.test_editor_troubles import large_library
 from tests.support.core import until
+from tests.support.editing import large_library
 from tests.support.library_replica import LibraryReplica, newcomer, pull, store
 from tests.support.rest import code_of
 from tests.support.running import Running, User
-
-
-@pytest.fixture
-async def client(server: Running, user: User) -> AsyncIterator[httpx2.AsyncClient]:
-    async with server.http(user) as client:
-        yield client
 
 
 class Prompt:

@@ -6,7 +6,6 @@ import httpx2
 import pytest
 
 from auth.wechat import Kind
-from tests.support.database import Databases
 from tests.support.rest import bearer, code_of, grant, rest_api
 from tests.support.wechat_world import (
     APP_URL,
@@ -127,8 +126,7 @@ async def test_a_body_that_is_none_is_refused_before_wechat_is_asked(world: Worl
     assert world.wechat.asked[TOKEN_PATH] == 0
 
 
-async def test_with_https_the_cookie_is_of_this_host_alone(databases: Databases, template_database: str, world: World) -> None:
-    dsn = databases.create(template_database)
+async def test_with_https_the_cookie_is_of_this_host_alone(database_dsn: str, world: World) -> None:
     app = world.apps[Kind.WEB]
     settings: dict[str, Any] = {
         "wechat_web_appid": app.id,
@@ -136,7 +134,7 @@ async def test_with_https_the_cookie_is_of_this_host_alone(databases: Databases,
         "app_url": APP_URL,
         "public_url": "https://sync.example",
     }
-    async with rest_api(dsn, **settings) as rest:
+    async with rest_api(database_dsn, **settings) as rest:
         rest.client.base_url = httpx2.URL("https://sync.example")
         answer = await rest.client.post(START)
         assert answer.headers["set-cookie"].startswith("__Host-promptsync-social=")
@@ -146,12 +144,10 @@ async def test_with_https_the_cookie_is_of_this_host_alone(databases: Databases,
         for kind in ("app", "mini"):
             answer = await rest.post(SIGN_IN, {"kind": kind, "code": "x"})
             assert (answer.status_code, code_of(answer)) == (404, "provider_not_configured")
-    databases.drop(dsn)
 
 
-async def test_without_apps_there_is_nothing_to_sign_in_with(databases: Databases, template_database: str) -> None:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, app_url=APP_URL) as rest:
+async def test_without_apps_there_is_nothing_to_sign_in_with(database_dsn: str) -> None:
+    async with rest_api(database_dsn, app_url=APP_URL) as rest:
         token = (await rest.register())["access_token"]
         answers = [await rest.client.post(START), await rest.client.post(START_LINK, headers=bearer(token))]
         answers += [await rest.client.get(START), await rest.post(SIGN_IN, {"kind": "mini", "code": "x"})]
@@ -161,14 +157,11 @@ async def test_without_apps_there_is_nothing_to_sign_in_with(databases: Database
         async with rest.services.database.acquire() as connection:
             assert await connection.fetchval("SELECT count(*) FROM social_states") == 0
             assert await connection.fetchval("SELECT count(*) FROM audit WHERE event = 'sign_in_failed'") == 0
-    databases.drop(dsn)
 
 
-async def test_an_address_may_not_try_without_end(databases: Databases, template_database: str) -> None:
-    dsn = databases.create(template_database)
-    async with rest_api(dsn, app_url=APP_URL, social_attempts_a_minute=3) as rest:
+async def test_an_address_may_not_try_without_end(database_dsn: str) -> None:
+    async with rest_api(database_dsn, app_url=APP_URL, social_attempts_a_minute=3) as rest:
         answers = [await rest.post(SIGN_IN, {"kind": "mini", "code": "x"}) for _ in range(7)]
         assert [answer.status_code for answer in answers] == [404] * 6 + [429], "twice as many at once as a minute"
         assert code_of(answers[-1]) == "too_many_attempts"
         assert int(answers[-1].headers["retry-after"]) > 0
-    databases.drop(dsn)

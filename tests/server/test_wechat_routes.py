@@ -11,7 +11,6 @@ import pytest
 from auth.wechat import Kind
 from crdt.replica import Replica
 from server.logs import configure_logs
-from tests.support.database import Databases
 from tests.support.rest import code_of, grant
 from tests.support.running import running_server, undisturbed
 from tests.support.wechat import Trouble
@@ -87,15 +86,14 @@ async def test_a_name_that_cannot_be_shown_does_not_stop_anybody(world: World) -
         assert user["name"].isprintable()
 
 
-async def test_a_mini_program_that_signed_in_syncs_its_library(world: World, databases: Databases, template_database: str) -> None:
-    dsn, app = databases.create(template_database), world.apps[Kind.MINI]
+async def test_a_mini_program_that_signed_in_syncs_its_library(world: World, database_dsn: str) -> None:
+    app = world.apps[Kind.MINI]
     settings: dict[str, Any] = {"wechat_api_url": world.wechat.url, "wechat_mini_appid": app.id, "wechat_mini_secret": app.secret}
-    async with running_server(dsn, **settings) as server, server.http() as client:
+    async with running_server(database_dsn, **settings) as server, server.http() as client:
         answer = await client.post(SIGN_IN, json={"kind": "mini", "code": world.code(Kind.MINI, world.wechat.person())})
         tokens = grant(answer)
         async with WireClient(server.sync_url, tokens["library_id"], tokens["sync_token"], Replica()) as device:
             await undisturbed(device)
-    databases.drop(dsn)
 
 
 # --- who is whose (cases 36 and 37)

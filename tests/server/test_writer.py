@@ -15,19 +15,9 @@ from server.batch import Entry, Refusal
 from storage import updates
 from storage.pool import Connection
 from tests.support.core import Core, core, deleted, typed, typing, until
-from tests.support.database import Databases
 from tests.support.stalling_proxy import stalling_proxy
 
 LARGE = "x" * (queues.LARGE_BYTES + 1)
-
-
-@pytest.fixture(scope="module")
-async def running(databases: Databases, template_database: str) -> AsyncIterator[Core]:
-    """One core for all tests that do not spoil it: each has libraries of its own."""
-    dsn = databases.create(template_database)
-    async with core(dsn) as running:
-        yield running
-    databases.drop(dsn)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ A walk that fails prints its seed; `PROMPTSYNC_TEST_WALKS` says how many there a
 """
 
 import os
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,23 +11,15 @@ from crdt.knowledge import Knowledge
 from crdt.updates import inspect
 from tests.simulation.world import World
 from tests.support.core import new_keyring
-from tests.support.database import Databases
 
 WALKS = int(os.environ.get("PROMPTSYNC_TEST_WALKS", "25"))
 STEPS = 400
 KEYRING = new_keyring()
 
 
-@pytest.fixture(scope="module")
-async def dsn(databases: Databases, template_database: str) -> AsyncIterator[str]:
-    dsn = databases.create(template_database)
-    yield dsn
-    databases.drop(dsn)
-
-
 @pytest.mark.parametrize("seed", range(1, WALKS + 1))
-async def test_everybody_converges_and_nothing_told_is_missing(dsn: str, seed: int) -> None:
-    world = World(dsn, KEYRING, seed, devices=2 + seed % 4)
+async def test_everybody_converges_and_nothing_told_is_missing(shared_dsn: str, seed: int) -> None:
+    world = World(shared_dsn, KEYRING, seed, devices=2 + seed % 4)
     print(f"walk {seed}")
     await world.begin()
     try:

@@ -1,7 +1,6 @@
 """The audit log: written with what it tells or not at all, and never changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -13,13 +12,6 @@ from storage.audit import NewEntry
 from storage.pool import Database
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def note(database: Database, *, user_id: UUID | None = None, event: str = "e", at: datetime = NOW, **details: object) -> None:

@@ -1,7 +1,6 @@
 """Claims: one row a key, taken over but not doubled, forgotten in the right order, and gone with their user."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -15,13 +14,6 @@ from tests.support.core import store_user
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 HERE, THERE = UUID(int=1), UUID(int=2)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def new_key(database: Database, user_id: UUID | None = None) -> Key:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,13 +21,6 @@ from tests.support.database import SCRIPTS
 
 STUCK = timedelta(seconds=30)
 QUICK = Pace(heartbeat_seconds=30, look_seconds=0.1)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def listed(database: Database, **options: object) -> list[JobRecord]:

@@ -1,6 +1,5 @@
 """The rows of calls of models: each once, added up where they lie, gone with their time or their account."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,13 +14,6 @@ from tests.support.core import store_user
 from tests.support.model_calls import AT, kept_call
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=2)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What time ends goes in chunks, and nothing that anybody still needs: purges, trimmed logs, thinned snapshots, old sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,13 +14,6 @@ from tests.support.core import eventually, store_user
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def library(database: Database, *, updates: int = 0, deleted: bool = False) -> UUID:

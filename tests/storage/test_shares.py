@@ -1,7 +1,6 @@
 """The rows of share links: sealed in their place, found by their code's hash, and gone with their library."""
 
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,13 +20,6 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 OLD = EncryptionKey(id="k1", created_at=NOW, key=DataKey.new(os.urandom(32)))
 KEYRING = Keyring([OLD])
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 async def library(database: Database) -> tuple[UUID, UUID]:

@@ -1,6 +1,5 @@
 """What sessions are to the libraries that they have open."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,13 +9,6 @@ from storage.pool import Database
 from storage.standings import Standing, standings
 from storage.updates import Place
 from tests.support.core import store_user
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    database = await Database.open(database_dsn, size=2)
-    yield database
-    await database.close()
 
 
 async def store_session(database: Database, user_id: UUID) -> UUID:

@@ -12,17 +12,14 @@ from storage.errors import NotFound
 from storage.pool import Connection, Database
 from storage.updates import LogBroken, Place, Row, SealedSnapshot
 from tests.support.core import store_user
-from tests.support.database import Databases
 from tests.support.snapshots import store_verified
 
 
 @pytest.fixture(scope="module")
-async def database(databases: Databases, template_database: str) -> AsyncIterator[Database]:
-    dsn = databases.create(template_database)
-    database = await Database.open(dsn, size=4)
+async def database(shared_dsn: str) -> AsyncIterator[Database]:
+    database = await Database.open(shared_dsn, size=4)
     yield database
     await database.close()
-    databases.drop(dsn)
 
 
 async def new_library(database: Database) -> UUID:

@@ -1,6 +1,5 @@
 """The users' rows."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -13,13 +12,6 @@ from storage.pool import Database
 from storage.users import NewUser
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=4)
-    yield opened
-    await opened.close()
 
 
 def new_user(email_key: str = "a@example.com") -> NewUser:

@@ -268,16 +268,14 @@ async def core(
 
 def typed(text: str, client: int, clock: int) -> bytes:
     """An edit by hand: client `client` types ASCII `text` at clock `clock`, after what it typed before (nothing at clock 0)."""
-    place = (
-        b"\x84" + _varint(client) + _varint(clock - 1) if clock else b"\x04\x01\x01t"
-    )  # to the right of what is there, or in the root "t"
-    struct = place + _varint(len(text)) + text.encode()
-    return b"\x01\x01" + _varint(client) + _varint(clock) + struct + b"\x00"
+    place = b"\x84" + varint(client) + varint(clock - 1) if clock else b"\x04\x01\x01t"  # to the right of what is there, or in the root "t"
+    struct = place + varint(len(text)) + text.encode()
+    return b"\x01\x01" + varint(client) + varint(clock) + struct + b"\x00"
 
 
 def deleted(client: int, clock: int, length: int) -> bytes:
     """An edit by hand: `length` clocks of `client` from `clock` on are deleted."""
-    return b"\x00\x01" + _varint(client) + b"\x01" + _varint(clock) + _varint(length)
+    return b"\x00\x01" + varint(client) + b"\x01" + varint(clock) + varint(length)
 
 
 def typing(client: int, count: int, *, start: int = 0) -> list[bytes]:
@@ -285,7 +283,7 @@ def typing(client: int, count: int, *, start: int = 0) -> list[bytes]:
     return [typed(chr(97 + clock % 26), client, clock) for clock in range(start, start + count)]
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

@@ -42,3 +42,22 @@ async def newcomer(client: httpx2.AsyncClient, library_id: UUID) -> LibraryRepli
     replica = LibraryReplica()
     await pull(client, library_id, replica)
     return replica
+
+
+class RestDevice:
+    """A device with a copy of the library, which stores its edits over REST."""
+
+    def __init__(self, client: httpx2.AsyncClient, library_id: UUID) -> None:
+        self._client = client
+        self._library_id = library_id
+        self._replica = LibraryReplica()
+        self.library = self._replica.library
+
+    async def pull(self) -> View:
+        """Take over what is stored."""
+        await pull(self._client, self._library_id, self._replica)
+        return View(self.library)
+
+    async def push(self, update: bytes) -> None:
+        answer = await store(self._client, self._library_id, update)
+        assert answer.status_code == 200, answer.text

@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
+
+from server.bus import Message
 from tests.support.core import new_keyring, until
 from tests.support.database import Databases
 from tests.support.running import Running, User, running_server
@@ -27,3 +30,16 @@ async def running_pair(databases: Databases, template_database: str) -> AsyncIte
         await until(lambda: not one.app.bus.alone and not other.app.bus.alone, "the two to find each other")
         yield Pair(one, other, await one.user())
     databases.drop(dsn)
+
+
+def noted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """What the one says on the bus from now on."""
+    said: list[Message] = []
+    publish = pair.one.app.bus.publish
+
+    def publish_and_note(message: Message) -> None:
+        said.append(message)
+        publish(message)
+
+    monkeypatch.setattr(pair.one.app.bus, "publish", publish_and_note)
+    return said

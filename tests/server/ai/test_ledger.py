@@ -34,13 +34,6 @@ class Broken:
 
 
 @pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_dsn, size=2)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def user_id(database: Database) -> UUID:
     async with database.transaction() as connection:
         return await store_user(connection)

@@ -1,7 +1,6 @@
 """Where counters are kept: whichever it is, it counts as `limits`' own memory storage does."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -41,13 +40,6 @@ class WallClock:
 
     def time(self) -> float:
         return self.clock().timestamp()
-
-
-@pytest.fixture
-async def database(database_dsn: str) -> AsyncIterator[Database]:
-    database = await Database.open(database_dsn, size=4)
-    yield database
-    await database.close()
 
 
 @pytest.fixture(params=["postgres", "local"])
