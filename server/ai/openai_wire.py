@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from server.ai.calls import Message, Target
+from server.ai.gemini import compatible_params, compatible_url
 from server.ai.providers import PROVIDERS, RESPONSES
 from server.ai.readers import ChatReader, Reader, ResponsesReader
 from server.ai.sdks import Sdks, answer_of, headers_of, joined
@@ -21,9 +21,7 @@ _NOT_PARAMETERS = frozenset({"model", "messages", "input", "stream", "timeout", 
 """What a call is made of, which a configuration's parameters must not change."""
 _DOORS = ("/chat/completions", "/responses")
 """What people leave at the end of an address that they copy."""
-_GEMINI = re.compile(r"(https?://[^/]+)(/v1beta)?")
-_GEMINIS_DOOR = "/v1beta/openai"
-"""Where Gemini speaks this wire; apps that speak its own one, and files of theirs, know its address without."""
+_GEMINI = "gemini"
 
 
 class OpenAIWire:
@@ -52,6 +50,8 @@ class OpenAIWire:
         body: dict[str, Any] = {"model": self._target.model, "stream": True, "input" if self._responses else "messages": said}
         if self.asks_usage:
             body["stream_options"] = {"include_usage": True}
+        if self._target.provider == _GEMINI:
+            params = compatible_params(params)
         body |= {name: value for name, value in params.items() if name not in _NOT_PARAMETERS}
         door = "/responses" if self._responses else "/chat/completions"
         async with answer_of(await self._client(), self._at(door), timeout, body) as response:
@@ -70,6 +70,6 @@ class OpenAIWire:
 
     def _at(self, path: str) -> str:
         base_url = self._target.base_url
-        if self._target.provider == "gemini" and (own := _GEMINI.fullmatch(base_url)):
-            base_url = own[1] + _GEMINIS_DOOR
+        if self._target.provider == _GEMINI:
+            base_url = compatible_url(base_url)
         return joined(base_url, path, without=_DOORS)

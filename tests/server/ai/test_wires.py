@@ -108,6 +108,20 @@ async def test_gemini_is_asked_by_the_compatible_wire_also_at_the_address_that_a
     assert [asked.path for asked in provider.asked] == ["/v1beta/openai/chat/completions", "/v1beta/openai/models"]
 
 
+async def test_parameters_by_the_names_that_gemini_s_own_wire_has_are_sent_by_those_of_this_one(
+    wires: Wires, provider: ScriptedProvider
+) -> None:
+    own = {"topP": 0.9, "maxOutputTokens": 100, "candidateCount": 1, "stopSequences": ["x"], "thinkingBudget": 800, "includeThoughts": True}
+    await heard(wires, target_at(provider, "gemini", params=own | {"temperature": 0.2, "max_tokens": 50, "made_up": 1}))
+    [asked] = provider.calls
+    set_by = {name: value for name, value in asked.body.items() if name not in ("model", "stream", "messages", "stream_options")}
+    thinking = {"thinking_budget": 800, "include_thoughts": True}
+    assert set_by == {
+        **{"top_p": 0.9, "max_tokens": 50, "n": 1, "stop": ["x"], "temperature": 0.2, "made_up": 1},
+        "extra_body": {"google": {"thinking_config": thinking}},
+    }
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_without_a_key_no_authorization_is_sent(wires: Wires, provider: ScriptedProvider, wire: str) -> None:
     found = await heard(wires, target_at(provider, wire, secret=ModelSecret()))
