@@ -77,15 +77,13 @@ _WORDS: Mapping[str, tuple[type[Word], Callable[..., Word]]] = {
     "failed": (Failed, lambda outcome, said, retry_after: Failed(Outcome(outcome), said, retry_after)),
 }
 _NAMES = {kind: name for name, (kind, _) in _WORDS.items()}
+_TARGET = tuple(each.name for each in fields(Target))
 
 
 def plain(target: Target) -> dict[str, Any]:
     """A target as it can be sent, its secret in the clear."""
     values = {name: getattr(target, name) for name in _TARGET}
     return values | {"secret": (target.secret.api_key, target.secret.headers)}
-
-
-_TARGET = tuple(each.name for each in fields(Target))
 
 
 def target_in(order: Order) -> Target:

@@ -55,6 +55,15 @@ async def put(client: httpx2.AsyncClient, config_id: str = "mine", **fields: Any
     return shown
 
 
+async def write_on_a_device(server: Running, user: User, config_id: str, **fields: Any) -> None:
+    """Set fields of a configuration as a device does, which may write anything."""
+    replica = LibraryReplica()
+    async with server.device(user, replica=replica) as device:
+        await device.until(lambda: replica.view.model(config_id) is not None)
+        await device.push(operations.set_model_fields(replica.library, config_id, fields))
+        await device.confirmed()
+
+
 async def test_a_key_that_was_given_is_told_by_its_end_and_by_nothing_else(
     client: httpx2.AsyncClient, user: User, server: Running, provider: ScriptedProvider
 ) -> None:
@@ -120,29 +129,21 @@ async def test_a_key_is_not_sent_where_a_device_points_its_configuration_to(
     client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider
 ) -> None:
     await put(client, **config(provider))
-    replica = LibraryReplica()
-    async with server.device(user, replica=replica) as device:
-        await device.until(lambda: bool(replica.view.models()))
-        async with scripted_provider() as thief:
-            await device.push(operations.set_model_fields(replica.library, "mine", {"base_url": f"{thief.url}/v1"}))
-            await device.confirmed()
-            shown = (await client.get(f"{PATH}/mine")).json()
-            assert (shown["key"]["status"], shown["key"]["origin"]) == ("elsewhere", provider.url)
-            assert (await client.post(f"{PATH}/mine/validate")).json() == {"status": "refused_address", "said": "scheme"}
-            renamed = await put(client, name="Renamed")
-            assert (renamed["name"], renamed["key"]["status"]) == ("Renamed", "elsewhere")
-            assert thief.asked == []
+    async with scripted_provider() as thief:
+        await write_on_a_device(server, user, "mine", base_url=f"{thief.url}/v1")
+        shown = (await client.get(f"{PATH}/mine")).json()
+        assert (shown["key"]["status"], shown["key"]["origin"]) == ("elsewhere", provider.url)
+        assert (await client.post(f"{PATH}/mine/validate")).json() == {"status": "refused_address", "said": "scheme"}
+        renamed = await put(client, name="Renamed")
+        assert (renamed["name"], renamed["key"]["status"]) == ("Renamed", "elsewhere")
+        assert thief.asked == []
 
 
 async def test_a_new_key_is_not_sent_where_a_device_points_its_configuration_to_either(
     client: httpx2.AsyncClient, server: Running, user: User, provider: ScriptedProvider
 ) -> None:
     await put(client, **config(provider))
-    replica = LibraryReplica()
-    async with server.device(user, replica=replica) as device:
-        await device.until(lambda: bool(replica.view.models()))
-        await device.push(operations.set_model_fields(replica.library, "mine", {"base_url": "https://api.example.com/v1"}))
-        await device.confirmed()
+    await write_on_a_device(server, user, "mine", base_url="https://api.example.com/v1")
     for action, body in (("validate", None), ("rotate", {"api_key": OTHER})):
         refused = await client.post(f"{PATH}/mine/{action}", json=body)
         assert (refused.status_code, code_of(refused)) == (409, "model_key_elsewhere")
@@ -227,11 +228,7 @@ async def test_a_check_says_what_is_wrong_in_one_word(
                 await put(client, word, **config(provider, base_url=f"http://{place}/v1"))
                 assert (await client.post(f"{PATH}/{word}/validate")).json()["status"] == word
                 assert (await client.get(f"{PATH}/{word}")).json()["key"]["status"] == word
-            replica = LibraryReplica()
-            async with server.device(user, replica=replica) as device:
-                await device.until(lambda: len(replica.view.models()) == len(places))
-                await device.push(operations.set_model_fields(replica.library, "ok", {"base_url": "https://169.254.169.254/v1"}))
-                await device.confirmed()
+            await write_on_a_device(server, user, "ok", base_url="https://169.254.169.254/v1")
             answer = await client.post(f"{PATH}/ok/validate")
             assert answer.json() == {"status": "refused_address", "said": "private"}
             await put(client, "ok", base_url=f"{provider.url}/v1")
@@ -292,11 +289,7 @@ async def test_what_cannot_be_called_as_it_stands_is_not_checked(
     await put(client, **config(provider, model=""))
     refused = await client.post(f"{PATH}/mine/validate")
     assert (refused.status_code, code_of(refused), refused.json()["detail"]) == (409, "model_incomplete", "model")
-    replica = LibraryReplica()
-    async with server.device(user, replica=replica) as device:
-        await device.until(lambda: bool(replica.view.models()))
-        await device.push(operations.set_model_fields(replica.library, "mine", {"provider": "made-up"}))
-        await device.confirmed()
+    await write_on_a_device(server, user, "mine", provider="made-up")
     for path, body in (("validate", None), ("rotate", {"api_key": OTHER})):
         refused = await client.post(f"{PATH}/mine/{path}", json=body)
         assert (refused.status_code, code_of(refused), refused.json()["detail"]) == (409, "model_incomplete", "provider"), path
